@@ -1,0 +1,1 @@
+"""QReplica: a dual-controller iSCSI storage subsystem with snapshot-based block replication."""

@@ -1,0 +1,180 @@
+"""The storage driver contract.
+
+A driver knows nothing of names, jobs or the database: it is given ids (lower-case letters, digits and ``-``, at most
+64 characters, unique within the subsystem) and deals in bytes. Every mutating call is idempotent: creating what
+exists with the same properties and deleting what is gone both succeed, so that a caller that died in the middle can
+simply call again. A call that fails leaves things as they were. ``tests/storage/test_compliance.py`` runs the same
+suite against every driver.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+
+#: Virtual disks are multiples of this; every extent of a delta is aligned to it (btrfs sector size, bytes).
+BLOCK = 4096
+
+
+class RaidLevel(StrEnum):
+    """How a RAID group spreads data over its disks."""
+
+    JBOD = "jbod"
+    RAID0 = "raid0"
+    RAID1 = "raid1"
+    RAID10 = "raid10"
+    MIRROR3 = "mirror3"
+    MIRROR4 = "mirror4"
+
+
+class ExtentKind(StrEnum):
+    """What the receiver of an extent does: write bytes, or make the range read as zeros."""
+
+    DATA = "data"
+    ZERO = "zero"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A range of a virtual disk, in bytes."""
+
+    offset: int
+    length: int
+    kind: ExtentKind
+
+    @property
+    def end(self) -> int:
+        """The first byte after the range."""
+        return self.offset + self.length
+
+
+class GroupHealth(StrEnum):
+    """ONLINE: all disks there. DEGRADED: readable with disks missing. FAILED: cannot be opened. CLOSED: not opened."""
+
+    ONLINE = "online"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupStatus:
+    """The state of an RG: health, the bytes its filesystem has given out for data, and the disks it misses."""
+
+    health: GroupHealth
+    allocated: int
+    missing_disks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotInfo:
+    """A QSnap snapshot as the driver sees it; ``size`` is the VD's size at that time, in bytes, ``taken_at`` UTC."""
+
+    snapshot: str
+    size: int
+    taken_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceUsed:
+    """Bytes used by a VD and its snapshots together (``total``), and the part beyond the VD's size (``snapshots``).
+
+    ``snapshots`` is never negative: a VD not yet written full has unused promise, which snapshots may not claim.
+    """
+
+    total: int
+    snapshots: int
+
+
+class StorageDriver(ABC):
+    """Everything that the services need from an engine. Paths returned stay valid until the object is deleted."""
+
+    @abstractmethod
+    def create_group(self, group: str, disks: Sequence[Path], level: RaidLevel) -> None:
+        """Make an RG of ``disks`` (block devices) and open it.
+
+        Raises DiskInUse for a disk that carries a filesystem, a partition table or any signature, or belongs to an RG;
+        TooFewDisks; DiskTooSmall. Calling again with the same arguments after success opens the group.
+        """
+
+    @abstractmethod
+    def open_group(self, group: str, disks: Sequence[Path]) -> None:
+        """Make an existing RG usable (after a restart). Opens degraded when enough disks remain.
+
+        Finishes or undoes whatever a crash left half done in it. Raises GroupFailed when it cannot be opened.
+        """
+
+    @abstractmethod
+    def close_group(self, group: str) -> None:
+        """Stop using an RG; its data stays. Raises GroupBusy while something holds a file of it open."""
+
+    @abstractmethod
+    def delete_group(self, group: str, disks: Sequence[Path]) -> None:
+        """Close the RG and wipe its signatures from ``disks``. Raises GroupNotEmpty while it holds VDs."""
+
+    @abstractmethod
+    def group_status(self, group: str) -> GroupStatus:
+        """Return the RG's state; CLOSED for one that is not open."""
+
+    @abstractmethod
+    def create_vd(self, group: str, vd: str, size: int) -> None:
+        """Make a VD of ``size`` bytes (a multiple of BLOCK), reading as zeros, using no space until written."""
+
+    @abstractmethod
+    def delete_vd(self, group: str, vd: str) -> None:
+        """Delete the VD and all its snapshots."""
+
+    @abstractmethod
+    def list_vds(self, group: str) -> list[str]:
+        """Return the ids of the RG's VDs, sorted."""
+
+    @abstractmethod
+    def vd_path(self, group: str, vd: str) -> Path:
+        """Return the file that is the live VD; its length is the VD's size. Raises VdMissing."""
+
+    @abstractmethod
+    def take_snapshot(self, group: str, vd: str, snapshot: str) -> SnapshotInfo:
+        """Freeze the VD's present content as ``snapshot``, atomically; an existing one is returned unchanged.
+
+        The caller sees to it that no write is under way (rule 9); the driver that all completed ones are included.
+        """
+
+    @abstractmethod
+    def delete_snapshot(self, group: str, vd: str, snapshot: str) -> None:
+        """Delete a snapshot; its space comes back in the background."""
+
+    @abstractmethod
+    def list_snapshots(self, group: str, vd: str) -> list[SnapshotInfo]:
+        """Return the VD's snapshots, oldest first."""
+
+    @abstractmethod
+    def snapshot_path(self, group: str, vd: str, snapshot: str) -> Path:
+        """Return the snapshot's read-only file. Raises SnapshotMissing."""
+
+    @abstractmethod
+    def roll_back(self, group: str, vd: str, snapshot: str) -> None:
+        """Replace the live VD's content and size by the snapshot's, atomically also across a crash.
+
+        Snapshots stay. The file behind ``vd_path`` becomes another one: whoever holds it open (a target) must be
+        made to let go before and to open it anew after. Raises SnapshotMissing.
+        """
+
+    @abstractmethod
+    def space_used(self, group: str, vd: str) -> SpaceUsed:
+        """Return the space used by the VD and its snapshots (bookend extents included)."""
+
+    @abstractmethod
+    def flush(self, group: str, vd: str) -> None:
+        """Return once everything written to the live VD is on stable storage."""
+
+    @abstractmethod
+    def delta(self, group: str, vd: str, base: str | None, new: str) -> list[Extent]:
+        """Return what turns ``base`` into ``new``: ascending, aligned to BLOCK, disjoint, neighbours merged.
+
+        With ``base`` None it covers the whole of ``new`` (holes as ZERO). A byte outside all extents is the same in
+        both; growth beyond the base's size is listed. Extents lie within ``new``'s size. Costs O(changes), never
+        reads data. Raises SnapshotMissing, DeltaStreamBroken (cut off, wrong checksum), DeltaStreamUnknown (a
+        command we do not know: never guess).
+        """

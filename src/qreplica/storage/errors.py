@@ -1,0 +1,101 @@
+"""Errors of the storage package; drivers and services raise these."""
+
+from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, NotFound
+
+
+class DiskInUse(Conflict):
+    """A disk that was offered is not free."""
+
+    kind = "disk-in-use"
+    template = "Disk {disk} is already used by {owner}: choose a free disk, or remove it from there first."
+
+
+class DiskTooSmall(Invalid):
+    """A disk is below the smallest size that the RAID level works with."""
+
+    kind = "disk-too-small"
+    template = "Disk {disk} has {size:size} and an RG needs disks of at least {minimum:size}: choose a larger disk."
+
+
+class TooFewDisks(Invalid):
+    """The RAID level needs more disks."""
+
+    kind = "too-few-disks"
+    template = "RAID level {level} needs at least {minimum} disks and got {count}: add disks or choose another level."
+
+
+class GroupFailed(EngineFailed):
+    """An RG cannot be opened."""
+
+    kind = "group-failed"
+    template = "RAID group {group} cannot be opened because {reason}: reconnect its disks and open it again."
+
+
+class GroupBusy(Conflict):
+    """An RG's files are held open."""
+
+    kind = "group-busy"
+    template = "RAID group {group} cannot be closed because something still uses it: detach its LUNs and try again."
+
+
+class GroupNotEmpty(Conflict):
+    """An RG still holds VDs."""
+
+    kind = "group-not-empty"
+    template = "RAID group {group} still holds {count} virtual disk(s): delete them first."
+
+
+class GroupClosed(EngineFailed):
+    """An RG is not open."""
+
+    kind = "group-closed"
+    template = "RAID group {group} is not open on this controller: open it, or look at its disks with “qreplica rg show”."
+
+
+class VdMissing(NotFound):
+    """The engine has no such VD."""
+
+    kind = "vd-missing"
+    template = "RAID group {group} holds no virtual disk {vd}: it was deleted, or the wrong group is mounted."
+
+
+class VdSizeConflict(Conflict):
+    """A VD of that id exists with another size."""
+
+    kind = "vd-size-conflict"
+    template = "Virtual disk {vd} already exists with {existing:size}, not {size:size}: delete it first."
+
+
+class SnapshotMissing(NotFound):
+    """The engine has no such snapshot."""
+
+    kind = "snapshot-missing"
+    template = "Virtual disk {vd} has no snapshot {snapshot}: it was deleted; take a new one, and a full copy if it was a base."
+
+
+class GroupFull(NoSpace):
+    """The engine ran out of space."""
+
+    kind = "group-full"
+    template = "RAID group {group} is full and refused {operation}: delete snapshots or virtual disks, or add disks."
+
+
+class DeltaStreamBroken(EngineFailed):
+    """A stream of changes ended early or is damaged."""
+
+    kind = "delta-stream-broken"
+    template = "The change list between two snapshots is damaged ({reason}): nothing was applied; run the job again."
+
+
+class DeltaStreamUnknown(EngineFailed):
+    """A stream of changes contains something we do not know."""
+
+    kind = "delta-stream-unknown"
+    template = "The change list has {what}, which this version does not know: nothing was applied; run a full copy or update."
+
+
+class StorageCommandFailed(EngineFailed):
+    """A program of the engine failed."""
+
+    kind = "storage-command-failed"
+    template = "“{command}” failed ({reason}): see the event log; the state was left as it was."

@@ -1,0 +1,62 @@
+"""Sizes, rates and durations: bytes and seconds inside, binary units and words at the edges."""
+
+import re
+
+from qreplica.errors import Invalid
+
+KIB = 1024
+MIB = 1024**2
+GIB = 1024**3
+TIB = 1024**4
+
+_UNITS = {"": 1, "B": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:I?B)?", re.IGNORECASE)
+
+
+class NotASize(Invalid):
+    """A text that should be a size is not one."""
+
+    kind = "not-a-size"
+    template = "“{text}” is not a size: write a number with a binary unit, such as 512MiB or 10GiB."
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes that ``text`` names: ``4096``, ``512M``, ``1.5 GiB``; every unit is binary.
+
+    Raises NotASize for anything else, and for a fraction of a byte.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise NotASize(text=text)
+    size = float(match["number"]) * _UNITS[match["unit"].upper()]
+    if not size.is_integer():
+        raise NotASize(text=text)
+    return int(size)
+
+
+def format_size(size: float) -> str:
+    """Return ``size`` bytes with the largest binary unit that keeps the number at 1 or more.
+
+    Whole numbers of a unit are written without a fraction, so that figures in sentences stay exact where they can.
+    """
+    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if abs(size) >= unit:
+            value = size / unit
+            return f"{value:.0f} {name}" if value.is_integer() else f"{value:.2f} {name}"
+    return f"{size:.0f} B"
+
+
+def format_rate(bytes_per_second: float) -> str:
+    """Return a transfer rate for people, such as ``812.40 MiB/s``."""
+    return f"{format_size(bytes_per_second)}/s"
+
+
+def format_duration(seconds: float) -> str:
+    """Return a duration for people: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds < 60:  # noqa: PLR2004 - seconds in a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:  # noqa: PLR2004 - minutes in an hour
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
