@@ -1,0 +1,1 @@
+"""iSCSI targets: the driver contract, the tgt driver, and the supervision of tgtd."""

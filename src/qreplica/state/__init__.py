@@ -1,0 +1,1 @@
+"""The state of a subsystem: one database that both controllers share."""

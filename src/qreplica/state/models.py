@@ -1,0 +1,394 @@
+"""The tables. Sizes in bytes, times in UTC, ids 32 hexadecimal digits unless said otherwise."""
+
+import uuid
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, Enum, ForeignKey, Integer, MetaData, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from qreplica.state.types import Secret, UtcTime
+from qreplica.storage.driver import RaidLevel
+
+
+def new_id() -> str:
+    """Return a fresh random id."""
+    return uuid.uuid4().hex
+
+
+def now() -> datetime:
+    """Return the present time, aware, UTC."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {int: BigInteger().with_variant(Integer, "sqlite"), datetime: UtcTime}
+
+
+def _enum(kind: type[StrEnum]) -> Enum:
+    return Enum(kind, native_enum=False, length=32, values_callable=lambda members: [member.value for member in members])
+
+
+class VdType(StrEnum):
+    """RAID: hosts use it. BACKUP: a replication job writes it."""
+
+    RAID = "RAID"
+    BACKUP = "BACKUP"
+
+
+class SnapshotKind(StrEnum):
+    """MANUAL: taken by the administrator. REPLICATION: carried by a cycle. RECOVERY_POINT: committed on a backup VD."""
+
+    MANUAL = "manual"
+    REPLICATION = "replication"
+    RECOVERY_POINT = "recovery-point"
+
+
+class JobState(StrEnum):
+    """What a job is doing. STOPPED and FAILED keep the checkpoint; ``start`` leads out of every one of them."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+class Step(StrEnum):
+    """The steps of a cycle, each persisted before its work begins."""
+
+    SNAPSHOT = "snapshot"
+    DELTA = "delta"
+    TRANSFER = "transfer"
+    FLUSH = "flush"
+    COMMIT = "commit"
+    DONE = "done"
+
+
+class CycleKind(StrEnum):
+    """What a cycle sends."""
+
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+class Outcome(StrEnum):
+    """How a cycle ended."""
+
+    COMMITTED = "committed"
+    ABANDONED = "abandoned"
+
+
+class Severity(StrEnum):
+    """How much an event matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Subsystem(Base):
+    """This subsystem; one row. ``iqn_prefix`` begins the name of every node."""
+
+    __tablename__ = "subsystem"
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str]
+    iqn_prefix: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Controller(Base):
+    """A controller (1 or 2). ``heartbeat`` counts up while its daemon lives; its change is what proves life."""
+
+    __tablename__ = "controllers"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    started_at: Mapped[datetime | None]
+    heartbeat: Mapped[int] = mapped_column(default=0)
+    heartbeat_at: Mapped[datetime | None]
+    version: Mapped[str] = mapped_column(default="")
+    ports: Mapped[list["Port"]] = relationship(order_by="Port.number", cascade="all, delete-orphan")
+
+
+class Port(Base):
+    """iSCSI port 1 to 4 of a controller."""
+
+    __tablename__ = "ports"
+    controller: Mapped[int] = mapped_column(ForeignKey("controllers.number"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    interface: Mapped[str]
+    address: Mapped[str]
+    prefix_length: Mapped[int]
+    qreplica: Mapped[bool] = mapped_column(default=False)
+
+
+class RaidGroup(Base):
+    """An RG. ``usable`` and ``reserve`` come from its disks and level (bytes)."""
+
+    __tablename__ = "raid_groups"
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    level: Mapped[RaidLevel] = mapped_column(_enum(RaidLevel))
+    usable: Mapped[int]
+    reserve: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    disks: Mapped[list["Disk"]] = relationship(back_populates="raid_group", order_by="Disk.name")
+    vds: Mapped[list["VirtualDisk"]] = relationship(back_populates="raid_group", order_by="VirtualDisk.name")
+
+
+class Disk(Base):
+    """A disk: a block device, or an image file that a loop device with direct I/O stands for (``image``)."""
+
+    __tablename__ = "disks"
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    device: Mapped[str | None]
+    image: Mapped[str | None] = mapped_column(unique=True)
+    size: Mapped[int]
+    raid_group_id: Mapped[str | None] = mapped_column(ForeignKey("raid_groups.id"))
+    raid_group: Mapped[RaidGroup | None] = relationship(back_populates="disks")
+
+
+class VirtualDisk(Base):
+    """A VD. ``snapshot_space`` is what its QSnaps may use; ``serial`` is what initiators see (VPD page 0x80)."""
+
+    __tablename__ = "virtual_disks"
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    type: Mapped[VdType] = mapped_column(_enum(VdType))
+    size: Mapped[int]
+    snapshot_space: Mapped[int] = mapped_column(default=0)
+    raid_group_id: Mapped[str] = mapped_column(ForeignKey("raid_groups.id"))
+    serial: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    raid_group: Mapped[RaidGroup] = relationship(back_populates="vds")
+    snapshots: Mapped[list["Snapshot"]] = relationship(back_populates="vd", order_by="Snapshot.taken_at")
+    luns: Mapped[list["Lun"]] = relationship(back_populates="vd")
+
+
+class Snapshot(Base):
+    """A QSnap snapshot. A row without ``taken_at`` was begun and is not yet known to exist."""
+
+    __tablename__ = "snapshots"
+    __table_args__ = (UniqueConstraint("vd_id", "name"),)
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    vd_id: Mapped[str] = mapped_column(ForeignKey("virtual_disks.id"))
+    name: Mapped[str]
+    kind: Mapped[SnapshotKind] = mapped_column(_enum(SnapshotKind))
+    size: Mapped[int]
+    taken_at: Mapped[datetime | None]
+    vd: Mapped[VirtualDisk] = relationship(back_populates="snapshots")
+
+
+class Node(Base):
+    """An iSCSI node. ``tid`` is random per subsystem; ``open_to_all`` admits any initiator name (never backup VDs)."""
+
+    __tablename__ = "nodes"
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    iqn: Mapped[str] = mapped_column(unique=True)
+    tid: Mapped[int] = mapped_column(unique=True)
+    open_to_all: Mapped[bool] = mapped_column(default=True)
+    chap_user: Mapped[str | None]
+    chap_secret: Mapped[str | None] = mapped_column(Secret)
+    mutual_user: Mapped[str | None]
+    mutual_secret: Mapped[str | None] = mapped_column(Secret)
+    pairing_secret: Mapped[str | None] = mapped_column(Secret)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    initiators: Mapped[list["NodeInitiator"]] = relationship(cascade="all, delete-orphan")
+    luns: Mapped[list["Lun"]] = relationship(back_populates="node", order_by="Lun.number")
+
+
+class NodeInitiator(Base):
+    """An initiator name that a node's ACL admits."""
+
+    __tablename__ = "node_initiators"
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"), primary_key=True)
+    initiator: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Lun(Base):
+    """A VD attached to a node, or, read-only, one of its snapshots."""
+
+    __tablename__ = "luns"
+    __table_args__ = (UniqueConstraint("node_id", "number"),)
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"))
+    number: Mapped[int]
+    vd_id: Mapped[str] = mapped_column(ForeignKey("virtual_disks.id"))
+    snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
+    node: Mapped[Node] = relationship(back_populates="luns")
+    vd: Mapped[VirtualDisk] = relationship(back_populates="luns")
+    snapshot: Mapped[Snapshot | None] = relationship()
+
+
+class Job(Base):
+    """A replication job, on the source.
+
+    ``epoch`` is the last claim's fencing number; every write of the job's or its cycle's state compares it first.
+    ``base_snapshot_id`` is the last generation that both sides hold. ``pairing_secret`` is what a node without CHAP
+    gave at the first claim. ``target_*`` name the backup VD as the target told it.
+    """
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    name: Mapped[str] = mapped_column(unique=True)
+    source_vd_id: Mapped[str] = mapped_column(ForeignKey("virtual_disks.id"))
+    target_subsystem: Mapped[str]
+    target_node: Mapped[str]
+    target_lun: Mapped[int]
+    target_vd: Mapped[str]
+    target_serial: Mapped[str]
+    target_size: Mapped[int]
+    chap_user: Mapped[str | None]
+    chap_secret: Mapped[str | None] = mapped_column(Secret)
+    mutual_user: Mapped[str | None]
+    mutual_secret: Mapped[str | None] = mapped_column(Secret)
+    pairing_secret: Mapped[str | None] = mapped_column(Secret)
+    state: Mapped[JobState] = mapped_column(_enum(JobState), default=JobState.IDLE)
+    controller: Mapped[int] = mapped_column(default=1)
+    epoch: Mapped[int] = mapped_column(default=0)
+    generation: Mapped[int] = mapped_column(default=0)
+    base_snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
+    base_generation: Mapped[int | None]
+    error_kind: Mapped[str | None]
+    error: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    source_vd: Mapped[VirtualDisk] = relationship()
+    paths: Mapped[list["Path"]] = relationship(order_by="Path.position", cascade="all, delete-orphan")
+    cycles: Mapped[list["Cycle"]] = relationship(order_by="Cycle.started_at", cascade="all, delete-orphan")
+
+
+class Path(Base):
+    """One way from a job to its backup VD: an address of the target. Position 0 is preferred."""
+
+    __tablename__ = "paths"
+    __table_args__ = (UniqueConstraint("job_id", "address", "port"),)
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    position: Mapped[int]
+    address: Mapped[str]
+    port: Mapped[int] = mapped_column(default=3260)
+    peer_port: Mapped[int] = mapped_column(default=3261)
+
+
+class Cycle(Base):
+    """One run of a job: the generation it carries, the step it is in, and its checkpoint.
+
+    All bytes below ``checkpoint`` (an offset of the disk) are durable on the target. ``total_bytes`` and
+    ``zero_bytes`` are what the delta holds; ``sent_bytes`` what went over the wire as data, resends included. A
+    cycle without ``finished_at`` is the one to go on with.
+    """
+
+    __tablename__ = "cycles"
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
+    generation: Mapped[int]
+    kind: Mapped[CycleKind | None] = mapped_column(_enum(CycleKind))
+    base_generation: Mapped[int | None]
+    base_snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
+    snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
+    step: Mapped[Step] = mapped_column(_enum(Step), default=Step.SNAPSHOT)
+    manifest: Mapped[str | None]
+    total_bytes: Mapped[int] = mapped_column(default=0)
+    zero_bytes: Mapped[int] = mapped_column(default=0)
+    sent_bytes: Mapped[int] = mapped_column(default=0)
+    done_bytes: Mapped[int] = mapped_column(default=0)
+    checkpoint: Mapped[int] = mapped_column(default=0)
+    resumes: Mapped[int] = mapped_column(default=0)
+    rate: Mapped[float] = mapped_column(default=0.0)
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    progressed_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    outcome: Mapped[Outcome | None] = mapped_column(_enum(Outcome))
+    error: Mapped[str | None]
+    worker_peak_memory: Mapped[int] = mapped_column(default=0)
+
+
+class Claim(Base):
+    """On the target: who may write a backup VD, and what it has begun. One row per backup VD ever claimed.
+
+    The columns from ``generation`` on are set from begin to commit: while they are, the live backup VD is half written.
+    """
+
+    __tablename__ = "claims"
+    vd_id: Mapped[str] = mapped_column(ForeignKey("virtual_disks.id"), primary_key=True)
+    node_id: Mapped[str] = mapped_column(ForeignKey("nodes.id"), unique=True)
+    job_id: Mapped[str]
+    source_subsystem: Mapped[str]
+    epoch: Mapped[int]
+    initiator: Mapped[str]
+    claimed_at: Mapped[datetime] = mapped_column(default=now)
+    generation: Mapped[int | None]
+    base_generation: Mapped[int | None]
+    source_snapshot: Mapped[str | None]
+    size: Mapped[int | None]
+    manifest: Mapped[str | None]
+
+
+class RecoveryPoint(Base):
+    """On the target: a committed generation of a backup VD, held by ``snapshot_id``."""
+
+    __tablename__ = "recovery_points"
+    __table_args__ = (UniqueConstraint("vd_id", "job_id", "generation"),)
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    vd_id: Mapped[str] = mapped_column(ForeignKey("virtual_disks.id"))
+    snapshot_id: Mapped[str] = mapped_column(ForeignKey("snapshots.id"), unique=True)
+    job_id: Mapped[str]
+    generation: Mapped[int]
+    base_generation: Mapped[int | None]
+    source_snapshot: Mapped[str]
+    size: Mapped[int]
+    manifest: Mapped[str]
+    committed_at: Mapped[datetime] = mapped_column(default=now)
+    snapshot: Mapped[Snapshot] = relationship()
+
+
+class PeerNonce(Base):
+    """A nonce of a peer request already seen; kept as long as its time would be accepted."""
+
+    __tablename__ = "peer_nonces"
+    nonce: Mapped[str] = mapped_column(primary_key=True)
+    seen_at: Mapped[datetime]
+
+
+class Event(Base):
+    """An entry of the event log. ``subject`` is the object's noun and name, such as ``job nightly``."""
+
+    __tablename__ = "events"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[datetime] = mapped_column(default=now)
+    controller: Mapped[int | None]
+    severity: Mapped[Severity] = mapped_column(_enum(Severity))
+    kind: Mapped[str]
+    subject: Mapped[str]
+    message: Mapped[str]
+
+
+class Administrator(Base):
+    """An administrator; the password only as its Argon2id hash."""
+
+    __tablename__ = "administrators"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    password_hash: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Token(Base):
+    """A login: the SHA-256 of its token, and when it ends."""
+
+    __tablename__ = "tokens"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    administrator: Mapped[str] = mapped_column(ForeignKey("administrators.name"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    expires_at: Mapped[datetime]
