@@ -1,0 +1,1 @@
+"""The controller's daemon: configuration, start, supervision, reconciliation."""

@@ -1,0 +1,86 @@
+"""What a controller's daemon reads at start: one TOML file."""
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from qreplica.errors import Invalid
+
+
+class ConfigurationInvalid(Invalid):
+    """The configuration file cannot be used."""
+
+    kind = "configuration-invalid"
+    template = "The configuration {file} cannot be used because {reason}: correct it and start qreplicad again."
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PortConfig(_Strict):
+    """One iSCSI port of this controller: its network interface and address."""
+
+    number: Annotated[int, Field(ge=1, le=4)]
+    interface: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,15}$")]
+    address: str
+    prefix_length: Annotated[int, Field(ge=1, le=32)] = 24
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        return str(ipaddress.IPv4Address(value))
+
+
+class Config(_Strict):
+    """The whole configuration.
+
+    ``state_dir`` is shared by both controllers of a subsystem: the database, the secrets key, RG mounts and, on
+    first start, the one-time ``setup-secret``. ``runtime_dir`` is this controller's own: pid files, sockets, logs.
+    ``management`` is the address of REST and UI when no listening socket is inherited (socket activation: LISTEN_FDS=1, file
+    descriptor 3). ``iscsi_port`` and ``peer_port`` are the TCP ports on every iSCSI port's address.
+    ``tgt_control_port`` numbers tgtd's management socket and must differ between daemons of one machine.
+    """
+
+    subsystem: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+    controller: Annotated[int, Field(ge=1, le=2)]
+    state_dir: Path
+    runtime_dir: Path
+    database: str | None = None
+    management: str = "127.0.0.1:8080"
+    iscsi_port: Annotated[int, Field(ge=1, le=65535)] = 3260
+    peer_port: Annotated[int, Field(ge=1, le=65535)] = 3261
+    tgt_control_port: Annotated[int, Field(ge=1, le=32767)]
+    iqn_prefix: Annotated[str, Field(pattern=r"^iqn\.\d{4}-\d{2}\.[a-z0-9.-]+$")] = "iqn.2026-11.org.qreplica"
+    log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
+    ports: Annotated[tuple[PortConfig, ...], Field(min_length=1, max_length=4)]
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL of the state database."""
+        return self.database or f"sqlite:///{self.state_dir / 'qreplica.db'}"
+
+    @property
+    def raid_group_mounts(self) -> Path:
+        """The directory under which RGs are mounted."""
+        return self.state_dir / "rg"
+
+    @property
+    def tgtd_pid_file(self) -> Path:
+        """The pid file of this controller's tgtd."""
+        return self.runtime_dir / "tgtd.pid"
+
+
+def load(file: Path) -> Config:
+    """Read and check ``file``. Raises ConfigurationInvalid."""
+    try:
+        return Config.model_validate(tomllib.loads(file.read_text()))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationInvalid(file=file, reason=error) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigurationInvalid(file=file, reason=f"{place}: {first['msg']}") from error

@@ -1,0 +1,1 @@
+"""The conversation between the source and the target subsystem; it never carries data."""

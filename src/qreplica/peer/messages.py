@@ -1,0 +1,178 @@
+"""What the two subsystems say to each other: HTTP with JSON bodies under ``/peer/v1`` on every iSCSI port's address.
+
+| method and path | request | answer |
+|---|---|---|
+| GET ``/peer/v1/nodes`` | (unsigned, like iSCSI SendTargets) | NodeList |
+| GET ``/peer/v1/nodes/{iqn}/backup-vds`` | | BackupVdList |
+| POST ``/peer/v1/nodes/{iqn}/claim`` | Claim | Lineage |
+| POST ``/peer/v1/nodes/{iqn}/begin`` | Begin | Begun |
+| POST ``/peer/v1/nodes/{iqn}/commit`` | Commit | Committed |
+| POST ``/peer/v1/nodes/{iqn}/abort`` | Abort | Lineage |
+| GET ``/peer/v1/nodes/{iqn}/lineage?lun=`` | | Lineage |
+| POST ``/peer/v1/nodes/{iqn}/release`` | Release | (204) |
+
+All but the first are signed with the node's CHAP name and secret (``peer.signing``), or, for a node without CHAP, with
+the pairing secret that its first claim handed out. Failures are RFC 9457 problem bodies.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Size = Annotated[int, Field(ge=0)]
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NodeEntry(_Message):
+    """A node that this portal offers for replication; ``chap`` tells whether it wants a CHAP name and secret."""
+
+    iqn: str
+    chap: bool
+    backup_vds: int
+
+
+class NodeList(_Message):
+    """The nodes that hold backup VDs, and the subsystem that answers."""
+
+    subsystem: str
+    subsystem_id: Id
+    controller: int
+    nodes: list[NodeEntry]
+
+
+class BackupVd(_Message):
+    """A LUN of a node, as the wizard shows it; ``type`` is BACKUP or RAID (a RAID VD is listed, and cannot be chosen).
+
+    ``claimed_by`` is the id of the job that holds the node, if any.
+    """
+
+    lun: int
+    vd: Id
+    name: str
+    type: str
+    size: Size
+    serial: str
+    claimed_by: Id | None
+
+
+class BackupVdList(_Message):
+    """The LUNs of a node."""
+
+    subsystem: str
+    subsystem_id: Id
+    vds: list[BackupVd]
+
+
+class Point(_Message):
+    """A committed recovery point."""
+
+    generation: int
+    source_snapshot: Id
+    size: Size
+    manifest: Digest
+    committed_at: datetime
+
+
+class InProgress(_Message):
+    """A generation begun and not committed: the live backup VD holds a part of it."""
+
+    generation: int
+    base_generation: int | None
+    source_snapshot: Id
+    size: Size
+    manifest: Digest
+
+
+class Claim(_Message):
+    """Take the backup VD for a job. Every claim raises the epoch, also for the same owner.
+
+    ``epoch`` is the new one, proposed by the source; it must be higher than the target's last for this VD. ``vd`` must be what
+    ``lun`` shows. A VD claimed by another job is refused until that one is released.
+    """
+
+    job: Id
+    job_name: str
+    source_subsystem: Id
+    source_subsystem_name: str
+    lun: int
+    vd: Id
+    source_size: Size
+    epoch: Annotated[int, Field(ge=1)]
+
+
+class Lineage(_Message):
+    """What the backup VD holds, after every older epoch was cut off.
+
+    ``initiator`` is the only name now admitted to the node (it carries the epoch). ``pairing_secret`` is given only
+    to the first claim on a node without CHAP. ``points`` are ascending by generation.
+    """
+
+    vd: Id
+    lun: int
+    size: Size
+    serial: str
+    epoch: int
+    initiator: str
+    points: list[Point]
+    in_progress: InProgress | None
+    pairing_secret: str | None = None
+
+
+class Begin(_Message):
+    """Start, or go on with, a generation.
+
+    The target refuses (``base-mismatch``) unless ``base_generation`` and ``base_snapshot`` are its newest point, or None for a full
+    copy. When another generation is in progress the live VD is first rolled back to the base's point (nothing
+    to roll back to before a full copy, which writes every byte). The same generation with the same manifest goes on
+    (``resumed``), and keeps what it has.
+    """
+
+    job: Id
+    epoch: int
+    generation: Annotated[int, Field(ge=1)]
+    base_generation: int | None
+    base_snapshot: Id | None
+    source_snapshot: Id
+    size: Size
+    manifest: Digest
+
+
+class Begun(_Message):
+    """The generation may be written; ``resumed`` says that what was durable before still stands."""
+
+    resumed: bool
+
+
+class Commit(_Message):
+    """All of the generation is durable: make it a recovery point. Idempotent for the same generation and manifest."""
+
+    job: Id
+    epoch: int
+    generation: int
+    manifest: Digest
+
+
+class Committed(_Message):
+    """The recovery point now exists."""
+
+    point: Point
+
+
+class Abort(_Message):
+    """Give up the generation in progress; the live VD is rolled back to the newest point, if there is one."""
+
+    job: Id
+    epoch: int
+
+
+class Release(_Message):
+    """The job is deleted: the backup VD keeps its points and may be claimed by another job."""
+
+    job: Id
+    epoch: int
