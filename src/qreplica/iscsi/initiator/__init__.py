@@ -1,0 +1,1 @@
+"""The iSCSI initiator: sessions with other subsystems' nodes, over libiscsi."""
