@@ -1,22 +1,37 @@
 """The iSCSI target driver contract.
 
-One driver instance speaks for the target daemon of one controller. It knows nothing of the database: the caller hands
-it the whole desired state of a node and the driver makes it so. All calls are idempotent; a call that fails leaves
-what was there, or less of the node, never more than was asked. ``tests/iscsi/target/test_compliance.py`` runs one
-suite against every driver.
+One driver instance speaks for the target daemon of one controller. It knows nothing of the database: the
+caller hands it the whole desired state of a node and the driver makes it so. All calls are idempotent; a call
+that fails leaves what was there, or less of the node, never more than was asked.
+``tests/iscsi/target/test_compliance.py`` runs one suite against every driver.
 """
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: The largest number of a node: tgtd puts it in front of the LUN in an NAA designator of type 3, whose own
+#: type takes the upper four bits, so that larger numbers would give two nodes the same designator.
+LARGEST_TID = 2**28 - 1
+
+
+def scsi_id_for(serial: str) -> str:
+    """Return the ``scsi_id`` of a VD with that serial: always the same, and no other serial's.
+
+    Its form is that of an NAA IEEE Registered Extended designator (SPC-4, 7.8.6.6.5), the one by which Linux
+    and its multipath know a disk; tgtd makes that designator from it, whatever the node's number.
+    """
+    return "6" + hashlib.sha256(serial.encode()).hexdigest()[:31]
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a VD tells initiators about itself; the same from both controllers, unlike any other disk in the world.
+    """What a VD tells initiators about itself: the same from both controllers, unlike any other disk.
 
-    ``vendor`` (8 characters at most) and ``product`` (16) go in standard INQUIRY data, ``serial`` in VPD page 0x80,
-    ``scsi_id`` in the T10 designator of VPD page 0x83 (SPC-4, 7.8).
+    ``vendor`` (8 ASCII characters at most) and ``product`` (16) go in standard INQUIRY data, ``serial`` (36)
+    in VPD page 0x80, ``scsi_id`` (see ``scsi_id_for``) in the T10 and NAA designators of VPD page 0x83
+    (SPC-4, 7.8).
     """
 
     vendor: str
@@ -47,9 +62,10 @@ class Credentials:
 class NodeSpec:
     """The whole desired state of an iSCSI node.
 
-    ``tid`` numbers the node in the target daemon (1 to 2**31-1) and must differ between subsystems, since tgtd makes the NAA
-    designator from it. ``initiators`` are the initiator names admitted; None admits everybody, an empty set nobody.
-    ``chap`` is what initiators must prove, ``mutual_chap`` what the node proves to them.
+    ``tid`` numbers the node in the target daemon (1 to LARGEST_TID) and should differ between subsystems,
+    since tgtd makes the second NAA designator of each LUN from it. ``initiators`` are the initiator names
+    admitted; None admits everybody, an empty set nobody. ``chap`` is what initiators must prove,
+    ``mutual_chap`` what the node proves to them; a CHAP name has one secret in the whole daemon.
     """
 
     tid: int
@@ -79,7 +95,11 @@ class TargetSession:
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Bytes and commands that a LUN has completed since the node was made."""
+    """Bytes and commands that a LUN has completed for the sessions that exist now.
+
+    What ended sessions did is not in it: tgtd counts per session. Bytes are those transferred, so a WRITE
+    SAME counts one block, INQUIRY and the like count as reads, commands without data are not counted.
+    """
 
     read_bytes: int
     read_commands: int
@@ -88,19 +108,30 @@ class Counters:
 
 
 class TargetDriver(ABC):
-    """The target daemon of one controller."""
+    """The target daemon of one controller. Calls may come from any thread; changes go one at a time.
+
+    Every call may raise TargetDaemonDown and TargetDaemonSilent; the caller then tries again later. A daemon
+    that was started anew is empty: the caller applies everything again.
+    """
 
     @abstractmethod
     def apply_node(self, spec: NodeSpec) -> None:
-        """Make the node exactly as specified: create it, or change only what differs, without disturbing sessions.
+        """Make the node exactly as specified: create it, or change what differs without disturbing sessions.
 
-        A LUN whose file, identity or read-only flag differs is taken away and made anew. A node of that IQN with another
-        tid is removed first, its sessions with it. Access is granted last: never to a LUN not yet right.
+        A LUN whose file (another one under that path, or grown), identity or read-only flag differs is taken
+        away and made anew; the node's sessions are ended for that when they keep it busy. A node of that IQN
+        with another tid is removed first, its sessions with it. Access is granted last: never to a LUN not
+        yet right. Raises, before anything is changed, NodeSpecInvalid, TidTaken, AccountTaken,
+        LunFileUnusable; FencingTimedOut when old sessions that had to go did not.
         """
 
     @abstractmethod
     def remove_node(self, iqn: str) -> None:
-        """Remove the node, its LUNs, accounts and sessions. Waits until no session of it runs a command any more."""
+        """Remove the node, its LUNs, accounts and sessions; one that is gone is removed already.
+
+        Waits until no session of it runs a command any more. Raises FencingTimedOut; the node then admits
+        nobody.
+        """
 
     @abstractmethod
     def nodes(self) -> dict[str, int]:
@@ -108,20 +139,26 @@ class TargetDriver(ABC):
 
     @abstractmethod
     def sessions(self, iqn: str) -> list[TargetSession]:
-        """Return the node's sessions; one stays listed while any command of it still runs."""
+        """Return the node's sessions; one stays listed while a command of it runs. Raises NodeMissing."""
 
     @abstractmethod
     def fence_node(self, spec: NodeSpec, timeout: float) -> None:
-        """Cut off every present session of the node for good, then apply ``spec``, whose tid must be a new one.
+        """Cut off every present session of the node for good, then apply ``spec``, which has a new tid.
 
         On return: nobody but the spec's initiators is admitted, no older session is listed, no command of one
         can still write, a login that was half done has died with the old tid. Raises FencingTimedOut after
-        ``timeout`` seconds; the node then admits nobody.
+        ``timeout`` seconds; the node then admits nobody. Raises, before anything is changed, FenceNeedsNewTid
+        and what ``apply_node`` does. Like every failure after the old sessions ended, it may leave no node:
+        then nobody is admitted either.
         """
 
     @abstractmethod
     def set_portals(self, portals: frozenset[PortalSpec]) -> None:
-        """Listen on exactly these. A portal taken away accepts nobody new; its sessions live on."""
+        """Listen on exactly these. A portal taken away accepts nobody new; its sessions live on.
+
+        One that cannot be listened on does not keep the others from it. Raises PortalUnusable after all were
+        tried.
+        """
 
     @abstractmethod
     def portals(self) -> frozenset[PortalSpec]:
@@ -129,4 +166,4 @@ class TargetDriver(ABC):
 
     @abstractmethod
     def counters(self, iqn: str, lun: int) -> Counters:
-        """Return what the LUN has done. Raises NodeMissing."""
+        """Return what the LUN has done. Raises NodeMissing, LunMissing."""
