@@ -12,7 +12,8 @@
 | POST ``/peer/v1/nodes/{iqn}/release`` | Release | (204) |
 
 All but the first are signed with the node's CHAP name and secret (``peer.signing``), or, for a node without CHAP, with
-the pairing secret that its first claim handed out. Failures are RFC 9457 problem bodies.
+the pairing secret that its first claim agreed on (``peer.pairing``); the answers are signed with the same secret.
+Failures are RFC 9457 problem bodies.
 """
 
 from datetime import datetime
@@ -49,7 +50,7 @@ class NodeList(_Message):
 class BackupVd(_Message):
     """A LUN of a node, as the wizard shows it; ``type`` is BACKUP or RAID (a RAID VD is listed, and cannot be chosen).
 
-    ``claimed_by`` is the id of the job that holds the node, if any.
+    ``claimed_by`` is the id of the job that holds the VD, if any. A new job's first claim must propose an epoch higher than ``epoch``.
     """
 
     lun: int
@@ -59,6 +60,7 @@ class BackupVd(_Message):
     size: Size
     serial: str
     claimed_by: Id | None
+    epoch: Size = 0
 
 
 class BackupVdList(_Message):
@@ -93,7 +95,8 @@ class Claim(_Message):
     """Take the backup VD for a job. Every claim raises the epoch, also for the same owner.
 
     ``epoch`` is the new one, proposed by the source; it must be higher than the target's last for this VD. ``vd`` must be what
-    ``lun`` shows. A VD claimed by another job is refused until that one is released.
+    ``lun`` shows. A VD claimed by another job is refused until that one is released. ``pairing_key`` is the source's
+    half of a key agreement (X25519, hexadecimal), sent with the unsigned first claim on a node without CHAP.
     """
 
     job: Id
@@ -104,13 +107,16 @@ class Claim(_Message):
     vd: Id
     source_size: Size
     epoch: Annotated[int, Field(ge=1)]
+    pairing_key: Digest | None = None
 
 
 class Lineage(_Message):
     """What the backup VD holds, after every older epoch was cut off.
 
-    ``initiator`` is the only name now admitted to the node (it carries the epoch). ``pairing_secret`` is given only
-    to the first claim on a node without CHAP. ``points`` are ascending by generation.
+    ``initiator`` is the only name now admitted to the node (it carries the epoch), empty when nobody is. ``points`` are
+    those of the job that holds the VD, ascending by generation. ``pairing_key`` is the target's half of the key
+    agreement that an unsigned claim asked for; ``pairing_secret`` is what ``PeerClient`` then worked out, for its caller
+    to keep: it never goes over the wire.
     """
 
     vd: Id
@@ -121,7 +127,8 @@ class Lineage(_Message):
     initiator: str
     points: list[Point]
     in_progress: InProgress | None
-    pairing_secret: str | None = None
+    pairing_key: Digest | None = None
+    pairing_secret: Annotated[str | None, Field(exclude=True, repr=False)] = None
 
 
 class Begin(_Message):
