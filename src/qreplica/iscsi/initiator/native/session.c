@@ -349,8 +349,3 @@ int qr_header_digest(const qr_session *s)
 {
     return s->header_digest;
 }
-
-int qr_fileno(const qr_session *s)
-{
-    return s->iscsi == NULL ? -1 : iscsi_get_fd(s->iscsi);
-}
