@@ -16,13 +16,14 @@ from pathlib import Path
 LARGEST_TID = 2**28 - 1
 
 
-def scsi_id_for(serial: str) -> str:
-    """Return the ``scsi_id`` of a VD with that serial: always the same, and no other serial's.
+def scsi_id_for(vendor: str, serial: str) -> str:
+    """Return the ``scsi_id`` of a VD: always the same for a serial, and no other serial's.
 
-    Its form is that of an NAA IEEE Registered Extended designator (SPC-4, 7.8.6.6.5), the one by which Linux
-    and its multipath know a disk; tgtd makes that designator from it, whatever the node's number.
+    It is a T10 vendor ID designator, the vendor in 8 characters and 28 hexadecimal digits (SPC-4, 7.8.6.4). tgtd also
+    makes the NAA IEEE Registered Extended designator from its last 32 characters, whatever the node's number, and that
+    is the one by which Linux and its multipath know a disk.
     """
-    return "6" + hashlib.sha256(serial.encode()).hexdigest()[:31]
+    return f"{vendor:<8}{hashlib.sha256(serial.encode()).hexdigest()[:28]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class FencingTimedOut(Unavailable):
     kind = "fencing-timed-out"
     template = (
         "The iSCSI node {iqn} still has {count} session(s) with commands running after {seconds} s and "
-        "admits nobody until they end: look at its disks, which hang or are slow, and try again."
+        "admits nobody: look at its disks, which hang or are slow, and try again."
     )
 
 

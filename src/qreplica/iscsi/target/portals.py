@@ -14,7 +14,7 @@ def listening(tgtd: Management) -> frozenset[PortalSpec]:
 
 
 def listen_on(tgtd: Management, portals: frozenset[PortalSpec]) -> None:
-    """Listen on exactly these: close first, then open what can be opened. Raises PortalUnusable at the end."""
+    """Listen on exactly these: close first, then open what can be opened. Raises PortalUnusable."""
     wanted = frozenset(_canonical(portal) for portal in portals)
     present = listening(tgtd)
     for portal in present - wanted:

@@ -61,9 +61,9 @@ class Supervisor:
         self._thread.start()
 
     def hold(self) -> None:
-        """End the tgtd and start none until ``release``: on return nothing of it can write.
+        """End the tgtd and start none until ``release``; on return nothing of it can write.
 
-        Idempotent. Raises TargetDaemonFailed when a write of it hangs in the kernel, so that it cannot be ended.
+        Idempotent. Raises TargetDaemonFailed when it cannot be ended, since a write of it hangs in the kernel.
         """
         with self._changed:
             self._wanted = False

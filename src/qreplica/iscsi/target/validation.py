@@ -14,7 +14,7 @@ _INITIATOR = re.compile(r"(iqn\.|eui\.|naa\.)[!-+\--~]{1,219}")
 #: tgtd lists CHAP names one a line and separates fields by commas.
 _CHAP_USER = re.compile(r"[!-+\--~]{1,255}")
 _IDENTITY_TEXT = re.compile(r"[ -+\--~]+")
-_SCSI_ID = re.compile(r"6[0-9a-f]{31}")
+_HEXADECIMAL = re.compile(r"[0-9a-f]{28}")
 _LARGEST_LUN = 255
 _LONGEST_SECRET = 255
 _LONGEST_PATH = 1000
@@ -60,8 +60,9 @@ def _identity_faults(where: str, identity: Identity) -> Iterator[str]:
     ):
         if len(text) > longest or not _IDENTITY_TEXT.fullmatch(text):
             yield f"the {name} of {where} is not 1 to {longest} ASCII characters without a comma"
-    if not _SCSI_ID.fullmatch(identity.scsi_id):
-        yield f"the scsi_id of {where} is not 32 lower-case hexadecimal digits that begin with 6"
+    vendor, digits = identity.scsi_id[:8], identity.scsi_id[8:]
+    if vendor != f"{identity.vendor:<8}" or not _HEXADECIMAL.fullmatch(digits):
+        yield f"the scsi_id of {where} is not its vendor in 8 characters and 28 hexadecimal digits"
 
 
 def _chap_faults(chap: Credentials | None, mutual: Credentials | None) -> Iterator[str]:
