@@ -1,0 +1,13 @@
+"""Runs migrations on the connection that ``Database.upgrade`` hands over, inside its transaction."""
+
+from alembic import context
+
+from qreplica.state.models import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    render_as_batch=True,
+    user_module_prefix="types.",
+)
+context.run_migrations()
