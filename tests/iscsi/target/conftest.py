@@ -1,14 +1,19 @@
 """A tgtd of one's own, and an initiator of bare PDUs that can stop anywhere in the protocol."""
 
 import contextlib
+import fcntl
 import os
 import random
 import socket
 import struct
 import subprocess
+import sys
+import termios
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +65,10 @@ class RawInitiator:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def unread(self) -> int:
+        """Bytes that have arrived and were not read yet."""
+        return int.from_bytes(fcntl.ioctl(self._socket, termios.FIONREAD, bytes(4)), sys.byteorder)
 
     def begin_login(self) -> None:
         """The first login request and its answer: the initiator is known and admitted, no session exists yet."""
@@ -169,6 +178,14 @@ class Hammer:
         self._block = block
         threading.Thread(target=self._run, daemon=True).start()
 
+    def settle(self) -> None:
+        """Wait until every answer that tgtd has sent is counted, which needs a tgtd that sends none."""
+        seen, since = -1, time.monotonic()
+        while time.monotonic() - since < 0.2:
+            if self._initiator.unread() or self.acknowledged != seen:
+                seen, since = self.acknowledged, time.monotonic()
+            time.sleep(0.005)
+
     def _run(self) -> None:
         with contextlib.suppress(OSError):
             for _ in range(16):
@@ -186,6 +203,13 @@ class Hammer:
         self._initiator.send_write(self._lun, random.randrange(self._blocks) * self._block, data)
 
 
+def free_address() -> tuple[str, int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address: tuple[str, int] = probe.getsockname()
+        return address
+
+
 class Tgtd:
     """A running tgtd with its driver, one portal, and files to serve."""
 
@@ -195,9 +219,7 @@ class Tgtd:
         self.driver = TgtDriver(process.management)
         self.directory = directory
         self.lines = lines
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address: tuple[str, int] = probe.getsockname()
+        self.address = free_address()
 
     @property
     def portal(self) -> PortalSpec:
@@ -212,7 +234,9 @@ class Tgtd:
     def url(self, iqn: str, lun: int = 1, credentials: str = "") -> str:
         return f"iscsi://{credentials}{self.address[0]}:{self.address[1]}/{iqn}/{lun}"
 
-    def inquire(self, url: str, name: str, page: int | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
+    def inquire(
+        self, url: str, name: str, page: int | None = None, **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
         command = ["iscsi-inq", "-i", name, url]
         if page is not None:
             command[1:1] = ["-e", "1", "-c", str(page)]
@@ -252,13 +276,20 @@ def tgtd(management: Management, tmp_path: Path) -> Iterator[Tgtd]:
 def lun(tmp_path: Path) -> Callable[..., LunSpec]:
     """Make a LUN over a sparse file."""
 
-    def make(number: int = 1, *, size: int = 64 * MIB, path: Path | None = None, read_only: bool = False) -> LunSpec:
+    def make(
+        number: int = 1, *, size: int = 64 * MIB, path: Path | None = None, read_only: bool = False
+    ) -> LunSpec:
         if path is None:
             path = tmp_path / f"lun{number}"
             with path.open("ab") as file:
                 file.truncate(size)
         serial = f"QR{number:08d}"
-        return LunSpec(number, path, Identity("QREPLICA", "VIRTUAL DISK", serial, scsi_id_for("QREPLICA", serial)), read_only)
+        return LunSpec(
+            number,
+            path,
+            Identity("QREPLICA", "VIRTUAL DISK", serial, scsi_id_for("QREPLICA", serial)),
+            read_only,
+        )
 
     return make
 
@@ -321,3 +352,35 @@ def hammer() -> type[Hammer]:
 @pytest.fixture
 def login_refused() -> type[LoginRefused]:
     return LoginRefused
+
+
+@pytest.fixture
+def hanging_write(node: Callable[..., NodeSpec], lun: Callable[..., LunSpec], freezable: Freezable) -> Any:
+    """Let an initiator's write hang in the kernel until told to end; yields what ends it."""
+
+    @contextlib.contextmanager
+    def hang(driver: TgtDriver, pid: int) -> Iterator[Callable[[], None]]:
+        path = freezable.mount / "vd"
+        path.write_bytes(bytes(MIB))
+        spec = node(luns=(lun(path=path),))
+        driver.apply_node(spec)
+        address = free_address()
+        driver.set_portals(frozenset({PortalSpec(*address)}))
+        with RawInitiator(address, spec.iqn, min(spec.initiators or ())) as initiator:
+            initiator.log_in().test_unit_ready(1)
+            freezable.freeze()
+            initiator.send_write(1, 0, b"w" * 4096)
+            until_writing(pid)
+            yield freezable.thaw
+
+    return hang
+
+
+def until_writing(pid: int) -> None:
+    """Wait until a thread of the process is in an uninterruptible write."""
+    deadline = time.monotonic() + 10
+    while not any(
+        "\nState:\tD" in (task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

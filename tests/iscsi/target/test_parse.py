@@ -37,7 +37,10 @@ STAT = (
 
 
 def test_nodes() -> None:
-    assert parse.nodes(NODES) == {"iqn.2026-11.org.qreplica:one": 7, "iqn.2026-11.org.qreplica:two": 180150001}
+    assert parse.nodes(NODES) == {
+        "iqn.2026-11.org.qreplica:one": 7,
+        "iqn.2026-11.org.qreplica:two": 180150001,
+    }
     assert parse.nodes("LLDs:\n    iscsi: ready\n    iser: error\n") == {}
 
 
@@ -78,7 +81,8 @@ def test_statistics() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "another heading\n", STAT + "180150001 1\n", STAT + STAT.splitlines()[1].replace("0", "x") + "\n"]
+    "text",
+    ["", "another heading\n", STAT + "180150001 1\n", STAT + STAT.splitlines()[1].replace("0", "x") + "\n"],
 )
 def test_unknown_statistics_are_an_error(text: str) -> None:
     with pytest.raises(TargetAnswerUnknown):

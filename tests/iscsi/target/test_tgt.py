@@ -81,7 +81,9 @@ class TestIdentity:
         with logged_in(tgtd, spec) as initiator:
             after = designators(page(initiator, 1, 0x83))
         assert (before[0], before[2]) == (after[0], after[2])
-        assert before[1] != after[1]  # NAA of type 3 comes from the number: nobody who has a type 6 looks at it
+        assert (
+            before[1] != after[1]
+        )  # NAA of type 3 comes from the number: nobody who has a type 6 looks at it
 
     def test_two_controllers_show_one_disk(
         self, tgtd: Any, spec: NodeSpec, tmp_path: Path, request: pytest.FixtureRequest
@@ -103,7 +105,10 @@ class TestLuns:
             before = tgtd.driver.counters(spec.iqn, 1)
             assert initiator.write(1, 8192, b"q" * 4096) == GOOD
             after = tgtd.driver.counters(spec.iqn, 1)
-        assert (after.write_bytes - before.write_bytes, after.write_commands - before.write_commands) == (4096, 1)
+        assert (after.write_bytes - before.write_bytes, after.write_commands - before.write_commands) == (
+            4096,
+            1,
+        )
         assert spec.luns[0].path.read_bytes()[8192:12288] == b"q" * 4096
 
     def test_ended_sessions_are_no_longer_counted(self, tgtd: Any, spec: NodeSpec) -> None:
@@ -176,7 +181,12 @@ class TestLuns:
             assert len(tgtd.driver.sessions(spec.iqn)) == 1
 
     def test_a_busy_lun_goes_too(
-        self, tgtd: Any, hammer: Any, spec: NodeSpec, lun: Callable[..., LunSpec], monkeypatch: pytest.MonkeyPatch
+        self,
+        tgtd: Any,
+        hammer: Any,
+        spec: NodeSpec,
+        lun: Callable[..., LunSpec],
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Under 16 writes at a time it is never idle, so its sessions are ended for it; they may come again."""
         monkeypatch.setattr(tgt_module, "_LUN_PATIENCE", 0.05)
@@ -195,7 +205,9 @@ class TestChap:
     TWO = Credentials("host", "other-secret-2")
     BOX = Credentials("box", "target-secret-3")
 
-    def login(self, tgtd: Any, spec: NodeSpec, credentials: Credentials | None, mutual: Credentials | None = None) -> bool:
+    def login(
+        self, tgtd: Any, spec: NodeSpec, credentials: Credentials | None, mutual: Credentials | None = None
+    ) -> bool:
         """Log in by libiscsi, which knows CHAP."""
         environment = {}
         if mutual is not None:

@@ -147,9 +147,7 @@ def test_the_old_name_never_comes_back(
     assert tgtd.process.pid is not None
 
 
-def test_a_stopped_initiator_that_wakes_cannot_write(
-    tgtd: Any, epoch1: NodeSpec, epoch2: NodeSpec
-) -> None:
+def test_a_stopped_initiator_that_wakes_cannot_write(tgtd: Any, epoch1: NodeSpec, epoch2: NodeSpec) -> None:
     """A real libiscsi client is stopped in the middle of its writes, and goes on after the fence."""
     writer = subprocess.Popen(
         ["iscsi-perf", "-i", OLD, "-m", "16", "-b", "8", "-r", "-t", "60", tgtd.url(epoch1.iqn)],

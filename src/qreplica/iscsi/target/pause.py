@@ -17,7 +17,7 @@ from typing import IO
 
 from qreplica.iscsi.target.errors import PauseBusy, PauseTimedOut
 
-_POLL = 0.001
+_POLL = 0.002
 _SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s*(\d+)$", re.MULTILINE)
 
 
@@ -149,11 +149,18 @@ def _open(pid_file: Path) -> tuple[int, int] | None:
 
 
 def _wait_until_still(pid: int, deadline: float) -> dict[str, int] | None:
-    """Wait for every thread to stop; one in a write stops when the write is done."""
+    """Wait for every thread to stop; one in a write stops when the write is done.
+
+    A thread is called stopped an instant before it leaves its processor, which still counts: so two looks must agree.
+    """
+    before = None
     while True:
-        switches = _standing_still(pid)
-        if switches is not None or time.monotonic() >= deadline:
-            return switches
+        now = _standing_still(pid)
+        if now is not None and now == before:
+            return now
+        if time.monotonic() >= deadline:
+            return None
+        before = now
         time.sleep(_POLL)
 
 

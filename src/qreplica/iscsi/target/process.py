@@ -75,6 +75,7 @@ class TargetProcess:
         (every other it may have fallen back to as well). Until nodes are made it drops any connection.
         Raises ControlPortTaken, TargetDaemonFailed.
         """
+        self.kill()
         end_left_over(self.management)
         self._last_lines.clear()
         port = str(self.management.control_port)
