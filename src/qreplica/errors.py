@@ -49,7 +49,10 @@ class QReplicaError(Exception):
             "title": self.title,
             "status": self.status,
             "detail": self.sentence,
-            "fields": {name: value if isinstance(value, int | float | bool) else str(value) for name, value in self.fields.items()},
+            "fields": {
+                name: value if isinstance(value, int | float | bool) else str(value)
+                for name, value in self.fields.items()
+            },
         }
 
 

@@ -40,8 +40,8 @@ class Config(_Strict):
 
     ``state_dir`` is shared by both controllers of a subsystem: the database, the secrets key, RG mounts and, on
     first start, the one-time ``setup-secret``. ``runtime_dir`` is this controller's own: pid files, sockets, logs.
-    ``management`` is the address of REST and UI when no listening socket is inherited (socket activation: LISTEN_FDS=1, file
-    descriptor 3). ``iscsi_port`` and ``peer_port`` are the TCP ports on every iSCSI port's address.
+    ``management`` is the address of REST and UI when no listening socket is inherited (socket activation:
+    LISTEN_FDS=1, file descriptor 3). ``iscsi_port`` and ``peer_port`` are the TCP ports on every iSCSI port's address.
     ``tgt_control_port`` numbers tgtd's management socket and must differ between daemons of one machine.
     """
 

@@ -56,9 +56,7 @@ class Database:
         script = ScriptDirectory.from_config(configuration)
         with self._own_words(), self._engine.begin() as connection:
             present = MigrationContext.configure(connection).get_current_revision()
-            if present is not None and present not in {
-                revision.revision for revision in script.walk_revisions()
-            }:
+            if present is not None and present not in {revision.revision for revision in script.walk_revisions()}:
                 raise StateTooNew(place=self.place, revision=present)
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")

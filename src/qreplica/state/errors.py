@@ -8,8 +8,8 @@ class StateDiskFull(NoSpace):
 
     kind = "state-disk-full"
     template = (
-        "The state was not written because the disk that holds {place} is full ({free:size} free): free some space there; "
-        "nothing was changed, and what waits goes on by itself."
+        "The state was not written because the disk that holds {place} is full ({free:size} free): free some space "
+        "there; nothing was changed, and what waits goes on by itself."
     )
 
 
@@ -17,18 +17,26 @@ class StateBusy(Unavailable):
     """Another process holds the database."""
 
     kind = "state-busy"
-    template = "The state database {place} is held by another process ({reason}): try again; if it lasts, look for a stopped qreplicad."
+    template = (
+        "The state database {place} is held by another process ({reason}): try again; if it lasts, look for a "
+        "stopped qreplicad."
+    )
 
 
 class StateDamaged(EngineFailed):
     """The database cannot be read or written."""
 
     kind = "state-damaged"
-    template = "The state database {place} cannot be used because {reason}: restore it from a copy, and start qreplicad again."
+    template = (
+        "The state database {place} cannot be used because {reason}: restore it from a copy, and start qreplicad again."
+    )
 
 
 class StateTooNew(Conflict):
     """A newer version has written the database."""
 
     kind = "state-too-new"
-    template = "The state database {place} was written by a newer version (revision {revision}): start that version of qreplicad."
+    template = (
+        "The state database {place} was written by a newer version (revision {revision}): start that version of "
+        "qreplicad."
+    )

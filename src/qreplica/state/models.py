@@ -3,6 +3,7 @@
 import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import ClassVar
 
 from sqlalchemy import BigInteger, Enum, ForeignKey, Integer, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
@@ -32,7 +33,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {int: BigInteger().with_variant(Integer, "sqlite"), datetime: UtcTime}
+    type_annotation_map: ClassVar = {int: BigInteger().with_variant(Integer, "sqlite"), datetime: UtcTime}
 
 
 def _enum(kind: type[StrEnum]) -> Enum:

@@ -31,7 +31,7 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 class Secret(TypeDecorator[str]):
-    """A text kept encrypted (Fernet: AES-128-CBC with HMAC-SHA-256) under the subsystem's key, which ``unlock`` sets."""
+    """A text kept encrypted (Fernet: AES-128-CBC, HMAC-SHA-256) under the subsystem's key, which ``unlock`` sets."""
 
     impl = LargeBinary
     cache_ok = True

@@ -49,7 +49,9 @@ class GroupClosed(EngineFailed):
     """An RG is not open."""
 
     kind = "group-closed"
-    template = "RAID group {group} is not open on this controller: open it, or look at its disks with “qreplica rg show”."
+    template = (
+        "RAID group {group} is not open on this controller: open it, or look at its disks with “qreplica rg show”."
+    )
 
 
 class VdMissing(NotFound):
@@ -70,7 +72,9 @@ class SnapshotMissing(NotFound):
     """The engine has no such snapshot."""
 
     kind = "snapshot-missing"
-    template = "Virtual disk {vd} has no snapshot {snapshot}: it was deleted; take a new one, and a full copy if it was a base."
+    template = (
+        "Virtual disk {vd} has no snapshot {snapshot}: it was deleted; take a new one, and a full copy if it was a base."
+    )
 
 
 class GroupFull(NoSpace):
@@ -91,7 +95,9 @@ class DeltaStreamUnknown(EngineFailed):
     """A stream of changes contains something we do not know."""
 
     kind = "delta-stream-unknown"
-    template = "The change list has {what}, which this version does not know: nothing was applied; run a full copy or update."
+    template = (
+        "The change list has {what}, which this version does not know: nothing was applied; run a full copy or update."
+    )
 
 
 class StorageCommandFailed(EngineFailed):

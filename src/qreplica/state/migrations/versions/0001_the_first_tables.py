@@ -39,9 +39,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "events",
-        sa.Column(
-            "id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False
-        ),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("at", types.UtcTime(timezone=True), nullable=False),
         sa.Column("controller", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column(
@@ -119,9 +117,7 @@ def upgrade() -> None:
         sa.Column("image", sa.String(), nullable=True),
         sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("raid_group_id", sa.String(), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["raid_group_id"], ["raid_groups.id"], name=op.f("fk_disks_raid_group_id_raid_groups")
-        ),
+        sa.ForeignKeyConstraint(["raid_group_id"], ["raid_groups.id"], name=op.f("fk_disks_raid_group_id_raid_groups")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_disks")),
         sa.UniqueConstraint("image", name=op.f("uq_disks_image")),
         sa.UniqueConstraint("name", name=op.f("uq_disks_name")),
@@ -146,9 +142,7 @@ def upgrade() -> None:
         sa.Column("address", sa.String(), nullable=False),
         sa.Column("prefix_length", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("qreplica", sa.Boolean(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["controller"], ["controllers.number"], name=op.f("fk_ports_controller_controllers")
-        ),
+        sa.ForeignKeyConstraint(["controller"], ["controllers.number"], name=op.f("fk_ports_controller_controllers")),
         sa.PrimaryKeyConstraint("controller", "number", name=op.f("pk_ports")),
     )
     op.create_table(
@@ -166,9 +160,7 @@ def upgrade() -> None:
         "virtual_disks",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
-        sa.Column(
-            "type", sa.Enum("RAID", "BACKUP", name="vdtype", native_enum=False, length=32), nullable=False
-        ),
+        sa.Column("type", sa.Enum("RAID", "BACKUP", name="vdtype", native_enum=False, length=32), nullable=False),
         sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("snapshot_space", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("raid_group_id", sa.String(), nullable=False),
@@ -207,16 +199,12 @@ def upgrade() -> None:
         sa.Column("name", sa.String(), nullable=False),
         sa.Column(
             "kind",
-            sa.Enum(
-                "manual", "replication", "recovery-point", name="snapshotkind", native_enum=False, length=32
-            ),
+            sa.Enum("manual", "replication", "recovery-point", name="snapshotkind", native_enum=False, length=32),
             nullable=False,
         ),
         sa.Column("size", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("taken_at", types.UtcTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["vd_id"], ["virtual_disks.id"], name=op.f("fk_snapshots_vd_id_virtual_disks")
-        ),
+        sa.ForeignKeyConstraint(["vd_id"], ["virtual_disks.id"], name=op.f("fk_snapshots_vd_id_virtual_disks")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshots")),
         sa.UniqueConstraint("vd_id", "name", name=op.f("uq_snapshots_vd_id_name")),
     )
@@ -276,9 +264,7 @@ def upgrade() -> None:
         sa.Column("vd_id", sa.String(), nullable=False),
         sa.Column("snapshot_id", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(["node_id"], ["nodes.id"], name=op.f("fk_luns_node_id_nodes")),
-        sa.ForeignKeyConstraint(
-            ["snapshot_id"], ["snapshots.id"], name=op.f("fk_luns_snapshot_id_snapshots")
-        ),
+        sa.ForeignKeyConstraint(["snapshot_id"], ["snapshots.id"], name=op.f("fk_luns_snapshot_id_snapshots")),
         sa.ForeignKeyConstraint(["vd_id"], ["virtual_disks.id"], name=op.f("fk_luns_vd_id_virtual_disks")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_luns")),
         sa.UniqueConstraint("node_id", "number", name=op.f("uq_luns_node_id_number")),
@@ -298,14 +284,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["snapshot_id"], ["snapshots.id"], name=op.f("fk_recovery_points_snapshot_id_snapshots")
         ),
-        sa.ForeignKeyConstraint(
-            ["vd_id"], ["virtual_disks.id"], name=op.f("fk_recovery_points_vd_id_virtual_disks")
-        ),
+        sa.ForeignKeyConstraint(["vd_id"], ["virtual_disks.id"], name=op.f("fk_recovery_points_vd_id_virtual_disks")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_recovery_points")),
         sa.UniqueConstraint("snapshot_id", name=op.f("uq_recovery_points_snapshot_id")),
-        sa.UniqueConstraint(
-            "vd_id", "job_id", "generation", name=op.f("uq_recovery_points_vd_id_job_id_generation")
-        ),
+        sa.UniqueConstraint("vd_id", "job_id", "generation", name=op.f("uq_recovery_points_vd_id_job_id_generation")),
     )
     op.create_table(
         "cycles",
@@ -357,9 +339,7 @@ def upgrade() -> None:
             ["base_snapshot_id"], ["snapshots.id"], name=op.f("fk_cycles_base_snapshot_id_snapshots")
         ),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_cycles_job_id_jobs")),
-        sa.ForeignKeyConstraint(
-            ["snapshot_id"], ["snapshots.id"], name=op.f("fk_cycles_snapshot_id_snapshots")
-        ),
+        sa.ForeignKeyConstraint(["snapshot_id"], ["snapshots.id"], name=op.f("fk_cycles_snapshot_id_snapshots")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_cycles")),
     )
     with op.batch_alter_table("cycles", schema=None) as batch_op:
