@@ -1,6 +1,6 @@
 """Errors of the peer conversation."""
 
-from qreplica.errors import Conflict, Invalid, NotFound, RemoteFailed, Unauthorized
+from qreplica.errors import Conflict, Invalid, NotFound, QReplicaError, RemoteFailed, Unauthorized
 
 
 class NoSuchNode(NotFound):
@@ -28,21 +28,28 @@ class ChapNotUsed(Unauthorized):
     """The request was signed with CHAP and the node has none."""
 
     kind = "chap-not-used"
-    template = "iSCSI node {node} has no CHAP, so it cannot check a name and secret: leave both empty, or set CHAP on the node."
+    template = (
+        "iSCSI node {node} has no CHAP to check a name and secret with: leave both empty, or set CHAP on the node."
+    )
 
 
 class PairingNeeded(Unauthorized):
     """The node is paired and the request carried no pairing secret."""
 
     kind = "pairing-needed"
-    template = "iSCSI node {node} is paired with another job: reset the node's pairing on the target subsystem, or use another node."
+    template = (
+        "iSCSI node {node} is paired with another job: reset the node's pairing on the target subsystem, or use "
+        "another node."
+    )
 
 
 class WrongPairing(Unauthorized):
     """The request was signed with a pairing secret that the node does not know."""
 
     kind = "wrong-pairing"
-    template = "iSCSI node {node} does not know this job's pairing (it was reset, or the node made anew): pair the job again."
+    template = (
+        "iSCSI node {node} does not know this job's pairing (it was reset, or the node made anew): pair the job again."
+    )
 
 
 class ClockSkew(Unauthorized):
@@ -50,7 +57,7 @@ class ClockSkew(Unauthorized):
 
     kind = "clock-skew"
     template = (
-        "The clock of the source subsystem is {seconds} s {direction} the target's, and at most {window} s are allowed: "
+        "The source subsystem's clock is {seconds} s {direction} the target's, and at most {window} s are allowed: "
         "set both clocks, best by NTP."
     )
 
@@ -59,7 +66,9 @@ class RequestReplayed(Unauthorized):
     """The request was seen before."""
 
     kind = "request-replayed"
-    template = "This very request was already received once and is not obeyed again: send it anew with a fresh signature."
+    template = (
+        "This very request was already received once and is not obeyed again: send it anew with a fresh signature."
+    )
 
 
 class SignatureMalformed(Unauthorized):
@@ -92,6 +101,23 @@ class MessageTooSlow(Invalid):
     template = "The message was not complete after {seconds} s: check the network and send it again."
 
 
+class NoSuchRoute(NotFound):
+    """A request that the conversation does not know."""
+
+    kind = "no-such-route"
+    template = (
+        "{method} {path} is not part of the peer conversation: use the same version of QReplica on both subsystems."
+    )
+
+
+class PeerInternalError(QReplicaError):
+    """A fault of ours on the target."""
+
+    kind = "peer-internal-error"
+    title = "Internal error"
+    template = "The target subsystem failed by a fault of its own ({error}): see its log; the job may be started again."
+
+
 class PeerBusy(Conflict):
     """Another request changed the same thing at the same moment."""
 
@@ -100,7 +126,7 @@ class PeerBusy(Conflict):
 
 
 class PeerFailed(RemoteFailed):
-    """The other subsystem did not answer, or not with sense. Another path may work; the request may have been obeyed."""
+    """The other subsystem gave no answer, or none with sense; it may have obeyed even so. Another path may work."""
 
     kind = "peer-failed"
 
@@ -110,8 +136,8 @@ class PeerUnreachable(PeerFailed):
 
     kind = "peer-unreachable"
     template = (
-        "The target subsystem at {address}:{port} cannot be reached because {reason}: check the address, the cable of that "
-        "iSCSI port and that the subsystem runs."
+        "The target subsystem at {address}:{port} cannot be reached because {reason}: check the address, the cable of "
+        "that iSCSI port and that the subsystem runs."
     )
 
 
@@ -120,8 +146,8 @@ class PeerAnswersGarbage(PeerFailed):
 
     kind = "peer-answers-garbage"
     template = (
-        "What answers at {address}:{port} does not answer as the target subsystem ({reason}): check that the address is "
-        "that of its iSCSI port and that both run the same version of QReplica."
+        "What answers at {address}:{port} does not answer as the target subsystem ({reason}): check that the address "
+        "is that of its iSCSI port and that both run the same version of QReplica."
     )
 
 

@@ -50,7 +50,8 @@ class NodeList(_Message):
 class BackupVd(_Message):
     """A LUN of a node, as the wizard shows it; ``type`` is BACKUP or RAID (a RAID VD is listed, and cannot be chosen).
 
-    ``claimed_by`` is the id of the job that holds the VD, if any. A new job's first claim must propose an epoch higher than ``epoch``.
+    ``claimed_by`` is the id of the job that holds the VD, if any. A new job's first claim must propose an epoch
+    higher than ``epoch``.
     """
 
     lun: int
@@ -94,9 +95,10 @@ class InProgress(_Message):
 class Claim(_Message):
     """Take the backup VD for a job. Every claim raises the epoch, also for the same owner.
 
-    ``epoch`` is the new one, proposed by the source; it must be higher than the target's last for this VD. ``vd`` must be what
-    ``lun`` shows. A VD claimed by another job is refused until that one is released. ``pairing_key`` is the source's
-    half of a key agreement (X25519, hexadecimal), sent with the unsigned first claim on a node without CHAP.
+    ``epoch`` is the new one, proposed by the source; it must be higher than the target's last for this VD (and
+    node). ``vd`` must be what ``lun`` shows. A VD claimed by another job is refused until that one is released.
+    ``pairing_key`` is the source's half of a key agreement (X25519, hexadecimal), sent with the unsigned first claim on
+    a node without CHAP.
     """
 
     job: Id
@@ -115,8 +117,8 @@ class Lineage(_Message):
 
     ``initiator`` is the only name now admitted to the node (it carries the epoch), empty when nobody is. ``points`` are
     those of the job that holds the VD, ascending by generation. ``pairing_key`` is the target's half of the key
-    agreement that an unsigned claim asked for; ``pairing_secret`` is what ``PeerClient`` then worked out, for its caller
-    to keep: it never goes over the wire.
+    agreement that an unsigned claim asked for; ``pairing_secret`` is what ``PeerClient`` then worked out, for its
+    caller to keep: it never goes over the wire.
     """
 
     vd: Id
@@ -134,9 +136,9 @@ class Lineage(_Message):
 class Begin(_Message):
     """Start, or go on with, a generation.
 
-    The target refuses (``base-mismatch``) unless ``base_generation`` and ``base_snapshot`` are its newest point, or None for a full
-    copy. When another generation is in progress the live VD is first rolled back to the base's point (nothing
-    to roll back to before a full copy, which writes every byte). The same generation with the same manifest goes on
+    The target refuses (``base-mismatch``) unless ``base_generation`` and ``base_snapshot`` are its newest point, or None for
+    a full copy. When another generation is in progress the live VD is first rolled back to the base's point (not before
+    a full copy, which writes every byte). The same generation with the same manifest goes on
     (``resumed``), and keeps what it has.
     """
 

@@ -1,9 +1,9 @@
 """Pairing: how source and target of a node without CHAP come to share a secret that never goes over the wire.
 
 The first claim on such a node is unsigned and carries the public half of a fresh X25519 key (RFC 7748); the answer
-carries the target's. Both derive the same secret (HKDF, RFC 5869, over the shared value, with IQN, job and both public halves
-as ``info``), and every later request and answer is signed with it. Like any first meeting without a shared secret this
-trusts whoever answers first; a node with CHAP has no such moment.
+carries the target's. Both derive the same secret (HKDF, RFC 5869, over the shared value, with IQN, job and both public
+halves as ``info``), and every later request and answer is signed with it. Like any first meeting without a shared
+secret this trusts whoever answers first; a node with CHAP has no such moment.
 
 An answer can be lost. So the target keeps a pairing as unconfirmed until the first request signed with it, and until
 then the same job may pair anew. A node that no job holds pairs with whoever claims it next.
@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy.orm import Session
 
-from qreplica.peer.errors import MessageInvalid
+from qreplica.peer.errors import MessageInvalid, PairingNeeded
+from qreplica.replication.recovery_claims import holder_of_node
 from qreplica.state.models import Node
 
 _UNCONFIRMED = "unconfirmed:"
@@ -64,8 +65,16 @@ def pairing_of(node: Node) -> Pairing | None:
     return Pairing(node.pairing_secret.removeprefix(_UNCONFIRMED), confirmed)
 
 
-def pair(node: Node, secret: str) -> None:
-    """Keep ``secret`` as the node's pairing, unconfirmed, in place of any other."""
+def open_to_pairing(session: Session, node: Node) -> bool:
+    """Tell whether an unsigned claim may pair: no job has proved a pairing, or no job holds the node any more."""
+    pairing = pairing_of(node)
+    return pairing is None or not pairing.confirmed or holder_of_node(session, node.id) is None
+
+
+def pair(session: Session, node: Node, secret: str) -> None:
+    """Keep ``secret`` as the node's pairing, unconfirmed, in place of any other. Raises PairingNeeded."""
+    if not open_to_pairing(session, node):
+        raise PairingNeeded(node=node.iqn)
     node.pairing_secret = _UNCONFIRMED + secret
 
 
@@ -76,9 +85,9 @@ def confirm(node: Node) -> None:
 
 
 def reset_pairing(session: Session, node: Node) -> None:
-    """Forget the node's pairing, on the administrator's word: its job must pair again, and any source may be first.
+    """Forget the node's pairing, on the administrator's word. Idempotent.
 
-    Idempotent.
+    The job that holds the node must pair again, and whoever claims in its name first is believed.
     """
     node.pairing_secret = None
     session.flush()

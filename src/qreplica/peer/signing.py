@@ -4,16 +4,16 @@ Keys. From the secret (a CHAP secret, or a pairing secret) and the node's IQN, H
 two keys of 32 bytes: ``info`` is ``qreplica-peer-1 request <IQN>`` for requests and ``qreplica-peer-1 answer <IQN>``
 for answers. A CHAP response (RFC 1994: a hash over identifier, secret and challenge) is thus never computed with
 a key of ours nor the other way round, so that neither protocol can be used to get answers for the other; a request
-cannot be reflected as an answer; and nodes that share a secret do not share keys. As with CHAP itself, who listens can try
-guesses of a weak secret off-line: secrets should be random.
+cannot be reflected as an answer; and nodes that share a secret do not share keys. As with CHAP itself, who listens can
+try guesses of a weak secret off-line: secrets should be random.
 
 A request carries ``Authorization: QReplica-HMAC-SHA256 name=N,time=T,nonce=R,mac=M`` with
 
 * N: the CHAP name, base64url without padding (the name ``pairing`` for a pairing secret),
 * T: the time, whole seconds since 1970 UTC,
 * R: 16 random bytes, hexadecimal,
-* M: HMAC-SHA-256 of the request key, hexadecimal, over these lines joined by one newline: ``QReplica-Peer-1 request``, method,
-  path with query exactly as sent, SHA-256 of the body in hexadecimal, N, T, R.
+* M: HMAC-SHA-256 of the request key, hexadecimal, over these lines joined by one newline: ``QReplica-Peer-1 request``,
+  method, path with query exactly as sent, SHA-256 of the body in hexadecimal, N, T, R.
 
 None of the lines can hold a newline, so that two different requests never have the same canonical form.
 
@@ -94,7 +94,7 @@ def sign(keys: Keys, name: str, request: Request, time: int) -> Signature:
 
 
 def parse(header: str) -> Signature:
-    """Read an ``Authorization`` header. Raises SignatureMalformed for anything that ``Signature.header`` cannot give."""
+    """Read an ``Authorization`` header. Raises SignatureMalformed for what ``Signature.header`` cannot give."""
     match = _HEADER.fullmatch(header)
     if match is None:
         raise SignatureMalformed
@@ -144,7 +144,9 @@ def _mac(key: bytes, purpose: str, *lines: str) -> str:
 
 
 def _derive(secret: str, purpose: str) -> bytes:
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"qreplica-peer-1 {purpose}".encode()).derive(secret.encode())
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=f"qreplica-peer-1 {purpose}".encode()).derive(
+        secret.encode()
+    )
 
 
 def _digest(body: bytes) -> str:

@@ -1,0 +1,263 @@
+"""The target's side of replication: claim, begin, commit, abort, lineage, release (see ``peer.messages``).
+
+What is decided is persisted before it is done, and done before it is answered, so that a crash at any point leaves
+less admitted than was decided, never more, and a repeated request ends where the first one would have.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from qreplica.errors import NoSpace, QReplicaError
+from qreplica.iscsi.target.driver import NodeSpec
+from qreplica.peer import messages
+from qreplica.peer.pairing import pair
+from qreplica.replication import recovery_claims as claims
+from qreplica.replication import recovery_progress as progress
+from qreplica.replication.recovery_errors import FencingFailed, NotServed
+from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.recovery_points import Points, as_message, newest
+from qreplica.state.database import Database
+from qreplica.state.models import Claim, Node, Snapshot, VirtualDisk
+from qreplica.storage.driver import SnapshotInfo, StorageDriver
+
+#: How long the old owner's commands may take to end before a claim is refused (seconds).
+FENCE_SECONDS = 60.0
+
+
+class TargetController(Protocol):
+    """What is asked of each controller's target daemon; ``TargetDriver`` says what the calls promise.
+
+    One that stands for the other controller holds that controller's NodeLocks around each call.
+    """
+
+    def fence_node(self, spec: NodeSpec, timeout: float) -> None:
+        """Cut off every session, then serve the node as specified."""
+
+    def remove_node(self, iqn: str) -> None:
+        """Take the node away; on return no command of it runs."""
+
+    def apply_node(self, spec: NodeSpec) -> None:
+        """Serve the node as specified."""
+
+    def nodes(self) -> dict[str, int]:
+        """Return the tid of each node served, by IQN."""
+
+
+class Recovery:
+    """The service. ``controllers`` are all of the subsystem's, by number: every one must confirm what cuts owners off.
+
+    ``spec_of`` gives a node's desired state from the database; ``locks`` are shared with whoever else brings the
+    target daemons to it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        storage: StorageDriver,
+        controllers: Mapping[int, TargetController],
+        spec_of: Callable[[Session, Node], NodeSpec],
+        locks: NodeLocks,
+    ) -> None:
+        self._database = database
+        self._storage = storage
+        self._controllers = controllers
+        self._spec_of = spec_of
+        self._locks = locks
+        self._points = Points(database, storage)
+
+    def claim(self, iqn: str, message: messages.Claim, *, pairing_secret: str | None = None) -> messages.Lineage:
+        """Make ``message.job`` the owner; on return every older one is cut off on every controller.
+
+        ``pairing_secret`` is what an unsigned claim agreed on; it becomes the node's. The decision stands also when
+        FencingFailed is raised: then nobody may write, until a claim with a still higher epoch succeeds. Raises what
+        ``recovery_claims.claimable`` raises, PairingNeeded, PeerBusy.
+        """
+        with self._locks.hold(iqn):
+            with self._database.session() as session:
+                node = claims.node_by_iqn(session, iqn)
+                vd = claims.claimable(session, node, message)
+                if pairing_secret is not None:
+                    pair(session, node, pairing_secret)
+                claims.take(session, node, vd, message)
+                spec = self._spec_of(session, node)
+                vd_name = vd.name
+            self._fence(spec, vd_name)
+            with self._database.session(read_only=True) as session:
+                node, row, vd = _owned(session, iqn, message)
+                return progress.lineage_of(session, node, vd, row)
+
+    def begin(self, iqn: str, message: messages.Begin) -> messages.Begun:
+        """Let the owner write a generation, after bringing the live VD to its base. Idempotent.
+
+        Raises StaleEpoch, NotClaimed, NotServed, VdDetached, VdTooSmall, GenerationInvalid, BaseMismatch.
+        """
+        with self._locks.hold(iqn):
+            with self._database.session(read_only=True) as session:
+                node, _, vd = _owned(session, iqn, message)
+                claims.attachment(session, node, vd)
+                spec = self._spec_of(session, node)
+            self._check_served(spec)
+            with self._database.session() as session:
+                _, row, vd = _owned(session, iqn, message)
+                if progress.begun_already(row, message):
+                    return messages.Begun(resumed=True)
+                point = progress.base_of(session, vd, message)
+                # A full copy writes every byte, whatever is there now.
+                back_to = point.snapshot_id if point is not None and row.generation is not None else None
+                if row.generation is not None:
+                    claims.change(session, row, vd, manifest=None)
+                group, vd_id = vd.raid_group_id, vd.id
+            if back_to is not None:
+                self._roll_back(spec, group, vd_id, back_to)
+            self._points.tidy(vd_id, message.job)
+            with self._database.session() as session:
+                _, row, vd = _owned(session, iqn, message)
+                claims.change(session, row, vd, **progress.progress(message))
+                return messages.Begun(resumed=False)
+
+    def commit(self, iqn: str, message: messages.Commit) -> messages.Committed:
+        """Make the generation in progress a recovery point. Idempotent. The owner must have nothing outstanding.
+
+        Raises StaleEpoch, NotClaimed, NotBegun, ManifestMismatch.
+        """
+        with self._locks.hold(iqn):
+            with self._database.session() as session:
+                _, row, vd = _owned(session, iqn, message)
+                done = progress.committed_already(session, vd, message)
+                if done is not None:
+                    return messages.Committed(point=as_message(done))
+                progress.check_begun(row, vd, message)
+                group, vd_id = vd.raid_group_id, vd.id
+                snapshot_id = progress.begin_snapshot(session, row, vd)
+            self._storage.flush(group, vd_id)
+            info = self._freeze(group, vd_id, snapshot_id, message.job)
+            with self._database.session() as session:
+                _, row, vd = _owned(session, iqn, message)
+                progress.check_begun(row, vd, message)
+                session.get_one(Snapshot, snapshot_id).taken_at = info.taken_at
+                point = progress.point_of(row, snapshot_id)
+                session.add(point)
+                claims.change(session, row, vd, **progress.CLEAN)
+                answer = messages.Committed(point=as_message(point))
+            self._points.tidy(vd_id, message.job)
+            return answer
+
+    def abort(self, iqn: str, message: messages.Abort) -> messages.Lineage:
+        """Give up what is in progress and roll the live VD back. Idempotent. Raises StaleEpoch, NotClaimed."""
+        with self._locks.hold(iqn):
+            with self._database.session() as session:
+                node, row, vd = _owned(session, iqn, message)
+                if row.generation is not None:
+                    claims.change(session, row, vd, manifest=None)
+            self._clean(iqn, vd_id=row.vd_id, job=message.job)
+            with self._database.session(read_only=True) as session:
+                node, row, vd = _owned(session, iqn, message)
+                return progress.lineage_of(session, node, vd, row)
+
+    def lineage(self, iqn: str, lun: int) -> messages.Lineage:
+        """Return what the VD under the LUN number holds, and who holds it. Raises NoSuchNode, LunEmpty."""
+        with self._database.session(read_only=True) as session:
+            node = claims.node_by_iqn(session, iqn)
+            vd = claims.lun_of(session, node, lun).vd
+            return progress.lineage_of(session, node, vd, claims.holder_of_vd(session, vd.id))
+
+    def release(self, iqn: str, message: messages.Release) -> None:
+        """Give the VD back, its recovery points kept; nobody is admitted then.
+
+        Succeeds when the job no longer holds it. Raises StaleEpoch, FencingFailed (the decision stands all the same).
+        """
+        with self._locks.hold(iqn):
+            with self._database.session(read_only=True) as session:
+                node = claims.node_by_iqn(session, iqn)
+                row = claims.holder_of_node(session, node.id)
+                if row is None or row.job_id != message.job:
+                    return
+                claims.owned(session, node, message.job, message.epoch)
+            self._let_go(iqn)
+
+    def release_by_force(self, iqn: str) -> None:
+        """Take the node's backup VD from the job that holds it, on the administrator's word. Idempotent.
+
+        For a job whose subsystem is gone: what it had in progress is lost, its recovery points stay. Raises NoSuchNode,
+        FencingFailed.
+        """
+        with self._locks.hold(iqn):
+            self._let_go(iqn)
+
+    def _let_go(self, iqn: str) -> None:
+        with self._database.session() as session:
+            node = claims.node_by_iqn(session, iqn)
+            row = claims.holder_of_node(session, node.id)
+            if row is None:
+                return
+            job, vd = row.job_id, session.get_one(VirtualDisk, row.vd_id)
+            claims.let_go(session, row, node, vd)
+            spec, vd_id, vd_name = self._spec_of(session, node), vd.id, vd.name
+        self._fence(spec, vd_name)
+        self._clean(iqn, vd_id, job)
+
+    def _clean(self, iqn: str, vd_id: str, job: str) -> None:
+        """Bring a live VD that is not clean back to the newest point."""
+        with self._database.session(read_only=True) as session:
+            row, vd = session.get_one(Claim, vd_id), session.get_one(VirtualDisk, vd_id)
+            if row.generation is None:
+                return
+            point = newest(session, vd_id, job)
+            epoch, group = row.epoch, vd.raid_group_id
+            spec = self._spec_of(session, claims.node_by_iqn(session, iqn))
+            snapshot = point.snapshot_id if point is not None else None
+        if snapshot is not None:
+            self._roll_back(spec, group, vd_id, snapshot)
+        with self._database.session() as session:
+            row, vd = session.get_one(Claim, vd_id), session.get_one(VirtualDisk, vd_id)
+            if row.epoch == epoch:
+                claims.change(session, row, vd, **progress.CLEAN)
+
+    def _fence(self, spec: NodeSpec, vd_name: str) -> None:
+        for number, controller in self._controllers.items():
+            try:
+                controller.fence_node(spec, FENCE_SECONDS)
+            except QReplicaError as error:
+                raise FencingFailed(vd=vd_name, controller=number, reason=error.sentence) from error
+
+    def _freeze(self, group: str, vd_id: str, snapshot_id: str, job: str) -> SnapshotInfo:
+        """Take the snapshot, letting old points go when there is no space for it.
+
+        Nothing need be paused: the one initiator that the node admits has flushed and waits for the answer.
+        """
+        while True:
+            try:
+                return self._storage.take_snapshot(group, vd_id, snapshot_id)
+            except NoSpace:
+                if not self._points.drop_oldest(vd_id, job):
+                    raise
+
+    def _check_served(self, spec: NodeSpec) -> None:
+        for controller in self._controllers.values():
+            if controller.nodes().get(spec.iqn) != spec.tid:
+                raise NotServed(node=spec.iqn)
+
+    def _roll_back(self, spec: NodeSpec, group: str, vd_id: str, snapshot_id: str) -> None:
+        """Roll the live VD back while no target daemon holds its file; sessions on the node end."""
+        try:
+            for controller in self._controllers.values():
+                controller.remove_node(spec.iqn)
+            self._storage.roll_back(group, vd_id, snapshot_id)
+        finally:
+            for controller in self._controllers.values():
+                controller.apply_node(spec)
+
+
+class _FromOwner(Protocol):
+    @property
+    def job(self) -> str: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+
+def _owned(session: Session, iqn: str, message: _FromOwner) -> tuple[Node, Claim, VirtualDisk]:
+    node = claims.node_by_iqn(session, iqn)
+    return (node, *claims.owned(session, node, message.job, message.epoch))

@@ -1,0 +1,181 @@
+"""Who holds a backup VD, on the target: the rules of the ``claims`` table.
+
+One row per backup VD ever claimed. After a release the row stays, so that the epoch is not forgotten and an owner of
+long ago cannot come back: its ``job_id`` is then empty and its ``initiator`` a random name, which nobody has.
+
+The live backup VD is in one of three states:
+
+* clean (no ``generation``): it is the newest recovery point, if there is one;
+* in progress (``generation`` and ``manifest``): it holds a part of that generation, and what was durable stands;
+* unknown (``generation`` without ``manifest``): it is to be rolled back before anything is applied to it.
+"""
+
+import secrets
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from qreplica.peer import messages
+from qreplica.peer.errors import NoSuchNode, PeerBusy
+from qreplica.replication.recovery_errors import (
+    AttachedTwice,
+    ClaimedByAnother,
+    LunEmpty,
+    NotABackupVd,
+    NotClaimed,
+    StaleEpoch,
+    VdDetached,
+    VdMismatch,
+    VdTooSmall,
+)
+from qreplica.state.models import Claim, Lun, Node, Subsystem, VdType, VirtualDisk
+
+#: ``job_id`` of a row whose backup VD nobody holds.
+NOBODY = ""
+
+_LARGEST_TID = 2**31 - 1
+
+
+def holder_of_vd(session: Session, vd_id: str) -> Claim | None:
+    """Return the claim of the job that holds the VD, None when nobody does."""
+    return session.scalar(select(Claim).where(Claim.vd_id == vd_id, Claim.job_id != NOBODY))
+
+
+def holder_of_node(session: Session, node_id: str) -> Claim | None:
+    """Return the claim of the job that may log on to the node, None when nobody may."""
+    return session.scalar(select(Claim).where(Claim.node_id == node_id, Claim.job_id != NOBODY))
+
+
+def last_epoch(session: Session, vd_id: str, node_id: str) -> int:
+    """Return the epoch that a new claim must exceed; 0 before any. Counted over VD and node, whichever moved."""
+    epochs = session.scalars(select(Claim.epoch).where(or_(Claim.vd_id == vd_id, Claim.node_id == node_id)))
+    return max(epochs, default=0)
+
+
+def node_by_iqn(session: Session, iqn: str) -> Node:
+    """Return the node. Raises NoSuchNode."""
+    node = session.scalar(select(Node).where(Node.iqn == iqn))
+    if node is None:
+        raise NoSuchNode(node=iqn)
+    return node
+
+
+def lun_of(session: Session, node: Node, number: int) -> Lun:
+    """Return what the node shows under the number. Raises LunEmpty."""
+    lun = session.scalar(select(Lun).where(Lun.node_id == node.id, Lun.number == number))
+    if lun is None:
+        raise LunEmpty(node=node.iqn, lun=number)
+    return lun
+
+
+def claimable(session: Session, node: Node, message: messages.Claim) -> VirtualDisk:
+    """Return the backup VD that the message asks for.
+
+    Raises LunEmpty, NotABackupVd, VdMismatch, VdTooSmall, AttachedTwice, ClaimedByAnother, StaleEpoch.
+    """
+    lun = lun_of(session, node, message.lun)
+    vd = lun.vd
+    if lun.snapshot_id is not None:
+        raise NotABackupVd(lun=message.lun, node=node.iqn, what=f"a snapshot of “{vd.name}”")
+    if vd.type is not VdType.BACKUP:
+        raise NotABackupVd(lun=message.lun, node=node.iqn, what=f"“{vd.name}” of type {vd.type}")
+    if vd.id != message.vd:
+        raise VdMismatch(lun=message.lun, node=node.iqn, present=vd.name)
+    if vd.size < message.source_size:
+        raise VdTooSmall(vd=vd.name, size=vd.size, source_size=message.source_size)
+    for other in vd.luns:
+        if other.node_id != node.id and other.snapshot_id is None:
+            raise AttachedTwice(vd=vd.name, node=node.iqn, other=other.node.iqn)
+    for holder, what, name in (
+        (holder_of_vd(session, vd.id), "Backup VD", vd.name),
+        (holder_of_node(session, node.id), "iSCSI node", node.iqn),
+    ):
+        if holder is not None and (holder.job_id != message.job or holder.vd_id != vd.id):
+            raise ClaimedByAnother(what=what, name=name, holder=holder.job_id)
+    last = last_epoch(session, vd.id, node.id)
+    if message.epoch <= last:
+        raise StaleEpoch(epoch=message.epoch, job=message.job, vd=vd.name, current=last)
+    return vd
+
+
+def take(session: Session, node: Node, vd: VirtualDisk, message: messages.Claim) -> None:
+    """Write the new owner down: epoch, initiator name, and a new tid for the node.
+
+    Whether what is in progress may be gone on with is kept only for the same job. Raises PeerBusy when another
+    claim was written at the same moment.
+    """
+    former = session.scalar(select(Claim).where(Claim.node_id == node.id, Claim.vd_id != vd.id))
+    if former is not None:
+        session.delete(former)
+        session.flush()
+    row = session.get(Claim, vd.id)
+    owner = {
+        "node_id": node.id,
+        "job_id": message.job,
+        "source_subsystem": message.source_subsystem,
+        "epoch": message.epoch,
+        "initiator": f"{_prefix(session)}:job-{message.job}:e{message.epoch}",
+    }
+    if row is None:
+        session.add(Claim(vd_id=vd.id, generation=0, **owner))
+    else:
+        if row.job_id != message.job:
+            row.generation, row.manifest = row.generation or 0, None
+        change(session, row, vd, **owner)
+    renumber(session, node)
+    try:
+        session.flush()
+    except IntegrityError as error:
+        raise PeerBusy(vd=vd.name) from error
+
+
+def change(session: Session, row: Claim, vd: VirtualDisk, **values: object) -> None:
+    """Change the row, if nobody has changed its epoch since it was read. Raises PeerBusy otherwise."""
+    session.flush()
+    statement = update(Claim).where(Claim.vd_id == row.vd_id, Claim.epoch == row.epoch).values(**values)
+    if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined] # every UPDATE's result has it
+        raise PeerBusy(vd=vd.name)
+
+
+def let_go(session: Session, row: Claim, node: Node, vd: VirtualDisk) -> None:
+    """Write down that nobody holds the VD; what is in progress is to be rolled back."""
+    values: dict[str, object] = {"job_id": NOBODY, "initiator": f"{_prefix(session)}:nobody-{secrets.token_hex(16)}"}
+    if row.generation is not None:
+        values["manifest"] = None
+    change(session, row, vd, **values)
+    renumber(session, node)
+
+
+def owned(session: Session, node: Node, job: str, epoch: int) -> tuple[Claim, VirtualDisk]:
+    """Return the claim and VD that the job holds on the node at this epoch. Raises NotClaimed, StaleEpoch."""
+    row = holder_of_node(session, node.id)
+    if row is None or row.job_id != job or row.epoch < epoch:
+        raise NotClaimed(job=job, node=node.iqn)
+    vd = session.get_one(VirtualDisk, row.vd_id)
+    if row.epoch != epoch:
+        raise StaleEpoch(epoch=epoch, job=job, vd=vd.name, current=row.epoch)
+    return row, vd
+
+
+def attachment(session: Session, node: Node, vd: VirtualDisk) -> int:
+    """Return the LUN number under which the node shows the live VD. Raises VdDetached."""
+    number = session.scalar(
+        select(Lun.number).where(Lun.node_id == node.id, Lun.vd_id == vd.id, Lun.snapshot_id.is_(None))
+    )
+    if number is None:
+        raise VdDetached(vd=vd.name, node=node.iqn)
+    return number
+
+
+def renumber(session: Session, node: Node) -> None:
+    """Give the node a new random tid, so that logins half done under the old one die."""
+    used = set(session.scalars(select(Node.tid)))
+    tid = node.tid
+    while tid in used:
+        tid = 1 + secrets.randbelow(_LARGEST_TID)
+    node.tid = tid
+
+
+def _prefix(session: Session) -> str:
+    return session.scalars(select(Subsystem.iqn_prefix)).one()

@@ -1,0 +1,139 @@
+"""Errors of the target's side of replication. They travel to the source as problem bodies."""
+
+from qreplica.errors import Conflict, Invalid, NotFound, Unavailable
+
+
+class LunEmpty(NotFound):
+    """Nothing is attached under the LUN number."""
+
+    kind = "lun-empty"
+    template = "iSCSI node {node} has no virtual disk at LUN {lun}: attach the backup VD to that LUN first."
+
+
+class VdDetached(Conflict):
+    """The node no longer shows the backup VD."""
+
+    kind = "vd-detached"
+    template = "Backup VD “{vd}” is no longer attached to iSCSI node {node}: attach it again, then start the job."
+
+
+class AttachedTwice(Conflict):
+    """A backup VD can be guarded on one node only."""
+
+    kind = "attached-twice"
+    template = (
+        "Backup VD “{vd}” is attached to iSCSI node {node} and also to {other}: a replicated VD may be on one node "
+        "only, so detach it from one of them."
+    )
+
+
+class NotABackupVd(Invalid):
+    """A replication job may only write a VD of type BACKUP, and never a snapshot."""
+
+    kind = "not-a-backup-vd"
+    template = "LUN {lun} of iSCSI node {node} is {what}, not a backup VD: choose a LUN whose VD has type BACKUP."
+
+
+class VdMismatch(Conflict):
+    """The LUN shows another VD than the job knows."""
+
+    kind = "vd-mismatch"
+    template = (
+        "LUN {lun} of iSCSI node {node} is now backup VD “{present}”, not the one the job was made for: attach that "
+        "one again, or create a new job."
+    )
+
+
+class VdTooSmall(Invalid):
+    """The backup VD cannot hold the source VD."""
+
+    kind = "vd-too-small"
+    template = (
+        "Backup VD “{vd}” has {size:size} and the source VD {source_size:size}: choose a backup VD that is at least as "
+        "large."
+    )
+
+
+class ClaimedByAnother(Conflict):
+    """Another job holds the backup VD, or its node."""
+
+    kind = "claimed-by-another"
+    template = (
+        "{what} “{name}” is used by replication job “{holder}”: choose a backup VD on another iSCSI node, or delete "
+        "that job, or release it on the target subsystem."
+    )
+
+
+class NotClaimed(Conflict):
+    """The job does not hold the backup VD."""
+
+    kind = "not-claimed"
+    template = "Replication job {job} does not hold the backup VD of iSCSI node {node}: start the job, which claims it."
+
+
+class StaleEpoch(Conflict):
+    """Someone with a newer epoch owns the backup VD: who asks is no longer the owner and must stop."""
+
+    kind = "stale-epoch"
+    template = (
+        "Epoch {epoch} of replication job {job} is over, since backup VD “{vd}” is at epoch {current}: another "
+        "controller or path has taken the job over; this one must stop."
+    )
+
+
+class FencingFailed(Unavailable):
+    """A target controller did not confirm that older owners are cut off."""
+
+    kind = "fencing-failed"
+    template = (
+        "Backup VD “{vd}” cannot be taken over yet, because controller {controller} of the target did not confirm that "
+        "older sessions are cut off ({reason}): nobody may write it meanwhile; the job tries again."
+    )
+
+
+class NotServed(Unavailable):
+    """The target daemon here does not serve the node as the last claim left it."""
+
+    kind = "not-served"
+    template = (
+        "iSCSI node {node} is not served as the last claim asked (its target daemon was started again): claim it anew."
+    )
+
+
+class BaseMismatch(Conflict):
+    """What the delta was computed from is not what the backup VD holds."""
+
+    kind = "base-mismatch"
+    template = (
+        "The source offers changes since {offered}, but the newest recovery point of backup VD “{vd}” is {newest}: "
+        "nothing was changed; the next cycle must be a full copy, or one from that point."
+    )
+
+
+class GenerationInvalid(Conflict):
+    """A generation must be newer than those already committed."""
+
+    kind = "generation-invalid"
+    template = (
+        "Generation {generation} of backup VD “{vd}” cannot be begun, since {newest} is committed: use a higher number."
+    )
+
+
+class NotBegun(Conflict):
+    """The generation to be committed is not the one in progress."""
+
+    kind = "not-begun"
+    template = (
+        "Generation {generation} of backup VD “{vd}” cannot be committed, because {present}: begin and send it again; "
+        "the newest recovery point is untouched."
+    )
+
+
+class ManifestMismatch(Conflict):
+    """The generation is the right one, its manifest another."""
+
+    kind = "manifest-mismatch"
+    template = (
+        "Generation {generation} of backup VD “{vd}” was {step} with manifest {expected}, not {offered}: begin and "
+        "send it again; the newest recovery point is untouched."
+    )
