@@ -136,9 +136,9 @@ class Lineage(_Message):
 class Begin(_Message):
     """Start, or go on with, a generation.
 
-    The target refuses (``base-mismatch``) unless ``base_generation`` and ``base_snapshot`` are its newest point, or None for
-    a full copy. When another generation is in progress the live VD is first rolled back to the base's point (not before
-    a full copy, which writes every byte). The same generation with the same manifest goes on
+    The target refuses (``base-mismatch``) unless ``base_generation`` and ``base_snapshot`` are its newest point of this
+    job, or None for a full copy. When another generation is in progress the live VD is first rolled back to that point
+    (not before a full copy, which writes every byte). The same generation with the same manifest goes on
     (``resumed``), and keeps what it has.
     """
 

@@ -97,10 +97,10 @@ class Wire:
     def _failure(self, error: httpx.TransportError, *, begun: bool) -> PeerFailed:
         match error:
             case httpx.RemoteProtocolError():
-                # Under httpcore's error lies its parser's, but only when bytes came that are not HTTP.
-                if begun or getattr(error.__cause__, "__cause__", None) is not None:
+                # httpcore raised its error while handling its parser's, but only when what came is not HTTP.
+                if begun or getattr(error.__cause__, "__context__", None) is not None:
                     return self.garbage(f"no whole HTTP answer: {error}")
-                return self._unreachable("it closed the connection without an answer")
+                return self._unreachable("it closed the connection before it answered")
             case httpx.ConnectTimeout():
                 return self._unreachable(f"nobody answered within {self.timeout:g} s")
             case _:
