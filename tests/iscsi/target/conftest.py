@@ -3,7 +3,7 @@
 import contextlib
 import fcntl
 import os
-import random
+import secrets
 import socket
 import struct
 import subprocess
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -51,7 +51,7 @@ class RawInitiator:
     def __init__(self, address: tuple[str, int], target: str, initiator: str) -> None:
         self._target = target
         self._initiator = initiator
-        self._isid = bytes([0x80]) + random.randbytes(5)
+        self._isid = bytes([0x80]) + secrets.token_bytes(5)
         self._socket = socket.create_connection(address, timeout=10)
         self._cmdsn = 1
         self._statsn = 0
@@ -60,7 +60,7 @@ class RawInitiator:
     def close(self) -> None:
         self._socket.close()
 
-    def __enter__(self) -> "RawInitiator":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -85,9 +85,17 @@ class RawInitiator:
         self.finish_login()
         return self
 
-    def send_write(self, lun: int, offset: int, data: bytes) -> int:
+    def send_write(self, lun: int, offset: int, data: bytes) -> None:
         cdb = struct.pack(">BBQIBB", 0x8A, 0, offset // 512, len(data) // 512, 0, 0)
-        return self._send_command(0xA1, lun, cdb, len(data), data)
+        self._send_command(0xA1, lun, cdb, len(data), data)
+
+    def begin_write(self, lun: int, offset: int, data: bytes) -> Callable[[], None]:
+        """Send the command with half of its data; calling the result sends the rest."""
+        half = len(data) // 2
+        cdb = struct.pack(">BBQIBB", 0x8A, 0, offset // 512, len(data) // 512, 0, 0)
+        header = self._command(0xA1, lun, cdb, len(data), len(data))
+        self._socket.sendall(header + data[:half])
+        return lambda: self._socket.sendall(data[half:])
 
     def write(self, lun: int, offset: int, data: bytes) -> int:
         """Write and return the SCSI status."""
@@ -124,16 +132,19 @@ class RawInitiator:
             else:
                 assert opcode == 0x20, f"unexpected PDU {opcode:#x}"
 
-    def _send_command(self, flags: int, lun: int, cdb: bytes, length: int, data: bytes = b"") -> int:
+    def _send_command(self, flags: int, lun: int, cdb: bytes, length: int, data: bytes = b"") -> None:
+        self._socket.sendall(self._command(flags, lun, cdb, length, len(data)) + data)
+
+    def _command(self, flags: int, lun: int, cdb: bytes, length: int, immediate: int) -> bytes:
+        """A SCSI Command PDU (RFC 7143, 11.3)."""
         self._itt += 1
         header = struct.pack(
             ">BBHB3sBB6xIIII16s",
-            0x01, flags, 0, 0, len(data).to_bytes(3, "big"), 0, lun,
+            0x01, flags, 0, 0, immediate.to_bytes(3, "big"), 0, lun,
             self._itt, length, self._cmdsn, self._statsn + 1, cdb,
         )  # fmt: skip
         self._cmdsn += 1
-        self._socket.sendall(header + data)
-        return self._itt
+        return header
 
     def _login(self, flags: int, keys: tuple[str, ...]) -> int:
         body = b"".join(key.encode() + b"\0" for key in keys)
@@ -179,9 +190,12 @@ class Hammer:
         threading.Thread(target=self._run, daemon=True).start()
 
     def settle(self) -> None:
-        """Wait until every answer that tgtd has sent is counted, which needs a tgtd that sends none."""
+        """Wait until every answer that tgtd has sent is counted, which needs a tgtd that sends none.
+
+        The kernel may keep a corked answer for 200 ms (tcp(7), TCP_CORK), which tgtd uses.
+        """
         seen, since = -1, time.monotonic()
-        while time.monotonic() - since < 0.2:
+        while time.monotonic() - since < 0.5:
             if self._initiator.unread() or self.acknowledged != seen:
                 seen, since = self.acknowledged, time.monotonic()
             time.sleep(0.005)
@@ -199,8 +213,8 @@ class Hammer:
         self.ended.set()
 
     def _send(self) -> None:
-        data = random.randbytes(1024) * (self._block // 1024)
-        self._initiator.send_write(self._lun, random.randrange(self._blocks) * self._block, data)
+        data = secrets.token_bytes(1024) * (self._block // 1024)
+        self._initiator.send_write(self._lun, secrets.randbelow(self._blocks) * self._block, data)
 
 
 def free_address() -> tuple[str, int]:
@@ -276,9 +290,7 @@ def tgtd(management: Management, tmp_path: Path) -> Iterator[Tgtd]:
 def lun(tmp_path: Path) -> Callable[..., LunSpec]:
     """Make a LUN over a sparse file."""
 
-    def make(
-        number: int = 1, *, size: int = 64 * MIB, path: Path | None = None, read_only: bool = False
-    ) -> LunSpec:
+    def make(number: int = 1, *, size: int = 64 * MIB, path: Path | None = None, read_only: bool = False) -> LunSpec:
         if path is None:
             path = tmp_path / f"lun{number}"
             with path.open("ab") as file:
@@ -379,8 +391,6 @@ def hanging_write(node: Callable[..., NodeSpec], lun: Callable[..., LunSpec], fr
 def until_writing(pid: int) -> None:
     """Wait until a thread of the process is in an uninterruptible write."""
     deadline = time.monotonic() + 10
-    while not any(
-        "\nState:\tD" in (task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()
-    ):
+    while not any("\nState:\tD" in (task / "status").read_text() for task in Path(f"/proc/{pid}/task").iterdir()):
         assert time.monotonic() < deadline
         time.sleep(0.005)

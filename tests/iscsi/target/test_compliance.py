@@ -72,9 +72,7 @@ def driver(kind: Any) -> TargetDriver:
     return kind.driver
 
 
-def test_a_node_exists_after_apply_and_not_after_removal(
-    driver: TargetDriver, node: Callable[..., NodeSpec]
-) -> None:
+def test_a_node_exists_after_apply_and_not_after_removal(driver: TargetDriver, node: Callable[..., NodeSpec]) -> None:
     spec = node()
     assert driver.nodes() == {}
     driver.apply_node(spec)
@@ -85,9 +83,7 @@ def test_a_node_exists_after_apply_and_not_after_removal(
     assert driver.nodes() == {}
 
 
-def test_only_admitted_initiators_get_in(
-    kind: Any, driver: TargetDriver, node: Callable[..., NodeSpec]
-) -> None:
+def test_only_admitted_initiators_get_in(kind: Any, driver: TargetDriver, node: Callable[..., NodeSpec]) -> None:
     spec = node()
     driver.apply_node(spec)
     assert kind.log_in(spec.iqn, HOST)
@@ -119,9 +115,7 @@ def test_a_changed_admission_leaves_sessions_alone(
     assert kind.log_in(spec.iqn, f"{HOST}2")
 
 
-def test_another_number_makes_another_node(
-    kind: Any, driver: TargetDriver, node: Callable[..., NodeSpec]
-) -> None:
+def test_another_number_makes_another_node(kind: Any, driver: TargetDriver, node: Callable[..., NodeSpec]) -> None:
     spec = node()
     driver.apply_node(spec)
     assert kind.log_in(spec.iqn, HOST)
@@ -143,9 +137,7 @@ def test_a_fence_ends_sessions_and_admits_the_new_name_only(
     assert kind.log_in(spec.iqn, f"{HOST}:e2")
 
 
-def test_a_fence_of_a_node_that_is_not_there_makes_it(
-    driver: TargetDriver, node: Callable[..., NodeSpec]
-) -> None:
+def test_a_fence_of_a_node_that_is_not_there_makes_it(driver: TargetDriver, node: Callable[..., NodeSpec]) -> None:
     driver.fence_node(node(), 10)
     assert driver.nodes() == {node().iqn: node().tid}
 
@@ -178,9 +170,7 @@ def test_a_chap_name_has_one_secret(driver: TargetDriver, node: Callable[..., No
     assert driver.nodes() == {node().iqn: node().tid, OTHER: 5}
 
 
-def test_a_chap_name_is_free_again_once_its_node_is_gone(
-    driver: TargetDriver, node: Callable[..., NodeSpec]
-) -> None:
+def test_a_chap_name_is_free_again_once_its_node_is_gone(driver: TargetDriver, node: Callable[..., NodeSpec]) -> None:
     driver.apply_node(node(chap=Credentials("host", "first-secret-1")))
     driver.remove_node(node().iqn)
     driver.apply_node(node(5, iqn=OTHER, chap=Credentials("host", "other-secret-2")))

@@ -30,9 +30,7 @@ def pid_file(tgtd: Any) -> Path:
 def second(management: Management, tmp_path: Path) -> Iterator[TargetProcess]:
     """The other controller's tgtd."""
     (tmp_path / "second").mkdir()
-    process = TargetProcess(
-        Management(management.control_port - 15_000), tmp_path / "second" / "tgtd.pid", print
-    )
+    process = TargetProcess(Management(management.control_port - 15_000), tmp_path / "second" / "tgtd.pid", print)
     process.start()
     yield process
     process.kill()
@@ -59,7 +57,7 @@ def test_no_write_happens_or_is_acknowledged_meanwhile(
     with tgtd.initiator(spec.iqn, HOST) as initiator:
         writers = hammer(initiator.log_in(), 1, 64 * 1024**2)
         assert writers.busy.wait(10)
-        for _ in range(5):
+        for _ in range(3):
             with paused([pid_file]) as pause:
                 writers.settle()
                 acknowledged, content = writers.acknowledged, spec.luns[0].path.read_bytes()
@@ -90,9 +88,7 @@ def test_a_wake_up_that_was_stopped_again_is_noticed(tgtd: Any, pid_file: Path) 
         assert not pause.still_paused()
 
 
-def test_a_daemon_that_died_or_was_started_is_noticed(
-    tgtd: Any, pid_file: Path, second: TargetProcess, tmp_path: Path
-) -> None:
+def test_a_daemon_that_died_or_was_started_is_noticed(pid_file: Path, second: TargetProcess, tmp_path: Path) -> None:
     other = tmp_path / "second" / "tgtd.pid"
     with paused([pid_file, other]) as pause:
         second.kill()
@@ -125,7 +121,7 @@ def test_a_hanging_write_times_the_pause_out_and_all_wake(
             assert pause.still_paused()
 
 
-def test_two_pauses_wait_for_each_other(tgtd: Any, pid_file: Path) -> None:
+def test_two_pauses_wait_for_each_other(pid_file: Path) -> None:
     order = []
 
     def second_pause() -> None:

@@ -124,7 +124,13 @@ def test_another_control_port_is_left_alone(
 def test_what_holds_the_port_and_is_no_tgtd_is_named_and_not_killed(process: TargetProcess) -> None:
     lock_file = process.management.socket_path.with_name(f"{process.management.socket_path.name}.lock")
     lock_file.parent.mkdir(exist_ok=True)
-    code = f"import fcntl,time; f=open({str(lock_file)!r},'w'); fcntl.lockf(f,fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
+    code = f"""
+import fcntl, time
+file = open({str(lock_file)!r}, "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print(flush=True)
+time.sleep(60)
+"""
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
@@ -135,9 +141,7 @@ def test_what_holds_the_port_and_is_no_tgtd_is_named_and_not_killed(process: Tar
     lock_file.unlink()
 
 
-def test_a_start_that_fails_says_why(
-    process: TargetProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_that_fails_says_why(process: TargetProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "tgtd"
     program.write_text("#!/bin/sh\necho cannot do it\nexit 1\n")
     program.chmod(0o755)

@@ -45,9 +45,7 @@ def events() -> Recorder:
 
 
 @pytest.fixture
-def supervise(
-    management: Management, tmp_path: Path, events: Recorder
-) -> Iterator[Callable[..., Supervisor]]:
+def supervise(management: Management, tmp_path: Path, events: Recorder) -> Iterator[Callable[..., Supervisor]]:
     made = []
 
     def make(**options: float) -> Supervisor:

@@ -5,7 +5,6 @@ import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,13 +80,9 @@ class TestIdentity:
         with logged_in(tgtd, spec) as initiator:
             after = designators(page(initiator, 1, 0x83))
         assert (before[0], before[2]) == (after[0], after[2])
-        assert (
-            before[1] != after[1]
-        )  # NAA of type 3 comes from the number: nobody who has a type 6 looks at it
+        assert before[1] != after[1]  # NAA of type 3 comes from the number: nobody who has a type 6 looks at it
 
-    def test_two_controllers_show_one_disk(
-        self, tgtd: Any, spec: NodeSpec, tmp_path: Path, request: pytest.FixtureRequest
-    ) -> None:
+    def test_two_controllers_show_one_disk(self, tgtd: Any, spec: NodeSpec) -> None:
         with logged_in(tgtd, spec) as initiator:
             first = [page(initiator, 1, number) for number in (0x80, 0x83)]
         tgtd.process.kill()
@@ -168,9 +163,7 @@ class TestLuns:
             assert initiator.write(1, 0, b"n" * 512) == GOOD
         assert path.read_bytes()[:512] == b"n" * 512
 
-    def test_luns_come_and_go_under_the_session(
-        self, tgtd: Any, spec: NodeSpec, lun: Callable[..., LunSpec]
-    ) -> None:
+    def test_luns_come_and_go_under_the_session(self, tgtd: Any, spec: NodeSpec, lun: Callable[..., LunSpec]) -> None:
         with logged_in(tgtd, spec) as initiator:
             initiator.test_unit_ready(1)
             tgtd.driver.apply_node(replace(spec, luns=(*spec.luns, lun(7, size=MIB))))
@@ -309,25 +302,67 @@ def test_a_node_of_which_nothing_is_known_is_made_anew(tgtd: Any, spec: NodeSpec
     assert tgtd.inquire(tgtd.url(spec.iqn), f"{HOST}2").returncode == 0
 
 
+SAME, OTHER = 0x0ABC_DE01, 77
+
+
+@pytest.mark.parametrize(
+    ("number", "lost"),
+    [
+        (OTHER, (Mode.TARGET, Op.NEW)),
+        (OTHER, (Mode.TARGET, Op.DELETE)),
+        (OTHER, (Mode.LUN, Op.NEW)),
+        (SAME, (Mode.TARGET, Op.BIND)),
+        (SAME, (Mode.LUN, Op.NEW)),
+        (SAME, (Mode.LUN, Op.UPDATE)),
+        (SAME, (Mode.LUN, Op.DELETE)),
+        (SAME, (Mode.ACCOUNT, Op.NEW)),
+        (SAME, (Mode.ACCOUNT, Op.BIND)),
+    ],
+)
 def test_a_change_of_unknown_outcome_is_made_good(
-    tgtd: Any, spec: NodeSpec, monkeypatch: pytest.MonkeyPatch
+    tgtd: Any, spec: NodeSpec, monkeypatch: pytest.MonkeyPatch, lost: tuple[Mode, Op], number: int
 ) -> None:
-    """tgtd may have admitted the initiator before the answer got lost: the next change must take that back."""
+    """tgtd did what it was asked and its answer got lost: whatever that was, the next change makes all right."""
     real = tgtd.management.request
 
-    def lost(mode: Mode, op: Op, *arguments: Any, **more: Any) -> str:
+    def lose(mode: Mode, op: Op, *arguments: Any, **more: Any) -> str:
         answer = real(mode, op, *arguments, **more)
-        if (mode, op) == (Mode.TARGET, Op.BIND):
-            raise TargetDaemonSilent(control_port=0, action="target bind", seconds=0)
+        if (mode, op) == lost:
+            raise TargetDaemonSilent(control_port=0, action="", seconds=0)
         return answer
 
-    monkeypatch.setattr(tgtd.management, "request", lost)
+    chap = Credentials("host", "secret-1")
+    second, third = (replace(spec.luns[0], number=number) for number in (2, 3))
+    wanted = replace(spec, tid=number, initiators=frozenset({f"{HOST}2"}), luns=(second,), chap=chap)
+    monkeypatch.setattr(tgtd.management, "request", lose)
     with pytest.raises(TargetDaemonSilent):
-        tgtd.driver.apply_node(replace(spec, initiators=frozenset({f"{HOST}2"})))
+        tgtd.driver.apply_node(wanted)
     monkeypatch.undo()
+    tgtd.driver.apply_node(replace(spec, luns=(third,)))
+    assert tgtd.inquire(tgtd.url(spec.iqn, 3), HOST).returncode == 0
+    assert tgtd.inquire(tgtd.url(spec.iqn, 3), f"{HOST}2").returncode != 0
+
+
+def test_nobody_gets_in_without_chap_while_it_changes(
+    tgtd: Any, node: Callable[..., NodeSpec], login_refused: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the old account and the new one tgtd would ask for none: after each step an initiator tries."""
+    spec = node(chap=Credentials("host", "first-secret-1"))
     tgtd.driver.apply_node(spec)
-    assert tgtd.inquire(tgtd.url(spec.iqn), HOST).returncode == 0
-    assert tgtd.inquire(tgtd.url(spec.iqn), f"{HOST}2").returncode != 0
+    tgtd.open()
+    real = tgtd.management.request
+    steps = []
+
+    def step(mode: Mode, op: Op, *arguments: Any, **more: Any) -> str:
+        answer = real(mode, op, *arguments, **more)
+        steps.append((mode, op))
+        with pytest.raises(login_refused), tgtd.initiator(spec.iqn, HOST) as initiator:
+            initiator.log_in()
+        return answer
+
+    monkeypatch.setattr(tgtd.management, "request", step)
+    tgtd.driver.apply_node(replace(spec, chap=Credentials("host", "other-secret-2")))
+    assert {(Mode.ACCOUNT, Op.UNBIND), (Mode.ACCOUNT, Op.BIND)} <= set(steps)
 
 
 def test_a_portal_that_cannot_be_does_not_keep_the_others_away(tgtd: Any) -> None:

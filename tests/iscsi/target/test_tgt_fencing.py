@@ -2,9 +2,9 @@
 
 import contextlib
 import hashlib
+import multiprocessing
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +15,7 @@ import pytest
 
 from qreplica.iscsi.target.driver import LunSpec, NodeSpec
 from qreplica.iscsi.target.errors import FencingTimedOut
+from qreplica.iscsi.target.mgmt import Mode, Op
 
 pytestmark = pytest.mark.root
 OLD = "iqn.2026-11.org.qreplica:job-1:e1"
@@ -90,9 +91,7 @@ def test_a_half_done_login_dies_with_the_old_number(
     assert tgtd.driver.sessions(epoch1.iqn) == []
 
 
-def test_a_login_finished_during_the_fence_is_ended_too(
-    tgtd: Any, hammer: Any, epoch1: NodeSpec, epoch2: NodeSpec
-) -> None:
+def test_a_login_finished_during_the_fence_is_ended_too(tgtd: Any, epoch1: NodeSpec, epoch2: NodeSpec) -> None:
     """Twenty half-done logins go on while the fence runs: none of them may have a session after it."""
     with contextlib.ExitStack() as stack:
         half_done = [stack.enter_context(tgtd.initiator(epoch1.iqn, OLD)) for _ in range(20)]
@@ -110,15 +109,49 @@ def test_a_login_finished_during_the_fence_is_ended_too(
         thread.join()
         before = digest(epoch1)
         for initiator in half_done:
-            with pytest.raises(OSError, match="."):
+            with pytest.raises(OSError, match=r"."):
                 initiator.write(1, 0, os.urandom(4096))
         assert digest(epoch1) == before
     assert tgtd.driver.sessions(epoch1.iqn) == []
 
 
-def test_the_old_name_never_comes_back(
-    tgtd: Any, login_refused: Any, epoch1: NodeSpec, epoch2: NodeSpec
+def test_a_login_finished_at_the_last_moment_is_ended_too(
+    tgtd: Any, epoch1: NodeSpec, epoch2: NodeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It becomes a session after the last look at the sessions, just before the old node is deleted."""
+    real = tgtd.management.request
+    finished = []
+    with tgtd.initiator(epoch1.iqn, OLD) as initiator:
+        initiator.begin_login()
+
+        def late(mode: Mode, op: Op, *arguments: Any, **more: Any) -> str:
+            if (mode, op) == (Mode.TARGET, Op.DELETE) and not finished:
+                initiator.finish_login()
+                finished.append(len(tgtd.driver.sessions(epoch1.iqn)))
+            return real(mode, op, *arguments, **more)
+
+        monkeypatch.setattr(tgtd.management, "request", late)
+        tgtd.driver.fence_node(epoch2, 10)
+        assert finished == [1]
+        assert tgtd.driver.sessions(epoch1.iqn) == []
+        with pytest.raises(OSError, match="ended"):
+            initiator.test_unit_ready(1)
+
+
+def test_half_a_write_is_not_finished_after_the_fence(tgtd: Any, epoch1: NodeSpec, epoch2: NodeSpec) -> None:
+    with tgtd.initiator(epoch1.iqn, OLD) as initiator:
+        initiator.log_in().test_unit_ready(1)
+        rest = initiator.begin_write(1, 0, b"h" * 65536)
+        before = digest(epoch1)
+        tgtd.driver.fence_node(epoch2, 10)
+        with contextlib.suppress(OSError):
+            rest()
+        with pytest.raises(OSError, match=r"."):
+            initiator.receive_status()
+    assert digest(epoch1) == before
+
+
+def test_the_old_name_never_comes_back(tgtd: Any, login_refused: Any, epoch1: NodeSpec, epoch2: NodeSpec) -> None:
     """An initiator that logs in again and again with the old name, before, during and after the fence."""
     stop = threading.Event()
     fenced = threading.Event()
@@ -147,25 +180,34 @@ def test_the_old_name_never_comes_back(
     assert tgtd.process.pid is not None
 
 
-def test_a_stopped_initiator_that_wakes_cannot_write(tgtd: Any, epoch1: NodeSpec, epoch2: NodeSpec) -> None:
-    """A real libiscsi client is stopped in the middle of its writes, and goes on after the fence."""
-    writer = subprocess.Popen(
-        ["iscsi-perf", "-i", OLD, "-m", "16", "-b", "8", "-r", "-t", "60", tgtd.url(epoch1.iqn)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def test_a_stopped_initiator_that_wakes_cannot_write(
+    tgtd: Any, hammer: Any, epoch1: NodeSpec, epoch2: NodeSpec
+) -> None:
+    """A process that writes is stopped with writes in flight, and goes on after the fence."""
+
+    def write() -> None:
+        hammer(tgtd.initiator(epoch1.iqn, OLD).log_in(), 1, 64 * 1024**2).ended.wait()
+
+    writer = multiprocessing.get_context("fork").Process(target=write)
+    writer.start()
     try:
-        deadline = time.monotonic() + 10
-        while not tgtd.driver.sessions(epoch1.iqn):
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        writer.send_signal(signal.SIGSTOP)
+        wait_for(lambda: tgtd.driver.sessions(epoch1.iqn) != [])
+        wait_for(lambda: tgtd.driver.counters(epoch1.iqn, 1).write_commands > 32)
+        os.kill(writer.pid or 0, signal.SIGSTOP)
         tgtd.driver.fence_node(epoch2, 10)
         before = digest(epoch1)
-        writer.send_signal(signal.SIGCONT)
-        time.sleep(0.5)
+        os.kill(writer.pid or 0, signal.SIGCONT)
+        writer.join(10)  # it ends because its connection did
+        assert writer.exitcode == 0
         assert tgtd.driver.sessions(epoch1.iqn) == []
         assert digest(epoch1) == before
     finally:
         writer.kill()
-        writer.wait()
+        writer.join()
+
+
+def wait_for(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

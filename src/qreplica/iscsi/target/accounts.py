@@ -27,9 +27,7 @@ class Accounts:
     def unbind(self, tid: int, credentials: Credentials, *, outgoing: bool) -> None:
         """Undo ``bind``; one that is not bound is fine."""
         try:
-            self._tgtd.request(
-                Mode.ACCOUNT, Op.UNBIND, f"user={credentials.user}", tid=tid, outgoing=outgoing
-            )
+            self._tgtd.request(Mode.ACCOUNT, Op.UNBIND, f"user={credentials.user}", tid=tid, outgoing=outgoing)
         except TargetCommandFailed as error:
             if error.fields["code"] is not Refusal.NO_ACCOUNT:
                 raise

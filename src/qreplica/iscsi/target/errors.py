@@ -14,10 +14,7 @@ class NodeMissing(NotFound):
     """The target daemon has no such node."""
 
     kind = "node-missing"
-    template = (
-        "The target daemon has no iSCSI node {iqn}: it was removed, or is not made yet; try again in a "
-        "moment."
-    )
+    template = "The target daemon has no iSCSI node {iqn}: it was removed, or is not made yet; try again in a moment."
 
 
 class LunMissing(NotFound):
@@ -38,18 +35,14 @@ class TidTaken(Conflict):
     """Another node has the number."""
 
     kind = "tid-taken"
-    template = (
-        "Number {tid} for {iqn} is already used by {owner} in the target daemon: choose another number."
-    )
+    template = "Number {tid} for {iqn} is already used by {owner} in the target daemon: choose another number."
 
 
 class FenceNeedsNewTid(Invalid):
     """A fence with the old number would let a half-done login through."""
 
     kind = "fence-needs-new-tid"
-    template = (
-        "The fence of {iqn} must give it a number other than its present {tid}: choose a new random one."
-    )
+    template = "The fence of {iqn} must give it a number other than its present {tid}: choose a new random one."
 
 
 class AccountTaken(Conflict):
@@ -153,6 +146,4 @@ class PauseBusy(Unavailable):
     """Another snapshot holds the pause."""
 
     kind = "pause-busy"
-    template = (
-        "Another snapshot has held the target daemon of {pid_file} for {seconds} s: try again in a moment."
-    )
+    template = "Another snapshot has held the target daemon of {pid_file} for {seconds} s: try again in a moment."

@@ -17,19 +17,13 @@ _SESSION = re.compile(r"Session: (?P<session>\d+)")
 _CONNECTION = re.compile(r"    Connection: (?P<connection>\d+)")
 _INITIATOR = re.compile(r"        Initiator: (?P<name>.*)")
 _ADDRESS = re.compile(r"        IP Address: (?P<address>\S+)")
-_STAT_HEADER = (
-    "tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) wr_done(bytes,cmds) errs"
-)
+_STAT_HEADER = "tgt lun sid rd_subm(bytes,cmds) rd_done(bytes,cmds) wr_subm(bytes,cmds) wr_done(bytes,cmds) errs"
 _STAT_FIELDS = 12
 
 
 def nodes(text: str) -> dict[str, int]:
     """Return the tid of each node by IQN, from the answer to "driver show"."""
-    return {
-        match["iqn"]: int(match["tid"])
-        for line in text.splitlines()
-        if (match := _NODE.fullmatch(line.strip()))
-    }
+    return {match["iqn"]: int(match["tid"]) for line in text.splitlines() if (match := _NODE.fullmatch(line.strip()))}
 
 
 def portals(text: str) -> frozenset[PortalSpec]:
@@ -73,9 +67,7 @@ def sessions(text: str) -> list[TargetSession]:
             names[session] = match["name"]
         elif match := _ADDRESS.fullmatch(line):
             addresses[session].append(match["address"])
-    return [
-        TargetSession(number, names.get(number, ""), tuple(addresses[number])) for number in sorted(addresses)
-    ]
+    return [TargetSession(number, names.get(number, ""), tuple(addresses[number])) for number in sorted(addresses)]
 
 
 def _stat_rows(text: str) -> list[list[int]]:

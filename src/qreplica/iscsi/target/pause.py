@@ -1,7 +1,8 @@
 """Stops both controllers' target daemons for the moment in which a snapshot is taken (rule 9).
 
-While every thread of a tgtd is stopped, no write is half done in its file and none can be acknowledged: a
-snapshot taken then holds every write acknowledged before and none acknowledged after, over all VDs.
+While every thread of a tgtd is stopped, no write is half done in its file and no further one begins: a snapshot taken
+then holds every write acknowledged before it, over all VDs. Of those acknowledged later it can hold only such as were
+already in their file; no other write was sent in the knowledge of these, so the order of writes is kept.
 """
 
 import contextlib

@@ -161,10 +161,10 @@ class TargetProcess:
                 return
 
     def _failed_to_start(self, error: QReplicaError) -> TargetDaemonFailed:
-        reason = "; ".join(self._last_lines) or str(error)
-        return TargetDaemonFailed(
-            control_port=self.management.control_port, what="did not start", reason=reason
-        )
+        if self.pid is None and self._reader is not None:
+            self._reader.join(_GENTLE_TIMEOUT)  # for its last words
+        reason = "; ".join(self._last_lines) or error
+        return TargetDaemonFailed(control_port=self.management.control_port, what="did not start", reason=reason)
 
     def _write_pid_file(self) -> None:
         """Replace the pid file in one step, so that a reader never sees half a number."""

@@ -87,24 +87,24 @@ class TgtDriver(TargetDriver):
 
     def apply_node(self, spec: NodeSpec) -> None:
         """Change only what differs from what was made."""
-        with self._changing(spec.iqn):
+        with self._one_at_a_time:
             present, attachments = self._prepare(spec)
             tid = present.get(spec.iqn)
             node = self._made.get(spec.iqn)
-            if tid is not None and (node is None or not node.tid == tid == spec.tid):
-                self._end(spec.iqn, tid, _END_TIMEOUT)
-                tid = None
-            if tid is None or node is None:
-                node = self._create(spec)
-            self._configure(node, spec, attachments)
+            with self._changing(spec.iqn):
+                if tid is not None and (node is None or not node.tid == tid == spec.tid):
+                    self._end(spec.iqn, tid, _END_TIMEOUT)
+                    tid = None
+                if tid is None or node is None:
+                    node = self._create(spec)
+                self._configure(node, spec, attachments)
 
     def remove_node(self, iqn: str) -> None:
         """End the node, whatever was remembered of it."""
-        with self._changing(iqn):
+        with self._one_at_a_time:
             tid = self.nodes().get(iqn)
             if tid is not None:
                 self._end(iqn, tid, _END_TIMEOUT)
-            self._accounts.keep_only(self._users())
 
     def nodes(self) -> dict[str, int]:
         """Ask for the list that holds nothing an initiator chose."""
@@ -118,14 +118,15 @@ class TgtDriver(TargetDriver):
 
     def fence_node(self, spec: NodeSpec, timeout: float) -> None:
         """End the old node for good, then make the new one."""
-        with self._changing(spec.iqn):
+        with self._one_at_a_time:
             present, attachments = self._prepare(spec)
             tid = present.get(spec.iqn)
             if tid == spec.tid:
                 raise FenceNeedsNewTid(iqn=spec.iqn, tid=spec.tid)
-            if tid is not None:
-                self._end(spec.iqn, tid, timeout)
-            self._configure(self._create(spec), spec, attachments)
+            with self._changing(spec.iqn):
+                if tid is not None:
+                    self._end(spec.iqn, tid, timeout)
+                self._configure(self._create(spec), spec, attachments)
 
     def set_portals(self, portals: frozenset[PortalSpec]) -> None:
         """Close first, then open what can be opened."""
@@ -144,13 +145,12 @@ class TgtDriver(TargetDriver):
 
     @contextlib.contextmanager
     def _changing(self, iqn: str) -> Iterator[None]:
-        """Let nobody else change anything, and forget the node if the outcome of a request is unknown."""
-        with self._one_at_a_time:
-            try:
-                yield
-            except TargetDaemonSilent:
-                self._made.pop(iqn, None)
-                raise
+        """Forget the node if the outcome of a request is unknown: it is then made anew by the next change."""
+        try:
+            yield
+        except TargetDaemonSilent:
+            self._made.pop(iqn, None)
+            raise
 
     def _prepare(self, spec: NodeSpec) -> tuple[dict[str, int], dict[int, Attachment]]:
         """Refuse what cannot be made; return the present nodes, and the LUNs as they should become."""
@@ -167,12 +167,7 @@ class TgtDriver(TargetDriver):
         for wanted in (spec.chap, spec.mutual_chap):
             for node in self._made.values():
                 for used in node.credentials:
-                    if (
-                        wanted
-                        and node.iqn != spec.iqn
-                        and used.user == wanted.user
-                        and used.secret != wanted.secret
-                    ):
+                    if wanted and node.iqn != spec.iqn and used.user == wanted.user and used.secret != wanted.secret:
                         raise AccountTaken(user=wanted.user, iqn=spec.iqn, owner=node.iqn)
 
     def _tid(self, iqn: str) -> int:
