@@ -135,10 +135,15 @@ class StorageDriver(ABC):
         """Return the file that is the live VD; its length is the VD's size. Raises VdMissing."""
 
     @abstractmethod
+    def prepare_snapshot(self, group: str, vd: str) -> None:
+        """Do beforehand, while writes go on, what would make the next ``take_snapshot`` slow; changes nothing."""
+
+    @abstractmethod
     def take_snapshot(self, group: str, vd: str, snapshot: str) -> SnapshotInfo:
         """Freeze the VD's present content as ``snapshot``, atomically; an existing one is returned unchanged.
 
-        The caller sees to it that no write is under way (rule 9); the driver that all completed ones are included.
+        The caller sees to it that no write is under way (rule 9); the driver that all completed ones are included, and
+        that the snapshot is durable on return.
         """
 
     @abstractmethod

@@ -72,9 +72,7 @@ class SnapshotMissing(NotFound):
     """The engine has no such snapshot."""
 
     kind = "snapshot-missing"
-    template = (
-        "Virtual disk {vd} has no snapshot {snapshot}: it was deleted; take a new one, and a full copy if it was a base."
-    )
+    template = "Virtual disk {vd} has no snapshot {snapshot}: it was deleted; take a new one (the next copy is full)."
 
 
 class GroupFull(NoSpace):

@@ -1,0 +1,93 @@
+"""The programs and ioctls of btrfs that the driver uses, with their failures in our words."""
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+import subprocess
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from qreplica.storage.errors import GroupFull, StorageCommandFailed
+
+_PATIENCE = 600.0
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+#: _IOR(0x94, 60, struct btrfs_ioctl_get_subvol_info_args) of linux/btrfs.h
+_GET_SUBVOL_INFO = 0x81F8943C
+_SUBVOL_INFO_SIZE = 504
+_OTRANSID_AT, _OTIME_AT = 352, 392
+#: _IOR(0x94, 31, struct btrfs_ioctl_fs_info_args) of linux/btrfs.h
+_FS_INFO = 0x8400941F
+_FS_INFO_SIZE = 1024
+
+
+def run(*arguments: str | Path, group: str = "") -> str:
+    """Run a program and return its standard output. Raises GroupFull or StorageCommandFailed with what it said."""
+    command = [str(argument) for argument in arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False, env=_plain())
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StorageCommandFailed(command=" ".join(command), reason=error) from error
+    if done.returncode == 0:
+        return done.stdout
+    said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+    if os.strerror(errno.ENOSPC) in said or os.strerror(errno.EDQUOT) in said:
+        raise GroupFull(group=group, operation=f"“{' '.join(command[:3])}”")
+    raise StorageCommandFailed(command=" ".join(command), reason=said)
+
+
+def _plain() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LC_ALL": "C"}
+
+
+@dataclass(frozen=True, slots=True)
+class Subvolume:
+    """When a subvolume was made: the transaction (which orders them) and the time."""
+
+    transaction: int
+    made_at: datetime
+
+
+def subvolume(path: Path) -> Subvolume:
+    """Return the facts of the subvolume at ``path``. Raises OSError when it is none."""
+    data = _ioctl(path, _GET_SUBVOL_INFO, _SUBVOL_INFO_SIZE)
+    (transaction,) = struct.unpack_from("<Q", data, _OTRANSID_AT)
+    seconds, nanoseconds = struct.unpack_from("<QI", data, _OTIME_AT)
+    made_at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
+    return Subvolume(transaction, made_at)
+
+
+def filesystem_id(path: Path) -> str:
+    """Return the UUID of the btrfs filesystem mounted at ``path``. Raises OSError when there is none."""
+    return str(uuid.UUID(bytes=bytes(_ioctl(path, _FS_INFO, _FS_INFO_SIZE)[16:32])))
+
+
+def _ioctl(path: Path, request: int, size: int) -> bytearray:
+    buffer = bytearray(size)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, request, buffer)
+    finally:
+        os.close(fd)
+    return buffer
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Swap two directory entries atomically (renameat2(2) with RENAME_EXCHANGE); subvolumes too."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(one))
+
+
+def sync_directory(path: Path) -> None:
+    """Make the entries of a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

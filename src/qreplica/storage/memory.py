@@ -1,0 +1,195 @@
+"""A storage driver of plain sparse files in a directory (best on tmpfs), for fast tests of the layers above."""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from qreplica.storage.capacity import capacity
+from qreplica.storage.driver import (
+    BLOCK,
+    Extent,
+    GroupHealth,
+    GroupStatus,
+    RaidLevel,
+    SnapshotInfo,
+    SpaceUsed,
+    StorageDriver,
+)
+from qreplica.storage.errors import (
+    DiskInUse,
+    GroupClosed,
+    GroupFailed,
+    GroupNotEmpty,
+    SnapshotMissing,
+    VdMissing,
+    VdSizeConflict,
+)
+from qreplica.storage.extents import Range, classify, cover
+from qreplica.storage.holes import written
+
+
+class MemoryDriver(StorageDriver):
+    """RGs as directories below ``root``. A disk is any file; the first disk's owner file says whose it is."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._open_groups: set[str] = set()
+        self._taken = 0
+
+    def create_group(self, group: str, disks: Sequence[Path], level: RaidLevel) -> None:
+        """See StorageDriver."""
+        capacity(level, [disk.stat().st_size for disk in disks])
+        for disk in disks:
+            owner = self._owner(disk)
+            if owner.exists() and owner.read_text() != group:
+                raise DiskInUse(disk=disk, owner=f"RAID group {owner.read_text()}")
+        for disk in disks:
+            self._owner(disk).write_text(group)
+        (self._root / group).mkdir(parents=True, exist_ok=True)
+        self._open_groups.add(group)
+
+    def _owner(self, disk: Path) -> Path:
+        return disk.with_name(f"{disk.name}.owner")
+
+    def open_group(self, group: str, disks: Sequence[Path]) -> None:
+        """See StorageDriver."""
+        if not (self._root / group).is_dir() or not any(disk.exists() for disk in disks):
+            raise GroupFailed(group=group, reason="none of its disks is there")
+        self._open_groups.add(group)
+
+    def close_group(self, group: str) -> None:
+        """See StorageDriver."""
+        self._open_groups.discard(group)
+
+    def delete_group(self, group: str, disks: Sequence[Path]) -> None:
+        """See StorageDriver."""
+        if group in self._open_groups and (count := len(self.list_vds(group))):
+            raise GroupNotEmpty(group=group, count=count)
+        self.close_group(group)
+        shutil.rmtree(self._root / group, ignore_errors=True)
+        for disk in disks:
+            self._owner(disk).unlink(missing_ok=True)
+
+    def group_status(self, group: str) -> GroupStatus:
+        """See StorageDriver."""
+        if group not in self._open_groups:
+            return GroupStatus(GroupHealth.CLOSED, allocated=0, missing_disks=0)
+        used = sum(file.stat().st_blocks * 512 for file in (self._root / group).rglob("*") if file.is_file())
+        return GroupStatus(GroupHealth.ONLINE, used, missing_disks=0)
+
+    def create_vd(self, group: str, vd: str, size: int) -> None:
+        """See StorageDriver."""
+        live = self._group(group) / vd / "live"
+        if live.exists():
+            if (existing := live.stat().st_size) != size:
+                raise VdSizeConflict(vd=vd, existing=existing, size=size)
+            return
+        (live.parent / "snapshots").mkdir(parents=True, exist_ok=True)
+        with live.open("xb") as file:
+            file.truncate(size)
+
+    def delete_vd(self, group: str, vd: str) -> None:
+        """See StorageDriver."""
+        if (self._group(group) / vd).exists():
+            shutil.rmtree(self._group(group) / vd)
+
+    def list_vds(self, group: str) -> list[str]:
+        """See StorageDriver."""
+        return sorted(vd.name for vd in self._group(group).iterdir() if (vd / "live").exists())
+
+    def vd_path(self, group: str, vd: str) -> Path:
+        """See StorageDriver."""
+        path = self._group(group) / vd / "live"
+        if not path.exists():
+            raise VdMissing(group=group, vd=vd)
+        return path
+
+    def prepare_snapshot(self, group: str, vd: str) -> None:
+        """See StorageDriver."""
+        self.vd_path(group, vd)
+
+    def take_snapshot(self, group: str, vd: str, snapshot: str) -> SnapshotInfo:
+        """See StorageDriver."""
+        path = self.vd_path(group, vd).parent / "snapshots" / snapshot
+        if not path.exists():
+            being_made = path.with_name(f".{snapshot}")
+            _copy(self.vd_path(group, vd), being_made)
+            self._taken += 1
+            os.utime(being_made, ns=(self._taken, int(datetime.now(UTC).timestamp() * 1e9)))
+            being_made.rename(path)
+        return _snapshot_info(path)
+
+    def delete_snapshot(self, group: str, vd: str, snapshot: str) -> None:
+        """See StorageDriver."""
+        (self._group(group) / vd / "snapshots" / snapshot).unlink(missing_ok=True)
+
+    def list_snapshots(self, group: str, vd: str) -> list[SnapshotInfo]:
+        """See StorageDriver."""
+        snapshots = self.vd_path(group, vd).parent / "snapshots"
+        found = [path for path in snapshots.iterdir() if not path.name.startswith(".")]
+        return [_snapshot_info(path) for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
+
+    def snapshot_path(self, group: str, vd: str, snapshot: str) -> Path:
+        """See StorageDriver."""
+        path = self.vd_path(group, vd).parent / "snapshots" / snapshot
+        if not path.exists():
+            raise SnapshotMissing(vd=vd, snapshot=snapshot)
+        return path
+
+    def roll_back(self, group: str, vd: str, snapshot: str) -> None:
+        """See StorageDriver."""
+        live = self.vd_path(group, vd)
+        being_made = live.with_name("new")
+        _copy(self.snapshot_path(group, vd, snapshot), being_made)
+        being_made.rename(live)
+
+    def space_used(self, group: str, vd: str) -> SpaceUsed:
+        """See StorageDriver. Every snapshot counts in full: nothing is shared here."""
+        live = self.vd_path(group, vd)
+        files = [live, *(live.parent / "snapshots").iterdir()]
+        total = sum(file.stat().st_blocks * 512 for file in files)
+        return SpaceUsed(total=total, snapshots=max(0, total - live.stat().st_size))
+
+    def flush(self, group: str, vd: str) -> None:
+        """See StorageDriver."""
+        self.vd_path(group, vd)
+
+    def delta(self, group: str, vd: str, base: str | None, new: str) -> list[Extent]:
+        """See StorageDriver. Compares every block."""
+        path = self.snapshot_path(group, vd, new)
+        size = path.stat().st_size
+        changed = [(0, size)]
+        if base is not None:
+            changed = cover(_differences(self.snapshot_path(group, vd, base), path), size)
+        with path.open("rb") as file:
+            return list(classify(changed, written(file.fileno(), changed)))
+
+    def _group(self, group: str) -> Path:
+        if group not in self._open_groups:
+            raise GroupClosed(group=group)
+        return self._root / group
+
+
+def _copy(source: Path, destination: Path) -> None:
+    """Copy a file and its holes."""
+    with source.open("rb") as old, destination.open("wb") as new:
+        size = source.stat().st_size
+        new.truncate(size)
+        for start, end in written(old.fileno(), [(0, size)]):
+            os.copy_file_range(old.fileno(), new.fileno(), end - start, start, start)
+
+
+def _differences(base: Path, new: Path) -> Iterator[Range]:
+    with base.open("rb") as old_file, new.open("rb") as new_file:
+        at = 0
+        while block := new_file.read(BLOCK):
+            if block != old_file.read(BLOCK):
+                yield (at, at + BLOCK)
+            at += BLOCK
+
+
+def _snapshot_info(path: Path) -> SnapshotInfo:
+    facts = path.stat()
+    return SnapshotInfo(path.name, facts.st_size, datetime.fromtimestamp(facts.st_mtime, UTC))
