@@ -7,9 +7,7 @@ class PortalInvalid(Invalid):
     """What was given is not the address of a portal."""
 
     kind = "portal-invalid"
-    template = (
-        "“{address}” with port {port} is not a portal: give an IP address and a TCP port from 1 to 65535."
-    )
+    template = "“{address}” with port {port} is not a portal: give an IP address and a TCP port from 1 to 65535."
 
 
 class IscsiNameInvalid(Invalid):
@@ -17,8 +15,8 @@ class IscsiNameInvalid(Invalid):
 
     kind = "iscsi-name-invalid"
     template = (
-        "“{name}” is not an iSCSI name: write iqn., a year-month, a reversed domain, and a name after a colon, such as "
-        "iqn.2024-05.com.example:backup (lower case, at most 223 characters)."
+        "“{name}” is not an iSCSI name: write iqn., a year-month, a reversed domain, and a name after a colon, "
+        "such as iqn.2024-05.com.example:backup (at most 223 characters)."
     )
 
 
@@ -33,16 +31,16 @@ class InterfaceUnusable(Invalid):
     """The network interface that a session should be bound to cannot be used."""
 
     kind = "interface-unusable"
-    template = (
-        "The session cannot be bound to interface {interface}: check that a port of that name exists here."
-    )
+    template = "The session cannot be bound to interface {interface}: check that a port of that name exists here."
 
 
 class PortalUnreachable(RemoteFailed):
     """No iSCSI conversation came about with a portal."""
 
     kind = "portal-unreachable"
-    template = "Portal {portal} cannot be reached because {reason}: check the address, the cable and that the target runs."
+    template = (
+        "Portal {portal} cannot be reached because {reason}: check the address, the cable, and that the target runs."
+    )
 
 
 class NotIscsi(RemoteFailed):
@@ -56,9 +54,7 @@ class LoginRefused(RemoteFailed):
     """The target refused the login for a reason of its own."""
 
     kind = "login-refused"
-    template = (
-        "Node {node} at {portal} refused the login ({reason}): look at the target subsystem's event log."
-    )
+    template = "Node {node} at {portal} refused the login ({reason}): look at the target subsystem's event log."
 
 
 class ChapRefused(LoginRefused):
@@ -72,18 +68,16 @@ class InitiatorNotAdmitted(LoginRefused):
     """The target's access control does not admit this initiator name."""
 
     kind = "initiator-not-admitted"
-    template = (
-        "Node {node} at {portal} does not admit initiator {initiator}: add it to the node's initiators."
-    )
+    template = "Node {node} at {portal} does not admit initiator {initiator}: add it to the node's initiators."
 
 
 class NodeUnknown(LoginRefused):
-    """The portal offers no such node; many targets, tgtd too, also say this of a node that does not admit the initiator."""
+    """The portal offers no such node, or (tgtd says the same then) the node does not admit the initiator."""
 
     kind = "node-unknown"
     template = (
-        "Portal {portal} offers no iSCSI node {node} to initiator {initiator}: check the node's name, and that it admits this "
-        "initiator."
+        "Portal {portal} offers no iSCSI node {node} to initiator {initiator}: check the node's name, and that it "
+        "admits this initiator."
     )
 
 
@@ -92,8 +86,8 @@ class TargetUnproven(LoginRefused):
 
     kind = "target-unproven"
     template = (
-        "Node {node} at {portal} did not prove that it knows the mutual CHAP name and secret, so it may be an impostor: "
-        "enter the same mutual CHAP information on both sides."
+        "Node {node} at {portal} did not prove that it knows the mutual CHAP name and secret, so it may be an "
+        "impostor: enter the same mutual CHAP information on both sides."
     )
 
 
@@ -101,14 +95,18 @@ class SessionLost(RemoteFailed):
     """The session with a node has ended; it never comes back by itself."""
 
     kind = "session-lost"
-    template = "The iSCSI session with {node} at {portal} has ended because {reason}: check the path, then connect again."
+    template = (
+        "The iSCSI session with {node} at {portal} has ended because {reason}: check the path, then connect again."
+    )
 
 
 class CommandFailed(RemoteFailed):
-    """A target executed a command without success. ``sense_key`` and ``asc_ascq`` are 0 where it gave no sense data."""
+    """A target did not execute a command. ``sense_key`` and ``asc_ascq`` are 0 where it gave no sense data."""
 
     kind = "command-failed"
-    template = "{operation} on LUN {lun} of {node} at {portal} failed ({sense}): look at the target subsystem's event log."
+    template = (
+        "{operation} on LUN {lun} of {node} at {portal} failed ({sense}): look at the target subsystem's event log."
+    )
 
     @property
     def sense_key(self) -> int:
@@ -132,54 +130,52 @@ class ReservationConflict(CommandFailed):
     """Another initiator holds a reservation on the LUN."""
 
     kind = "reservation-conflict"
-    template = "{operation} on LUN {lun} of {node} at {portal} is barred by another host's reservation: release it there."
+    template = (
+        "{operation} on LUN {lun} of {node} at {portal} is barred by another host's reservation: release it there."
+    )
 
 
 class TargetBusy(CommandFailed):
     """The target had no room for the command, also after waiting."""
 
     kind = "target-busy"
-    template = (
-        "{operation} on LUN {lun} of {node} at {portal} found the target busy ({sense}): try again later."
-    )
+    template = "{operation} on LUN {lun} of {node} at {portal} found the target busy ({sense}): try again later."
 
 
 class WriteProtected(CommandFailed):
     """The LUN takes no writes."""
 
     kind = "write-protected"
-    template = "{operation} on LUN {lun} of {node} at {portal} is refused because the LUN is read-only: attach it read-write."
+    template = (
+        "{operation} on LUN {lun} of {node} at {portal} is refused because the LUN is read-only: attach it read-write."
+    )
 
 
 class OutOfRange(Invalid):
     """A range of bytes goes beyond the end of the disk."""
 
     kind = "out-of-range"
-    template = (
-        "LUN {lun} has {size:size} and {length:size} at byte {offset} are beyond its end: ask for less."
-    )
+    template = "LUN {lun} has {size:size} and {length:size} at byte {offset} are beyond its end: ask for less."
 
 
 class Misaligned(Invalid):
     """A range of bytes is not made of whole blocks."""
 
     kind = "misaligned"
-    template = "LUN {lun} has blocks of {block} bytes and {length} bytes at byte {offset} are not whole ones: align the range."
+    template = (
+        "LUN {lun} has blocks of {block} bytes and {length} bytes at byte {offset} are not whole ones: align the range."
+    )
 
 
 class TransferTooLong(Invalid):
     """One command cannot carry as much."""
 
     kind = "transfer-too-long"
-    template = (
-        "LUN {lun} takes at most {most:size} in one {operation} and {length:size} were asked for: split it."
-    )
+    template = "LUN {lun} takes at most {most:size} in one {operation} and {length:size} were asked for: split it."
 
 
 class QueueFull(Conflict):
     """All commands that a session can hold are in flight."""
 
     kind = "queue-full"
-    template = (
-        "The session with {node} at {portal} holds {depth} commands already: collect completions first."
-    )
+    template = "The session with {node} at {portal} holds {depth} commands already: collect completions first."

@@ -1,7 +1,7 @@
 """Describes the compiled binding of libiscsi to cffi (API mode); setup.py builds it from here.
 
-Needs libiscsi's headers (Debian: libiscsi-dev), a C compiler and Python's headers. The C in ``native/`` makes one
-thing of libiscsi that suits a Python caller: no callback ever enters Python, completions are collected in batches.
+Needs libiscsi's headers (Debian: libiscsi-dev), a C compiler and Python's headers. The C in ``native/`` makes of
+libiscsi what suits a Python caller: no callback ever enters Python, completions are collected in batches.
 """
 
 from cffi import FFI
@@ -52,8 +52,8 @@ ffibuilder.cdef(
     qr_session *qr_new(const char *initiator_name);
     void qr_free(qr_session *s);
     void qr_start(qr_session *s, const char *portal, const char *iqn, const char *user, const char *secret,
-                  const char *mutual_user, const char *mutual_secret, const char *interface, int header_digest,
-                  int interval_ms, int misses);
+                  const char *mutual_user, const char *mutual_secret, const char *interface,
+                  int header_digest, int interval_ms, int misses);
     void qr_step(qr_session *s, int timeout_ms);
     int qr_phase(const qr_session *s);
     int qr_ending(const qr_session *s);
@@ -65,8 +65,8 @@ ffibuilder.cdef(
     void qr_logout(qr_session *s);
     void qr_discover(qr_session *s);
     const char *qr_discovered(const qr_session *s);
-    int qr_command(qr_session *s, uint64_t tag, int lun, const unsigned char *cdb, int cdb_size, int direction,
-                   void *buffer, uint32_t length, int timeout_ms);
+    int qr_command(qr_session *s, uint64_t tag, int lun, const unsigned char *cdb, int cdb_size,
+                   int direction, void *buffer, uint32_t length, int timeout_ms);
     int qr_transfer(qr_session *s, uint64_t tag, int lun, int direction, uint64_t lba, uint32_t blocks,
                     void *buffer, uint32_t length, int timeout_ms);
     int qr_in_flight(const qr_session *s);

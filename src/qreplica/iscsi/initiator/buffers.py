@@ -8,8 +8,8 @@ from qreplica.iscsi.initiator._libiscsi import ffi, lib
 class Buffer:
     """``size`` bytes of page-aligned memory, fit for direct I/O. Make a few and use them again and again.
 
-    ``view`` is for ``os.preadv`` and the like. From the submission of a command with it until its completion the memory
-    must not be touched: the target may be reading it, or writing it.
+    ``view`` is for ``os.preadv`` and the like. From the submission of a command with it until its completion the
+    memory must not be touched: the command may be reading it, or writing it.
     """
 
     __slots__ = ("data", "size", "view")
@@ -21,7 +21,7 @@ class Buffer:
         self.data = ffi.from_buffer("unsigned char[]", memory)
 
     def is_zero(self, start: int = 0, length: int | None = None) -> bool:
-        """Whether the ``length`` bytes from ``start`` (by default all the rest) are zero; stops at the first that is not."""
+        """Whether ``length`` bytes from ``start`` (by default the rest) are zero; stops at the first that is not."""
         if length is None:
             length = self.size - start
         if start < 0 or length < 0 or start + length > self.size:
@@ -30,7 +30,7 @@ class Buffer:
 
 
 def is_zero(data: bytes | bytearray | memoryview, length: int | None = None) -> bool:
-    """Whether the first ``length`` bytes of ``data`` (by default all) are zero; stops at the first that is not."""
+    """Whether ``length`` bytes of ``data`` (by default all) are zero; stops at the first that is not."""
     if length is None:
         length = len(data)
     if not 0 <= length <= len(data):

@@ -10,7 +10,7 @@ from _cffi_backend import FFI
 
 from qreplica.iscsi.errors import ChapInvalid, InterfaceUnusable, PortalUnreachable, QueueFull, SessionLost
 from qreplica.iscsi.initiator._libiscsi import ffi, lib
-from qreplica.iscsi.initiator.failures import Answer, Ending, Peer, login_error, session_error
+from qreplica.iscsi.initiator.failures import GOOD, Answer, Ending, Peer, login_error, session_error, text_of
 from qreplica.iscsi.initiator.model import Chap, KeepAlive, Portal, check_iscsi_name
 
 #: Commands that one connection holds at once.
@@ -51,9 +51,7 @@ class Connection:
         if mutual is not None and chap is None:
             raise ChapInvalid(reason="mutual CHAP needs a name and secret for the initiator too")
         if chap and mutual and chap.secret == mutual.secret:
-            raise ChapInvalid(
-                reason="both directions have the same secret, with which an impostor could answer for the target"
-            )
+            raise ChapInvalid(reason="both directions have the same secret, which lets an impostor answer for the node")
         if interface is not None:
             _check_interface(interface)
         self.peer = Peer(portal, node or _DISCOVERY, initiator_name, interface, _given(chap, mutual))
@@ -64,10 +62,10 @@ class Connection:
             self._s,
             str(portal).encode(),
             _text(node),
-            _text(chap and chap.user),
-            _text(chap and chap.secret),
-            _text(mutual and mutual.user),
-            _text(mutual and mutual.secret),
+            _text(chap.user if chap else None),
+            _text(chap.secret if chap else None),
+            _text(mutual.user if mutual else None),
+            _text(mutual.secret if mutual else None),
             _text(interface),
             header_digest,
             round(keep_alive.interval * 1000),
@@ -87,11 +85,7 @@ class Connection:
                 raise login_error(self.peer, self._read_ending(s))
             left = deadline - time.monotonic()
             if left <= 0:
-                what = (
-                    "the connection was not accepted"
-                    if phase == lib.QR_CONNECTING
-                    else "the login was not answered"
-                )
+                what = "the connection was not accepted" if phase == lib.QR_CONNECTING else "the login was not answered"
                 raise PortalUnreachable(portal=self.peer.portal, reason=f"{what} within {timeout:g} s")
             lib.qr_step(s, _milliseconds(left))
 
@@ -101,9 +95,7 @@ class Connection:
         return self._s
 
     def _read_ending(self, s: FFI.CData) -> Ending:
-        return Ending(
-            lib.qr_ending(s), lib.qr_detail(s), ffi.string(lib.qr_text(s)).decode("utf-8", "replace")
-        )
+        return Ending(lib.qr_ending(s), lib.qr_detail(s), text_of(lib.qr_text(s)))
 
     @property
     def header_digest(self) -> bool:
@@ -119,17 +111,15 @@ class Connection:
         """Whether the session is over, for whatever reason."""
         return self._s is None or lib.qr_phase(self._s) != lib.QR_READY
 
-    def command(
+    def command(  # noqa: PLR0917 - what a SCSI command consists of
         self, tag: int, lun: int, cdb: bytes, direction: int, data: FFI.CData, length: int, timeout: float
     ) -> None:
-        """Queue a command. ``data`` must stay untouched until the completion. Raises SessionLost, QueueFull."""
-        code = lib.qr_command(
-            self._session(), tag, lun, cdb, len(cdb), direction, data, length, _milliseconds(timeout)
-        )
+        """Queue a command; ``data`` must stay untouched until the completion. Raises SessionLost, QueueFull."""
+        code = lib.qr_command(self._session(), tag, lun, cdb, len(cdb), direction, data, length, _milliseconds(timeout))
         if code:
             raise self._refusal(code)
 
-    def transfer(
+    def transfer(  # noqa: PLR0917 - what a SCSI command consists of
         self,
         tag: int,
         lun: int,
@@ -141,9 +131,7 @@ class Connection:
         timeout: float,
     ) -> None:
         """Queue a READ(16) or WRITE(16); otherwise as ``command``."""
-        code = lib.qr_transfer(
-            self._session(), tag, lun, direction, lba, blocks, data, length, _milliseconds(timeout)
-        )
+        code = lib.qr_transfer(self._session(), tag, lun, direction, lba, blocks, data, length, _milliseconds(timeout))
         if code:
             raise self._refusal(code)
 
@@ -162,8 +150,8 @@ class Connection:
     def collect(self, timeout: float) -> Iterator[tuple[int, Answer | None]]:
         """Serve the connection for at most ``timeout`` seconds and yield what has completed.
 
-        The answer is None for a command that the session's end left unanswered. Returns early with nothing on a signal or an
-        answered ping; raises SessionLost when the session is over and everything was yielded.
+        The answer is None for a command that the session's end left unanswered. Returns early with nothing on a
+        signal or an answered ping; raises SessionLost when the session is over and everything was yielded.
         """
         s = self._session()
         lib.qr_step(s, _milliseconds(timeout))
@@ -173,6 +161,8 @@ class Connection:
         for c in self._batch[0:count]:
             if c.status == lib.QR_STATUS_LOST:
                 yield c.tag, None
+            elif c.status == lib.SCSI_STATUS_GOOD and c.residual == 0:
+                yield c.tag, GOOD
             else:
                 yield c.tag, Answer(c.status, c.sense_key, c.asc_ascq, c.residual, bool(c.overflow))
 
@@ -188,7 +178,7 @@ class Connection:
         return bool(lib.qr_pinged(self._session(), ping))
 
     def discover(self, timeout: float) -> str:
-        """Return what the portal offers: a line for each node, and for its portals lines that begin with a tab.
+        """Return what the portal offers: a line for each node, then one with a tab in front for each portal.
 
         Only on a connection for discovery. Raises SessionLost, and PortalUnreachable when it takes too long.
         """
@@ -204,7 +194,7 @@ class Connection:
                     portal=self.peer.portal, reason=f"the discovery was not answered within {timeout:g} s"
                 )
             lib.qr_step(s, _milliseconds(left))
-        return ffi.string(lib.qr_discovered(s)).decode("utf-8", "replace")
+        return text_of(lib.qr_discovered(s))
 
     def close(self) -> None:
         """Log out if the session still stands, and close the socket; again is harmless. Never raises."""
@@ -226,7 +216,7 @@ class Connection:
 
 
 def _check_interface(interface: str) -> None:
-    """Raise InterfaceUnusable unless such an interface exists; libiscsi takes a comma for the start of another name."""
+    """Raise InterfaceUnusable unless there is such an interface; libiscsi would split its name at a comma."""
     try:
         socket.if_nametoindex(interface)
     except OSError:

@@ -15,8 +15,8 @@ def discover(
 ) -> list[FoundNode]:
     """Return the nodes that the target behind ``portal`` offers to this initiator, in its order.
 
-    ``timeout`` is in seconds, for the login and for the answer each. Portals whose address is no IP address are left
-    out. Raises PortalUnreachable, NotIscsi, ChapRefused, LoginRefused, InterfaceUnusable, SessionLost.
+    ``timeout`` is in seconds, for the login and for the answer each. Portals whose address is no IP address are
+    left out. Raises PortalUnreachable, NotIscsi, ChapRefused, LoginRefused, InterfaceUnusable, SessionLost.
     """
     connection = Connection(
         portal,

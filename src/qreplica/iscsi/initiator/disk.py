@@ -55,7 +55,7 @@ class Disk:
         return offset // size, length // size
 
     def one_command(self, operation: str, offset: int, length: int, most: int) -> tuple[int, int]:
-        """Return what ``blocks`` does, for a range that one command must carry. Raises TransferTooLong too."""
+        """Return what ``blocks`` does, for a range that one command must carry, else raise TransferTooLong."""
         if length > most:
             raise TransferTooLong(lun=self.lun, operation=operation, most=most, length=length)
         return self.blocks(offset, length)

@@ -4,6 +4,8 @@ import os
 import re
 from dataclasses import dataclass, replace
 
+from _cffi_backend import FFI
+
 from qreplica.errors import QReplicaError
 from qreplica.iscsi.errors import (
     ChapRefused,
@@ -67,12 +69,13 @@ class Ending:
     text: str
 
 
-def _words_of(text: str) -> str:
-    """Libiscsi's words for people: the system's text where it names an errno, else without its decoration."""
-    match = _ERRNO.search(text)
-    if match is not None:
-        return f"the connection failed: {os.strerror(int(match[1] or match[2])).lower()}"
-    return f"the initiator library gave up ({text.removeprefix('libiscsi:').split(' [')[0].strip()})"
+def _words_of(ending: Ending) -> str:
+    """Return the system's words for an errno, also where only libiscsi's text names one; else that text."""
+    match = _ERRNO.search(ending.text)
+    if ending.code == lib.QR_SOCKET_ERROR or match is not None:
+        number = ending.detail if match is None else int(match[1] or match[2])
+        return f"the connection failed ({os.strerror(number).lower()})"
+    return f"the initiator library gave up ({ending.text.removeprefix('libiscsi:').split(' [')[0].strip()})"
 
 
 def _refusal(peer: Peer, status: int) -> QReplicaError:
@@ -96,11 +99,10 @@ def login_error(peer: Peer, ending: Ending) -> QReplicaError:
         return InterfaceUnusable(interface=peer.interface)
     if ending.code == lib.QR_NOT_ISCSI:
         return NotIscsi(portal=peer.portal, reason="its answer is no login response")
-    if ending.code == lib.QR_SOCKET_ERROR:
-        return PortalUnreachable(portal=peer.portal, reason=os.strerror(ending.detail).lower())
+    reason = _words_of(ending)
     if ending.code == lib.QR_CLOSED_BY_PEER:
-        return PortalUnreachable(portal=peer.portal, reason="it closed the connection during the login")
-    return PortalUnreachable(portal=peer.portal, reason=_words_of(ending.text))
+        reason = "it closed the connection during the login"
+    return PortalUnreachable(portal=peer.portal, reason=reason)
 
 
 def session_error(peer: Peer, ending: Ending) -> SessionLost:
@@ -111,11 +113,7 @@ def session_error(peer: Peer, ending: Ending) -> SessionLost:
         lib.QR_OVERDUE: "a command was not answered in time",
         lib.QR_CLOSED: "it was closed here",
     }
-    if ending.code == lib.QR_SOCKET_ERROR:
-        reason = f"the connection failed: {os.strerror(ending.detail).lower()}"
-    else:
-        reason = reasons.get(ending.code) or _words_of(ending.text)
-    return SessionLost(node=peer.node, portal=peer.portal, reason=reason)
+    return SessionLost(node=peer.node, portal=peer.portal, reason=reasons.get(ending.code) or _words_of(ending))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +138,7 @@ class Answer:
     @property
     def is_unit_attention(self) -> bool:
         """Whether the command was not executed because the target has news (SAM-5, 5.14)."""
-        return (
-            self.status == lib.SCSI_STATUS_CHECK_CONDITION and self.sense_key == lib.SCSI_SENSE_UNIT_ATTENTION
-        )
+        return self.status == lib.SCSI_STATUS_CHECK_CONDITION and self.sense_key == lib.SCSI_SENSE_UNIT_ATTENTION
 
     @property
     def is_busy(self) -> bool:
@@ -154,8 +150,16 @@ class Answer:
         )
 
 
-def _plain(name: object) -> str:
-    return ffi.string(name).decode("ascii", "replace").replace("_", " ").lower()
+def text_of(characters: FFI.CData) -> str:
+    """Return a C string."""
+    return ffi.string(characters).decode("utf-8", "replace")
+
+
+def _plain(name: FFI.CData) -> str:
+    return text_of(name).replace("_", " ").lower()
+
+
+GOOD = Answer(lib.SCSI_STATUS_GOOD, 0, 0, 0, overflow=False)
 
 
 def sense_words(sense_key: int, asc_ascq: int) -> str:
@@ -174,9 +178,7 @@ def command_error(peer: Peer, operation: str, lun: int, answer: Answer) -> Comma
         words = f"{answer.residual} bytes {'too many' if answer.overflow else 'were not transferred'}"
         return CommandFailed(sense=words, **facts)
     if status == lib.SCSI_STATUS_CHECK_CONDITION:
-        kind = {_LUN_NOT_SUPPORTED: LunMissing, _WRITE_PROTECTED: WriteProtected}.get(
-            answer.asc_ascq, CommandFailed
-        )
+        kind = {_LUN_NOT_SUPPORTED: LunMissing, _WRITE_PROTECTED: WriteProtected}.get(answer.asc_ascq, CommandFailed)
         words = sense_words(answer.sense_key, answer.asc_ascq)
         return kind(sense=words, sense_key=answer.sense_key, asc_ascq=answer.asc_ascq, **facts)
     if status == lib.SCSI_STATUS_RESERVATION_CONFLICT:

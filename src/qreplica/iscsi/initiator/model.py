@@ -8,9 +8,7 @@ from typing import NamedTuple
 from qreplica.errors import QReplicaError
 from qreplica.iscsi.errors import ChapInvalid, IscsiNameInvalid, PortalInvalid
 
-_NAME = re.compile(
-    r"(iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9.-]+(:\S+)?|eui\.[0-9A-Fa-f]{16}|naa\.([0-9A-Fa-f]{16}){1,2})"
-)
+_NAME = re.compile(r"(iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9.-]+(:\S+)?|eui\.[0-9A-Fa-f]{16}|naa\.([0-9A-Fa-f]{16}){1,2})")
 _LONGEST_NAME = 223
 _LONGEST_TEXT = 255
 _PORTS = range(1, 65536)
@@ -70,8 +68,8 @@ class Inquiry:
 class Designator:
     """One designator of VPD page 0x83 (SPC-4, 7.8.6): ``kind`` 1 is T10 vendor, 2 EUI-64, 3 NAA, 8 SCSI name.
 
-    ``text`` is the identifier, in hexadecimal where it is binary. ``association`` is 0 for the logical unit, 1 for the
-    target port, 2 for the target device.
+    ``text`` is the identifier, in hexadecimal where it is binary. ``association`` is 0 for the logical unit, 1 for
+    the target port, 2 for the target device.
     """
 
     kind: int
@@ -95,7 +93,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class BlockLimits:
-    """The most that one command may do, in blocks, from VPD page 0xB0 (SBC-3, 6.5.3); 0 is no limit reported."""
+    """The most that one command may do, in blocks, from VPD page 0xB0 (SBC-3, 6.5.3); 0: no limit reported."""
 
     transfer: int = 0
     optimal_transfer: int = 0
@@ -122,7 +120,7 @@ class Completion(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class KeepAlive:
-    """How a dead path is noticed: seconds of silence before asking, and how many such intervals make it dead (2 at least)."""
+    """Ask after ``interval`` seconds of silence; a path silent for ``intervals`` of them (2 at least) is dead."""
 
     interval: float = 5.0
     intervals: int = 2

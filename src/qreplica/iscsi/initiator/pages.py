@@ -15,30 +15,30 @@ def _text(data: bytes) -> str:
 
 
 def inquiry(data: bytes) -> Inquiry:
-    """Standard INQUIRY data (SPC-4, 6.6.2)."""
+    """Read standard INQUIRY data (SPC-4, 6.6.2)."""
     data = data.ljust(36, b" ")
     return Inquiry(_text(data[8:16]), _text(data[16:32]), _text(data[32:36]))
 
 
 def is_absent(data: bytes) -> bool:
-    """Whether standard INQUIRY data say that there is no such LUN (peripheral qualifier 011b, SPC-4, 6.6.2)."""
+    """Whether standard INQUIRY data say that there is no such LUN (qualifier 011b, SPC-4, 6.6.2)."""
     return bool(data) and data[0] >> 5 == 3  # noqa: PLR2004 - the qualifier's value
 
 
 def page(data: bytes, code: int) -> bytes:
-    """The body of a vital product data page, without its header (SPC-4, 7.8); empty if it is not page ``code``."""
+    """Return the body of a vital product data page (SPC-4, 7.8); empty if it is not page ``code``."""
     if len(data) < 4 or data[1] != code:  # noqa: PLR2004 - the header's size
         return b""
     return data[4 : 4 + int.from_bytes(data[2:4], "big")]
 
 
 def serial(body: bytes) -> str:
-    """Unit serial number, page 0x80 (SPC-4, 7.8.15)."""
+    """Read unit serial number, page 0x80 (SPC-4, 7.8.15)."""
     return _text(body)
 
 
 def designators(body: bytes) -> list[Designator]:
-    """Device identification, page 0x83 (SPC-4, 7.8.6)."""
+    """Read device identification, page 0x83 (SPC-4, 7.8.6)."""
     found = []
     while len(body) >= 4:  # noqa: PLR2004 - a designator's header
         code_set, kind, length = body[0] & 0x0F, body[1] & 0x0F, body[3]
@@ -50,7 +50,7 @@ def designators(body: bytes) -> list[Designator]:
 
 
 def block_limits(body: bytes) -> BlockLimits:
-    """Block limits, page 0xB0 (SBC-3, 6.5.3)."""
+    """Read block limits, page 0xB0 (SBC-3, 6.5.3)."""
     body = body.ljust(60, b"\0")
     transfer, optimal = struct.unpack_from(">II", body, 4)
     unmap, ranges = struct.unpack_from(">II", body, 16)
@@ -59,19 +59,19 @@ def block_limits(body: bytes) -> BlockLimits:
 
 
 def provisioning(body: bytes) -> Provisioning:
-    """Logical block provisioning, page 0xB2 (SBC-3, 6.5.4)."""
+    """Read logical block provisioning, page 0xB2 (SBC-3, 6.5.4)."""
     flags = body.ljust(4, b"\0")[1]
     return Provisioning(bool(flags & 0x80), bool(flags & 0x40), bool(flags & 0x04))
 
 
 def capacity(data: bytes) -> Capacity:
-    """READ CAPACITY(16) data (SBC-3, 5.16.2)."""
+    """Read READ CAPACITY(16) data (SBC-3, 5.16.2)."""
     last, block_size = struct.unpack_from(">QI", data)
     return Capacity(last + 1, block_size, bool(data[14] & 0x80))
 
 
 def luns(data: bytes) -> list[int]:
-    """REPORT LUNS data: the LUNs in flat or peripheral addressing (SAM-5, 4.7), ascending."""
+    """Read REPORT LUNS data: the LUNs in flat or peripheral addressing (SAM-5, 4.7), ascending."""
     size = int.from_bytes(data[:4], "big")
     entries = (data[at : at + 8] for at in range(8, min(len(data), 8 + size) - 7, 8))
     return sorted(int.from_bytes(entry[:2], "big") & 0x3FFF for entry in entries)

@@ -41,11 +41,11 @@ _ILLEGAL_REQUEST = 5
 class Session:
     """Made by ``connect``, ended by ``logout`` or by leaving its ``with`` block. Use by one thread at a time.
 
-    Offsets and lengths are bytes and must be whole blocks of the LUN. A session that has ended stays so, and every call
-    then raises SessionLost. The keep-alive works only while a call waits: between calls nothing is watched.
+    Offsets and lengths are bytes and must be whole blocks of the LUN. A session that has ended stays so, and every
+    call then raises SessionLost. The keep-alive works only while a call waits: between calls nothing is watched.
 
-    Whatever unit attention (SAM-5, 5.14) a LUN has when the session first meets it is passed over. A later one is an error,
-    since it can mean that the target was reset and has lost what was not yet flushed.
+    Whatever unit attention (SAM-5, 5.14) a LUN has when the session first meets it is passed over. A later one is an
+    error, since it can mean that the target was reset and has lost what was not yet flushed.
     """
 
     def __init__(self, connection: Connection, command_timeout: float, flush_timeout: float) -> None:
@@ -76,12 +76,12 @@ class Session:
     ) -> Self:
         """Log in to a node within ``timeout`` seconds; no LUN is touched.
 
-        ``chap`` is what we prove, ``mutual`` what the node must prove. ``interface`` binds the session to a network port.
-        Header digests are used if the node can. When for ``command_timeout`` (or ``flush_timeout``) seconds no command is
-        answered, one that old ends the session.
+        ``chap`` is what we prove, ``mutual`` what the node must prove. ``interface`` binds the session to a network
+        port. Header digests are used if the node can. A command that is ``command_timeout`` (a flush:
+        ``flush_timeout``) seconds old, and none was answered as long, ends the session.
 
-        Raises PortalUnreachable, NotIscsi, NodeUnknown, InitiatorNotAdmitted, ChapRefused, TargetUnproven, LoginRefused,
-        InterfaceUnusable, ChapInvalid, IscsiNameInvalid.
+        Raises PortalUnreachable, NotIscsi, NodeUnknown, InitiatorNotAdmitted, ChapRefused, TargetUnproven,
+        LoginRefused, InterfaceUnusable, ChapInvalid, IscsiNameInvalid.
         """
         connection = Connection(
             portal,
@@ -108,7 +108,7 @@ class Session:
         return f"<Session with {self._link.peer.node} at {self._link.peer.portal}>"
 
     def logout(self) -> None:
-        """End the session, giving up commands in flight; again is harmless. Buffers are free afterwards. Never raises."""
+        """End the session, giving up commands in flight; again is harmless. Afterwards buffers are free."""
         self._link.close()
         self._held.clear()
 
@@ -126,7 +126,7 @@ class Session:
             self._gather(_TURN)
 
     def inquiry(self, lun: int) -> Inquiry:
-        """Return who made the LUN. Raises LunMissing, CommandFailed, SessionLost, as do all calls about a LUN."""
+        """Return who made the LUN. Raises LunMissing, CommandFailed, SessionLost, as all calls about LUNs do."""
         data = self._fetch(commands.INQUIRY, lun, commands.inquiry(_PAGE), _PAGE)
         if pages.is_absent(data):
             raise LunMissing(lun=lun, node=self._link.peer.node, portal=self._link.peer.portal)
@@ -171,16 +171,14 @@ class Session:
         self._move(commands.WRITE, lib.SCSI_XFER_WRITE, lun, offset, ffi.from_buffer("unsigned char[]", data))
 
     def write_zeros(self, lun: int, offset: int, length: int) -> None:
-        """Make a range read as zeros and give its space back if the LUN is thin; durable only after ``flush``."""
+        """Make a range read as zeros and give its space back if the LUN is thin; durable after ``flush``."""
         disk = self._disk(lun)
         disk.blocks(offset, length)
         for at, size in disk.split(offset, length, disk.most_zeros):
-            self._execute(
-                commands.WRITE_SAME, lun, _zeros(disk, at, size), lib.SCSI_XFER_WRITE, disk.zero_block
-            )
+            self._execute(commands.WRITE_SAME, lun, _zeros(disk, at, size), lib.SCSI_XFER_WRITE, disk.zero_block)
 
     def unmap(self, lun: int, ranges: Sequence[tuple[int, int]]) -> None:
-        """Tell the LUN that the (offset, length) ranges are not needed: advice only, which may change nothing."""
+        """Tell the LUN that the (offset, length) ranges are not needed: advice, which may change nothing."""
         disk = self._disk(lun)
         for offset, length in ranges:
             disk.blocks(offset, length)
@@ -188,37 +186,33 @@ class Session:
         for first in range(0, len(pieces), disk.most_ranges):
             parameters = commands.unmap_list(pieces[first : first + disk.most_ranges])
             data = ffi.from_buffer("unsigned char[]", parameters)
-            answer = self._answer_to(
-                commands.UNMAP, lun, commands.unmap(len(parameters)), lib.SCSI_XFER_WRITE, data
-            )
+            answer = self._answer_to(commands.UNMAP, lun, commands.unmap(len(parameters)), lib.SCSI_XFER_WRITE, data)
             # tgtd executes it and reports that it took none of the parameters.
             self._check(commands.UNMAP, lun, answer.without_residual())
 
     def flush(self, lun: int) -> None:
         """Return once everything that the target had acknowledged before is on stable storage."""
         self._disk(lun)
-        self._execute(
-            commands.SYNCHRONIZE_CACHE, lun, commands.synchronize_cache_16(), lib.SCSI_XFER_NONE, None
-        )
+        self._execute(commands.SYNCHRONIZE_CACHE, lun, commands.synchronize_cache_16(), lib.SCSI_XFER_NONE, None)
 
-    # Submitted commands: each gets exactly one completion, in any order, unless the session is logged out before.
+    # Submitted commands: each gets exactly one completion, in any order, unless the session is logged out first.
 
     @property
     def in_flight(self) -> int:
         """How many submitted commands have not been returned by ``poll``."""
         return len(self._held)
 
-    def submit_write(
+    def submit_write(  # noqa: PLR0917 - what a SCSI command consists of
         self, tag: int, lun: int, offset: int, buffer: Buffer, length: int, start: int = 0
     ) -> None:
         """Queue a WRITE(16) of ``length`` bytes that begin at ``start`` of ``buffer``.
 
-        ``tag`` (below 2**63) names it in its completion and must not be in flight; the buffer must not be touched until then.
-        Raises QueueFull, Misaligned, OutOfRange, TransferTooLong, SessionLost; nothing is queued then.
+        ``tag`` (below 2**63) names it in its completion and must not be in flight; until then the buffer must not be
+        touched. Raises QueueFull, Misaligned, OutOfRange, TransferTooLong, SessionLost; nothing is queued then.
         """
         self._submit(commands.WRITE, lib.SCSI_XFER_WRITE, tag, lun, offset, buffer, length, start)
 
-    def submit_read(
+    def submit_read(  # noqa: PLR0917 - what a SCSI command consists of
         self, tag: int, lun: int, offset: int, buffer: Buffer, length: int, start: int = 0
     ) -> None:
         """Queue a READ(16) into ``buffer``; otherwise as ``submit_write``."""
@@ -248,7 +242,7 @@ class Session:
     def poll(self, timeout: float) -> list[Completion]:
         """Return completions as soon as there are any, an empty list after ``timeout`` seconds.
 
-        When the session ends, each command in flight gets a completion with SessionLost; after those, raises it.
+        When the session ends, each command in flight gets a completion with SessionLost; then it is raised.
         """
         deadline = time.monotonic() + timeout
         while not self._ready:
@@ -268,18 +262,14 @@ class Session:
                 self._ready.append(Completion(tag, None))
             else:
                 operation, lun, _buffer = self._held[tag]
-                error = (
-                    self._link.lost()
-                    if answer is None
-                    else command_error(self._link.peer, operation, lun, answer)
-                )
+                error = self._link.lost() if answer is None else command_error(self._link.peer, operation, lun, answer)
                 self._ready.append(Completion(tag, error))
 
     def _claim(self, tag: int) -> None:
         if not 0 <= tag < _OWN_TAGS or tag in self._held:
             raise ValueError(f"tag {tag} is in flight already, or not within 0 to 2**63-1")
 
-    def _submit(
+    def _submit(  # noqa: PLR0917 - what a SCSI command consists of
         self,
         operation: str,
         direction: int,
@@ -317,9 +307,7 @@ class Session:
 
     def _fetch(self, operation: str, lun: int, cdb: bytes, most: int) -> bytes:
         data = bytearray(most)
-        answer = self._answer_to(
-            operation, lun, cdb, lib.SCSI_XFER_READ, ffi.from_buffer("unsigned char[]", data)
-        )
+        answer = self._answer_to(operation, lun, cdb, lib.SCSI_XFER_READ, ffi.from_buffer("unsigned char[]", data))
         got = most if answer.overflow else most - answer.residual
         self._check(operation, lun, answer.without_residual())
         return bytes(data[:got])
@@ -341,10 +329,8 @@ class Session:
         if error is not None:
             raise error
 
-    def _answer_to(
-        self, operation: str, lun: int, cdb: bytes, direction: int, data: FFI.CData | None
-    ) -> Answer:
-        """Return the answer to a command, sent again while the target is busy or has news of a LUN we first meet."""
+    def _answer_to(self, operation: str, lun: int, cdb: bytes, direction: int, data: FFI.CData | None) -> Answer:
+        """Return the answer to a command, sent again while the target is busy or has news of a LUN not yet met."""
         delays = iter(_BUSY_DELAYS)
         attentions = 0
         while True:
@@ -356,9 +342,7 @@ class Session:
             else:
                 return answer
 
-    def _answer_once(
-        self, operation: str, lun: int, cdb: bytes, direction: int, data: FFI.CData | None
-    ) -> Answer:
+    def _answer_once(self, operation: str, lun: int, cdb: bytes, direction: int, data: FFI.CData | None) -> Answer:
         tag = next(self._own_tags)
         timeout = self._flush_timeout if operation == commands.SYNCHRONIZE_CACHE else self._command_timeout
         while not self._link.has_room:

@@ -5,6 +5,8 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,9 +159,14 @@ void qr_start(qr_session *s, const char *portal, const char *iqn, const char *us
     }
 }
 
+static void cork(qr_session *s, int on)
+{
+    setsockopt(iscsi_get_fd(s->iscsi), IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+}
+
 static void serve(qr_session *s, int events)
 {
-    int failed;
+    int failed, sends = s->phase == QR_READY && events & POLLOUT;
 
     if (events & (POLLERR | POLLHUP) || (s->phase == QR_CONNECTING && events & POLLOUT)) {
         int error = 0;
@@ -186,7 +193,12 @@ static void serve(qr_session *s, int events)
         }
     }
     listen_to_library(s);
+    /* libiscsi sends a header and its data apart, each at once: the cork joins them, which halves the packets. */
+    if (sends)
+        cork(s, 1);
     failed = iscsi_service(s->iscsi, events) != 0 || s->broken;
+    if (sends)
+        cork(s, 0);
     listening = NULL;
     qr_settle(s);
     if (failed)
