@@ -19,6 +19,7 @@ from qreplica.iscsi.target.errors import ControlPortTaken, TargetDaemonFailed
 from qreplica.iscsi.target.mgmt import Management
 from qreplica.iscsi.target.portals import listening
 from qreplica.iscsi.target.process import TargetProcess, remove_socket
+from qreplica.iscsi.target.tgt import TgtDriver
 
 pytestmark = pytest.mark.root
 
@@ -100,6 +101,23 @@ def test_it_can_be_started_again(process: TargetProcess) -> None:
     assert process.pid not in {None, first}
 
 
+def test_one_that_could_not_be_ended_is_ended_before_the_next(
+    process: TargetProcess, hanging_write: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qreplica.iscsi.target.process._END_TIMEOUT", 0.3)
+    process.start()
+    first = process.pid
+    with hanging_write(TgtDriver(process.management), first) as let_it_end:
+        for attempt in (process.kill, process.start):
+            with pytest.raises(TargetDaemonFailed, match="hangs in the kernel"):
+                attempt()
+        assert process.pid == first
+        let_it_end()
+    process.start()
+    assert process.pid not in {None, first}
+    assert not psutil.pid_exists(first or 0)
+
+
 def test_a_left_over_is_ended_first(process: TargetProcess, orphan: "subprocess.Popen[bytes]") -> None:
     process.start()
     assert orphan.wait(10) == -signal.SIGKILL
@@ -156,7 +174,7 @@ def test_it_dies_with_its_parent(management: Management, tmp_path: Path) -> None
         import time
         from pathlib import Path
         from qreplica.iscsi.target.mgmt import Management
-        from qreplica.iscsi.target.process import TargetProcess, remove_socket
+        from qreplica.iscsi.target.process import TargetProcess
         process = TargetProcess(Management({management.control_port}), Path({str(tmp_path / "tgtd.pid")!r}), print)
         process.start()
         print("pid", process.pid, flush=True)

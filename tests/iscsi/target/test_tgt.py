@@ -230,6 +230,7 @@ class TestChap:
                 (self.BOX, [None, self.ONE, self.TWO]),
             ):
                 tgtd.driver.apply_node(replace(spec, chap=chap))
+                assert tgtd.management.request(Mode.ACCOUNT, Op.SHOW).split() == ["Account", "list:", chap.user]
                 assert self.login(tgtd, spec, chap)
                 assert not any(self.login(tgtd, spec, other) for other in others)
             tgtd.driver.apply_node(spec)
