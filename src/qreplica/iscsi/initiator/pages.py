@@ -21,7 +21,7 @@ def inquiry(data: bytes) -> Inquiry:
 
 
 def is_absent(data: bytes) -> bool:
-    """Whether standard INQUIRY data say that there is no such LUN (qualifier 011b, SPC-4, 6.6.2)."""
+    """Whether INQUIRY data, a page too, say that there is no such LUN (qualifier 011b, SPC-4, 6.6.2)."""
     return bool(data) and data[0] >> 5 == 3  # noqa: PLR2004 - the qualifier's value
 
 

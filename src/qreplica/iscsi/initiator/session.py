@@ -127,10 +127,7 @@ class Session:
 
     def inquiry(self, lun: int) -> Inquiry:
         """Return who made the LUN. Raises LunMissing, CommandFailed, SessionLost, as all calls about LUNs do."""
-        data = self._fetch(commands.INQUIRY, lun, commands.inquiry(_PAGE), _PAGE)
-        if pages.is_absent(data):
-            raise LunMissing(lun=lun, node=self._link.peer.node, portal=self._link.peer.portal)
-        return pages.inquiry(data)
+        return pages.inquiry(self._inquire(lun))
 
     def serial(self, lun: int) -> str:
         """Return the unit serial number."""
@@ -303,7 +300,13 @@ class Session:
             return BlockLimits()  # the page is optional
 
     def _page(self, lun: int, code: int) -> bytes:
-        return pages.page(self._fetch(commands.INQUIRY, lun, commands.inquiry(_PAGE, code), _PAGE), code)
+        return pages.page(self._inquire(lun, code), code)
+
+    def _inquire(self, lun: int, page: int | None = None) -> bytes:
+        data = self._fetch(commands.INQUIRY, lun, commands.inquiry(_PAGE, page), _PAGE)
+        if pages.is_absent(data):
+            raise LunMissing(lun=lun, node=self._link.peer.node, portal=self._link.peer.portal)
+        return data
 
     def _fetch(self, operation: str, lun: int, cdb: bytes, most: int) -> bytes:
         data = bytearray(most)
