@@ -3,6 +3,7 @@
 import contextlib
 import struct
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -277,7 +278,24 @@ def test_the_tuned_parameters_are_offered(tgtd: Any, spec: NodeSpec) -> None:
     assert shown["MaxRecvDataSegmentLength"] == shown["MaxXmitDataSegmentLength"] == "1048576"
     assert (shown["MaxBurstLength"], shown["FirstBurstLength"]) == ("16776192", "1048576")
     assert (shown["InitialR2T"], shown["ImmediateData"], shown["MaxOutstandingR2T"]) == ("No", "Yes", "16")
-    assert (shown["nop_interval"], shown["nop_count"]) == ("10", "6")
+    assert (shown["nop_interval"], shown["nop_count"]) == ("30", "10")
+
+
+def test_a_dead_initiator_loses_its_session(
+    tgtd: Any, node: Callable[..., NodeSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours never answers a NOP-In, like one whose machine lost its power."""
+    monkeypatch.setitem(tgt_module.SESSION_PARAMETERS, "nop_interval", "1")
+    monkeypatch.setitem(tgt_module.SESSION_PARAMETERS, "nop_count", "1")
+    spec = node()
+    tgtd.driver.apply_node(spec)
+    tgtd.open()
+    with logged_in(tgtd, spec):
+        assert len(tgtd.driver.sessions(spec.iqn)) == 1
+        deadline = time.monotonic() + 20
+        while tgtd.driver.sessions(spec.iqn):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
 
 def test_a_tgtd_started_anew_is_configured_anew(tgtd: Any, node: Callable[..., NodeSpec]) -> None:

@@ -2,7 +2,7 @@
 
 It is what the ``tgtadm`` program speaks; speaking it here keeps CHAP secrets out of every argument list,
 saves a process per command, and can make a LUN in one step that is complete from its first moment (see
-``docs/decisions/0003-tgtadm.md``). The layout is that of tgt's ``usr/tgtadm.h``, unchanged since 1.0.31.
+``docs/decisions/0003-tgtadm.md``). The layout is that of ``usr/tgtadm.h`` in tgt 1.0.85.
 """
 
 import socket
