@@ -145,3 +145,15 @@ def target(tgtd: Tgtd, tmp_path: Path) -> Target:
 def session(target: Target) -> Iterator[Session]:
     with Session.connect(target.portal, IQN, INITIATOR) as session:
         yield session
+
+
+@pytest.fixture
+def dead_end() -> Iterator[str]:
+    """A network interface that leads nowhere."""
+    name = f"qr{os.getpid() % 100000}d"
+    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
+    try:
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        yield name
+    finally:
+        subprocess.run(["ip", "link", "del", name], check=True)

@@ -151,14 +151,12 @@ def test_a_lun_that_is_not_there(session: Session) -> None:
 
 
 def test_a_command_that_the_target_does_not_know_is_told_in_words(session: Session) -> None:
-    with pytest.raises(
-        CommandFailed, match=r"READ CAPACITY on LUN 0 .*illegal request: invalid operation code"
-    ) as caught:
+    with pytest.raises(CommandFailed, match=r"READ CAPACITY on LUN 0 .*illegal request: unknown command") as caught:
         session.capacity(0)
     assert (caught.value.sense_key, caught.value.asc_ascq) == (5, 0x2000)
 
 
-def test_a_read_only_lun_takes_no_writes(target: Any, tmp_path: Path) -> None:
+def test_a_read_only_lun_takes_no_writes(target: Any) -> None:
     target.tgtd.add_lun(1, 2, target.file, params=",readonly=1")
     with Session.connect(target.portal, IQN, INITIATOR) as session:
         with pytest.raises(WriteProtected, match="read-only"):

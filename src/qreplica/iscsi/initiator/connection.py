@@ -219,7 +219,7 @@ def _check_interface(interface: str) -> None:
     """Raise InterfaceUnusable unless there is such an interface; libiscsi would split its name at a comma."""
     try:
         socket.if_nametoindex(interface)
-    except OSError:
+    except (OSError, ValueError):
         raise InterfaceUnusable(interface=interface) from None
     if "," in interface:
         raise InterfaceUnusable(interface=interface)

@@ -42,7 +42,8 @@ def _parse(text: str) -> list[FoundNode]:
             found.append((line, []))
         elif found and (portal := _portal(line.strip())):
             found[-1][1].append(portal)
-    return [FoundNode(iqn, tuple(portals)) for iqn, portals in found]
+    # libiscsi hands out the nodes, and the portals of each, last first.
+    return [FoundNode(iqn, tuple(reversed(portals))) for iqn, portals in reversed(found)]
 
 
 def _portal(text: str) -> Portal | None:

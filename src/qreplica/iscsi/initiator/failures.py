@@ -23,6 +23,7 @@ from qreplica.iscsi.errors import (
     TargetUnproven,
     WriteProtected,
 )
+from qreplica.iscsi.initiator import sense
 from qreplica.iscsi.initiator._libiscsi import ffi, lib
 from qreplica.iscsi.initiator.model import Portal
 
@@ -41,10 +42,6 @@ _STATUS_WORDS = {
     0x0301: "it is not ready for service",
     0x0302: "it is out of resources",
 }
-
-# Additional sense codes (SPC-4, annex F).
-_LUN_NOT_SUPPORTED = 0x2500
-_WRITE_PROTECTED = 0x2700
 
 _ERRNO = re.compile(r"(?:errno|socket) ?:\s?(\d+)|\((\d+)\)")
 
@@ -138,7 +135,7 @@ class Answer:
     @property
     def is_unit_attention(self) -> bool:
         """Whether the command was not executed because the target has news (SAM-5, 5.14)."""
-        return self.status == lib.SCSI_STATUS_CHECK_CONDITION and self.sense_key == lib.SCSI_SENSE_UNIT_ATTENTION
+        return self.status == lib.SCSI_STATUS_CHECK_CONDITION and self.sense_key == sense.UNIT_ATTENTION
 
     @property
     def is_busy(self) -> bool:
@@ -155,17 +152,7 @@ def text_of(characters: FFI.CData) -> str:
     return ffi.string(characters).decode("utf-8", "replace")
 
 
-def _plain(name: FFI.CData) -> str:
-    return text_of(name).replace("_", " ").lower()
-
-
 GOOD = Answer(lib.SCSI_STATUS_GOOD, 0, 0, 0, overflow=False)
-
-
-def sense_words(sense_key: int, asc_ascq: int) -> str:
-    """Return sense data in words, with the code for the curious: ``medium error: write error (0x0c00)``."""
-    code = _plain(lib.qr_sense_code_words(asc_ascq))
-    return f"{_plain(lib.qr_sense_key_words(sense_key))}: {code} (0x{asc_ascq:04x})"
 
 
 def command_error(peer: Peer, operation: str, lun: int, answer: Answer) -> CommandFailed | None:
@@ -178,8 +165,10 @@ def command_error(peer: Peer, operation: str, lun: int, answer: Answer) -> Comma
         words = f"{answer.residual} bytes {'too many' if answer.overflow else 'were not transferred'}"
         return CommandFailed(sense=words, **facts)
     if status == lib.SCSI_STATUS_CHECK_CONDITION:
-        kind = {_LUN_NOT_SUPPORTED: LunMissing, _WRITE_PROTECTED: WriteProtected}.get(answer.asc_ascq, CommandFailed)
-        words = sense_words(answer.sense_key, answer.asc_ascq)
+        kind = {sense.LUN_NOT_SUPPORTED: LunMissing, sense.WRITE_PROTECTED: WriteProtected}.get(
+            answer.asc_ascq, CommandFailed
+        )
+        words = sense.in_words(answer.sense_key, answer.asc_ascq)
         return kind(sense=words, sense_key=answer.sense_key, asc_ascq=answer.asc_ascq, **facts)
     if status == lib.SCSI_STATUS_RESERVATION_CONFLICT:
         return ReservationConflict(sense="reservation conflict", **facts)

@@ -9,7 +9,7 @@ from typing import Self
 from _cffi_backend import FFI
 
 from qreplica.iscsi.errors import CommandFailed, LunMissing
-from qreplica.iscsi.initiator import commands, pages
+from qreplica.iscsi.initiator import commands, pages, sense
 from qreplica.iscsi.initiator._libiscsi import ffi, lib
 from qreplica.iscsi.initiator.buffers import Buffer
 from qreplica.iscsi.initiator.connection import Connection
@@ -35,7 +35,6 @@ _BUSY_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _TURN = 1.0
 _PAGE = 252  # an allocation length that old targets take too
 _LUN_LIST = 8 + 8 * 16384
-_ILLEGAL_REQUEST = 5
 
 
 class Session:
@@ -295,7 +294,7 @@ class Session:
         try:
             return self.block_limits(lun)
         except CommandFailed as error:
-            if error.sense_key != _ILLEGAL_REQUEST:
+            if error.sense_key != sense.ILLEGAL_REQUEST:
                 raise
             return BlockLimits()  # the page is optional
 

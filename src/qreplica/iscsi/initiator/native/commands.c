@@ -174,16 +174,6 @@ int qr_collect(qr_session *s, qr_completion *out, int most)
     return count;
 }
 
-const char *qr_sense_key_words(int key)
-{
-    return scsi_sense_key_str(key);
-}
-
-const char *qr_sense_code_words(int asc_ascq)
-{
-    return scsi_sense_ascq_str(asc_ascq);
-}
-
 /* Whether all bytes are zero; stops at the first that is not. */
 int qr_is_zero(const void *buffer, size_t length)
 {

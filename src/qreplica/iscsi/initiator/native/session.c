@@ -45,6 +45,8 @@ int64_t qr_now(void)
 
 void qr_end(qr_session *s, enum qr_ending ending, int detail)
 {
+    int said_goodbye = s->phase == QR_LOGGED_OUT;
+
     if (s->phase == QR_ENDED)
         return;
     s->phase = QR_ENDED;
@@ -52,6 +54,11 @@ void qr_end(qr_session *s, enum qr_ending ending, int detail)
     s->detail = detail;
     s->closing = 1;
     listening = NULL;
+    if (!said_goodbye && iscsi_get_fd(s->iscsi) >= 0) {
+        /* What the kernel has not sent yet must never arrive: it could write after another controller took over. */
+        struct linger at_once = {1, 0};
+        setsockopt(iscsi_get_fd(s->iscsi), SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    }
     iscsi_destroy_context(s->iscsi);
     s->iscsi = NULL;
     qr_abandon(s);

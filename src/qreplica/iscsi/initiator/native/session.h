@@ -112,8 +112,6 @@ int qr_transfer(qr_session *s, uint64_t tag, int lun, int direction, uint64_t lb
                 uint32_t length, int timeout_ms);
 int qr_in_flight(const qr_session *s);
 int qr_collect(qr_session *s, qr_completion *out, int most);
-const char *qr_sense_key_words(int key);
-const char *qr_sense_code_words(int asc_ascq);
 int qr_is_zero(const void *buffer, size_t length);
 
 #endif
