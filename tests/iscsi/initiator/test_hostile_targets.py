@@ -4,6 +4,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -22,7 +23,7 @@ from qreplica.iscsi.errors import (
     TargetUnproven,
 )
 from qreplica.iscsi.initiator import Buffer, Chap, FoundNode, KeepAlive, Portal, Session, discover
-from qreplica.units import KIB
+from qreplica.units import KIB, MIB
 
 IQN = "iqn.2024-05.com.example:backup"
 INITIATOR = "iqn.2024-05.com.example:initiator"
@@ -81,8 +82,8 @@ class Peer:
         flags = 0x81 | (0x02 if residual else 0)
         self.reply(request, 0x25, flags, data=data, tail=bytes(8) + residual.to_bytes(4, "big"))
 
-    def serve_disk(self, answers: list[Callable[[bytes], None]]) -> None:
-        """Be a disk of 1,024 blocks whose reads and writes are answered by ``answers`` in turn, then truly."""
+    def serve_disk(self, answers: list[Callable[[bytes], None]], blocks: int = 1024) -> None:
+        """Be a disk of some blocks whose reads and writes are answered by ``answers`` in turn, then truly."""
         while True:
             request, _ = self.request()
             operation = request[32] if request[0] & 0x3F == SCSI else None
@@ -93,7 +94,7 @@ class Peer:
             elif request[0] & 0x3F == NOP:
                 self.reply(request, 0x20, 0x80)
             elif operation == 0x9E:
-                self.data_in(request, struct.pack(">QI", 1023, 512) + bytes(20))
+                self.data_in(request, struct.pack(">QI", blocks - 1, 512) + bytes(20))
             elif operation == 0x12:
                 self.answer(request, 2, fixed_sense(5, 0x2400))
             elif answers:
@@ -394,25 +395,37 @@ def test_nonsense_in_the_middle_ends_the_session_or_the_wait(nonsense: bytes) ->
         assert ended[1] is not None
 
 
-def test_a_write_refused_before_its_data_were_sent_keeps_its_buffer_until_the_end() -> None:
-    """The target answers as soon as it sees the header, while the data of the write still go out in parts."""
+def test_a_write_refused_before_its_data_were_sent_keeps_its_buffer_until_they_are() -> None:
+    """The target refuses as soon as it sees the header, and reads the rest, more than the sockets hold, later."""
+    longest = 16 * MIB
+    received = bytearray()
+
+    def refuse_early(peer: Peer) -> Callable[[bytes], None]:
+        def answer(request: bytes) -> None:
+            MEDIUM_ERROR(peer)(request)
+            time.sleep(0.2)
+            while len(received) < longest - 8 * KIB:
+                header, data = peer.request()
+                assert header[0] & 0x3F == DATA_OUT
+                received.extend(data)
+
+        return answer
 
     def script(peer: Peer) -> None:
         request, _ = peer.request()
-        keys = ("HeaderDigest=None", "FirstBurstLength=65536", "MaxRecvDataSegmentLength=8192", "InitialR2T=No")
+        keys = ("HeaderDigest=None", f"FirstBurstLength={longest}", "MaxRecvDataSegmentLength=8192", "InitialR2T=No")
         peer.answer_login(request, TRANSIT | OPERATIONAL << 2 | FULL, *keys)
-        peer.serve_disk([MEDIUM_ERROR(peer) for _ in range(640)])
+        peer.serve_disk([refuse_early(peer)], blocks=longest // 512)
 
     with server(script) as portal, Session.connect(portal, IQN, INITIATOR) as session:
-        buffer = Buffer(64 * KIB)
-        for _ in range(20):
-            for tag in range(32):
-                session.submit_write(tag, 1, 0, buffer, 64 * KIB)
-            ended = []
-            while session.in_flight:
-                ended += session.poll(30.0)
-            assert len(ended) == 32
-            assert all(isinstance(completion.error, CommandFailed) for completion in ended)
+        buffer = Buffer(longest)
+        buffer.view[:] = b"o" * longest
+        session.submit_write(1, 1, 0, buffer, longest)
+        (completion,) = session.poll(30.0)
+        buffer.view[:] = b"n" * longest
+        assert isinstance(completion.error, CommandFailed)
+        session.write(1, 0, bytes(512))
+    assert received == b"o" * (longest - 8 * KIB)
 
 
 def test_discovery_reads_every_form_of_address() -> None:
