@@ -1,0 +1,1 @@
+"""Who may use this subsystem: administrators, their passwords and their logins."""

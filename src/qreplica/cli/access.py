@@ -1,0 +1,93 @@
+"""``qreplica setup``, ``login`` and ``logout``."""
+
+from typing import Annotated
+
+import typer
+
+from qreplica.cli import asking, credentials, output
+from qreplica.cli.context import Json, failures_end, session, target_of
+from qreplica.cli.errors import Refused
+
+SETUP_VARIABLE = "QREPLICA_SETUP_SECRET"
+
+Administrator = Annotated[str | None, typer.Option("--name", help="The administrator's name.")]
+SavedAs = Annotated[str | None, typer.Option("--as", help="Save the login under this name, for --on.", metavar="NAME")]
+
+
+def setup(
+    context: typer.Context,
+    name: Administrator = None,
+    secret_file: Annotated[
+        str | None,
+        typer.Option(
+            "--setup-secret-file",
+            metavar="FILE",
+            help=f"STATE_DIR/setup-secret; “-” is standard input. Else {SETUP_VARIABLE}.",
+        ),
+    ] = None,
+    password_file: asking.PasswordFile = None,
+    saved_as: SavedAs = None,
+    as_json: Json = False,
+) -> None:
+    """Make the first administrator of a subsystem, and log in.
+
+    Possible once, with the secret that qreplicad wrote to STATE_DIR/setup-secret.
+    """
+    from qreplica.cli.client import Client  # noqa: PLC0415 - start fast
+
+    with failures_end(as_json=as_json):
+        url = target_of(context).address()
+        name = asking.value(name, "Administrator's name", option="--name")
+        proof = asking.secret("setup secret", secret_file, option="--setup-secret-file", variable=SETUP_VARIABLE)
+        password = asking.secret(
+            "password", password_file, option="--password-file", variable=asking.PASSWORD_VARIABLE, twice=True
+        )
+        body = {"setup_secret": proof, "name": name, "password": password}
+        with Client(url, None) as api:
+            api.call("POST", "/setup", body=body, needs_login=False)
+        _log_in(url, name, password, saved_as, as_json=as_json)
+
+
+def login(
+    context: typer.Context,
+    name: Administrator = None,
+    password_file: asking.PasswordFile = None,
+    saved_as: SavedAs = None,
+    as_json: Json = False,
+) -> None:
+    """Log in to a subsystem for 12 hours; the token is kept in a file that only you can read."""
+    with failures_end(as_json=as_json):
+        url = target_of(context).address()
+        name = asking.value(name, "Administrator's name", option="--name")
+        password = asking.secret("password", password_file, option="--password-file", variable=asking.PASSWORD_VARIABLE)
+        _log_in(url, name, password, saved_as, as_json=as_json)
+
+
+def logout(context: typer.Context, as_json: Json = False) -> None:
+    """End the login, on the subsystem and here."""
+    with session(context, as_json=as_json) as here:
+        try:
+            here.api.post("/logout")
+        except Refused as refused:
+            if refused.body.get("status") != 401:  # noqa: PLR2004 - the login has ended already
+                raise
+        credentials.forget(here.api.url)
+        here.say(f"Logged out of {here.api.url}.")
+
+
+def _log_in(url: str, name: str, password: str, saved_as: str | None, *, as_json: bool) -> None:
+    from qreplica.cli.client import Client  # noqa: PLC0415 - start fast
+
+    with Client(url, None) as api:
+        answer = api.call("POST", "/login", body={"name": name, "password": password}, needs_login=False)
+    known = credentials.of_url(url)
+    called = saved_as or (known.name if known else None)
+    credentials.save(
+        credentials.SavedLogin(url, answer["administrator"], answer["token"], answer["expires_at"], called)
+    )
+    del answer["token"]
+    if as_json:
+        output.print_json(answer | {"url": url, "saved_as": called})
+        return
+    again = f"; it is “{called}” for --on" if called else ""
+    output.print_view(f"Logged in to {url} as {name} until {output.time(answer['expires_at'])}{again}.")

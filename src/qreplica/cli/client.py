@@ -1,0 +1,96 @@
+"""Speaks to one subsystem's REST API."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from qreplica.cli import credentials
+from qreplica.cli.errors import AnswerNotUnderstood, NotAUrl, NotLoggedIn, Refused, SubsystemUnreachable
+
+#: Seconds to wait for an answer: deleting a large snapshot or fencing a target may take a while.
+PATIENCE = 120.0
+
+
+def normal(url: str) -> str:
+    """Return ``url`` as logins are saved under. Raises NotAUrl."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError as error:
+        raise NotAUrl(url=url) from error
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path not in {"", "/"} or parts.username:
+        raise NotAUrl(url=url)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{port}"
+
+
+class Client:
+    """One subsystem.
+
+    Raises Refused for a problem answer, else SubsystemUnreachable, AnswerNotUnderstood or NotLoggedIn.
+    """
+
+    def __init__(self, url: str, token: str | None) -> None:
+        self.url = url
+        self._token = token
+        self._http = httpx.Client(
+            base_url=url + "/api/v1", timeout=httpx.Timeout(PATIENCE, connect=10), trust_env=False
+        )
+
+    @classmethod
+    def to(cls, url: str) -> Self:
+        """Return a client with the saved login to ``url``, if there is one."""
+        login = credentials.of_url(url)
+        return cls(url, login.token if login else None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - whatever JSON came
+        """Return what ``path`` holds."""
+        return self.call("GET", path, query=query)
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - whatever JSON came
+        """Ask for a change and return the answer."""
+        return self.call("POST", path, body=body)
+
+    def delete(self, path: str, query: Mapping[str, Any] | None = None) -> None:
+        """Delete what ``path`` names."""
+        self.call("DELETE", path, query=query)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        needs_login: bool = True,
+    ) -> Any:  # noqa: ANN401 - whatever JSON came
+        """Send a request and return the JSON of its answer, None when it has none."""
+        if needs_login and self._token is None:
+            raise NotLoggedIn(url=self.url)
+        headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
+        try:
+            response = self._http.request(method, path, json=body, params=query, headers=headers)
+        except httpx.TransportError as error:
+            raise SubsystemUnreachable(url=self.url, reason=str(error) or type(error).__name__) from error
+        return self._understood(response)
+
+    def _understood(self, response: httpx.Response) -> Any:  # noqa: ANN401 - whatever JSON came
+        if response.status_code == httpx.codes.NO_CONTENT:
+            return None
+        try:
+            answer = response.json()
+        except ValueError as error:
+            raise AnswerNotUnderstood(url=self.url, status=response.status_code) from error
+        if response.is_success:
+            return answer
+        if isinstance(answer, dict) and isinstance(answer.get("detail"), str) and "type" in answer:
+            raise Refused(answer)
+        raise AnswerNotUnderstood(url=self.url, status=response.status_code)

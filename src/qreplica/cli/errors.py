@@ -1,0 +1,119 @@
+"""Errors that the command line itself raises; all others come from the subsystem as problem bodies."""
+
+from qreplica.errors import Conflict, Invalid, NotFound, QReplicaError, RemoteFailed, Unauthorized, Unavailable
+
+
+class NoSubsystem(Invalid):
+    """Nothing says which subsystem is meant."""
+
+    kind = "no-subsystem"
+    template = (
+        "It is not clear which subsystem is meant: log in first (“qreplica --url URL login”), or name one with --on or "
+        "--url."
+    )
+
+
+class NotAUrl(Invalid):
+    """Not an address of a subsystem's management port."""
+
+    kind = "not-a-url"
+    template = "“{url}” is not a subsystem's address: write it as http://HOST:PORT."
+
+
+class NoSuchLogin(NotFound):
+    """No login was saved under that name."""
+
+    kind = "no-such-login"
+    template = "No login is saved as “{name}” (saved: {known}): log in with “qreplica --url URL login --as {name}”."
+
+
+class NotLoggedIn(Unauthorized):
+    """There is no token for the subsystem."""
+
+    kind = "not-logged-in"
+    template = "You are not logged in to {url}: run “qreplica --url {url} login”."
+
+
+class SubsystemUnreachable(Unavailable):
+    """No answer came."""
+
+    kind = "subsystem-unreachable"
+    template = "The subsystem at {url} cannot be reached ({reason}): check the address and that qreplicad runs there."
+
+
+class AnswerNotUnderstood(RemoteFailed):
+    """Something answered, but not as a subsystem does."""
+
+    kind = "answer-not-understood"
+    template = (
+        "What answers at {url} does not answer as a subsystem (HTTP status {status}): check the address, and that both "
+        "sides run the same version."
+    )
+
+
+class CredentialsDamaged(Invalid):
+    """The file with the logins cannot be used."""
+
+    kind = "credentials-damaged"
+    template = "The saved logins in {file} cannot be used because {reason}: mend or remove the file and log in again."
+
+
+class SecretMissing(Invalid):
+    """A secret is needed and cannot be asked for."""
+
+    kind = "secret-missing"
+    template = (
+        "The {what} is needed and nobody can be asked: give it with {option} FILE (“-” for standard input) or in the "
+        "environment variable {variable}."
+    )
+
+
+class SecretUnreadable(Invalid):
+    """A file that should hold a secret does not."""
+
+    kind = "secret-unreadable"
+    template = "The {what} cannot be read from {file} because {reason}: give a file that holds it on its first line."
+
+
+class ValueMissing(Invalid):
+    """A value is needed and cannot be asked for."""
+
+    kind = "value-missing"
+    template = "{option} is needed when standard input is not a terminal: give it and try again."
+
+
+class NotConfirmed(Conflict):
+    """A destructive command was not confirmed."""
+
+    kind = "not-confirmed"
+    template = "Nothing was done, because it was not confirmed: type the name when asked, or give --yes."
+
+
+class ChoiceAmbiguous(Invalid):
+    """There is nothing, or more than one thing, to choose from, and nobody can be asked."""
+
+    kind = "choice-ambiguous"
+    template = "{option} has to be given, because the target offers {offered}."
+
+
+class FollowedJobFailed(QReplicaError):
+    """The job that was followed did not commit."""
+
+    kind = "followed-job-failed"
+    title = "The job did not finish"
+    exit_code = 10
+    template = "Job “{name}” is {state}: {reason}"
+
+
+class Refused(Exception):
+    """The subsystem answered with a problem; ``body`` is it."""
+
+    def __init__(self, body: dict[str, object]) -> None:
+        super().__init__(str(body["detail"]))
+        self.body = body
+
+    @property
+    def exit_code(self) -> int:
+        """What the command ends with."""
+        code = self.body.get("exit_code", 1)
+        return code if isinstance(code, int) else 1

@@ -1,0 +1,135 @@
+"""``qreplica job``: replication jobs."""
+
+from typing import Annotated
+
+import typer
+
+from qreplica.cli import asking, job_views, wizard
+from qreplica.cli.context import Json, Session, Yes, path, session
+
+app = typer.Typer(no_args_is_help=True, help="Replication jobs, on the source subsystem.")
+
+Name = Annotated[str, typer.Argument(help="The job's name.")]
+Follow = Annotated[bool, typer.Option("--follow", help="Show the progress until it ends.")]
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: Json = False) -> None:
+    """List the replication jobs and how far each copy lags behind."""
+    with session(context, as_json=as_json) as here:
+        here.show(here.api.get("/jobs"), job_views.table)
+
+
+@app.command()
+def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Show a job: its state, its cycle, its paths and its last error."""
+    with session(context, as_json=as_json) as here:
+        here.show(here.api.get(path("jobs", name)), job_views.sheet)
+
+
+@app.command()
+def cycles(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """List what a job's cycles sent, the latest first."""
+    with session(context, as_json=as_json) as here:
+        here.show(here.api.get(path("jobs", name, "cycles")), job_views.cycles)
+
+
+@app.command()
+def discover(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="An iSCSI port's address of the target subsystem.")],
+    as_json: Json = False,
+) -> None:
+    """List the iSCSI nodes of a target subsystem that hold backup VDs."""
+    with session(context, as_json=as_json) as here:
+        here.show(here.api.post("/jobs/discover", {"address": address}), job_views.nodes)
+
+
+@app.command("backup-vds")
+def backup_vds(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="An iSCSI port's address of the target subsystem.")],
+    node: Annotated[str, typer.Argument(help="The node's IQN, as “discover” lists it.")],
+    chap_user: Annotated[str | None, typer.Option(help="The node's CHAP name.")] = None,
+    chap_secret_file: asking.ChapFile = None,
+    as_json: Json = False,
+) -> None:
+    """List the VDs that an iSCSI node of a target subsystem offers."""
+    with session(context, as_json=as_json) as here:
+        secret = asking.chap_secret(chap_user, chap_secret_file)
+        body = wizard.node_body(address, node, chap_user, secret)
+        here.show(here.api.post("/jobs/backup-vds", body), job_views.backup_vds)
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Name,
+    source_vd: Annotated[str | None, typer.Option(help="The VD to replicate.")] = None,
+    address: Annotated[str | None, typer.Option(help="An iSCSI port's address of the target subsystem.")] = None,
+    node: Annotated[str | None, typer.Option(help="The target's iSCSI node: its IQN.")] = None,
+    chap_user: Annotated[str | None, typer.Option(help="The node's CHAP name.")] = None,
+    chap_secret_file: asking.ChapFile = None,
+    mutual_user: Annotated[str | None, typer.Option(help="The CHAP name by which the node proves itself.")] = None,
+    mutual_secret_file: asking.MutualFile = None,
+    lun: Annotated[int | None, typer.Option(help="The backup VD's LUN.")] = None,
+    vd: Annotated[str | None, typer.Option(help="The backup VD's name, in place of --lun.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a replication job. What is not given is asked for on a terminal, step by step."""
+    with session(context, as_json=as_json) as here:
+        given = wizard.Given(
+            name, source_vd, address, node, chap_user, chap_secret_file, mutual_user, mutual_secret_file, lun, vd
+        )
+        job = here.api.post("/jobs", wizard.complete(here.api, given))
+        here.say(
+            f"Job “{name}” was made: {job['source_vd']} → {job['target_vd']} on {job['target_subsystem']}. "
+            f"Run it with “qreplica job start {name} --follow”.",
+            job,
+        )
+
+
+@app.command()
+def start(context: typer.Context, name: Name, follow: Follow = False, as_json: Json = False) -> None:
+    """Run a job: a full copy the first time, then only what changed. A stopped or failed one goes on."""
+    with session(context, as_json=as_json) as here:
+        job = here.api.post(path("jobs", name, "start"))
+        if follow:
+            _follow(here, name)
+        else:
+            here.say(f"Job “{name}” was started: watch it with “qreplica job watch {name}”.", job)
+
+
+@app.command()
+def watch(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Show a job's progress until it ends."""
+    with session(context, as_json=as_json) as here:
+        _follow(here, name)
+
+
+@app.command()
+def stop(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Stop a running job; what was sent is kept, and the next start goes on from there."""
+    with session(context, as_json=as_json) as here:
+        job = here.api.post(path("jobs", name, "stop"))
+        here.say(f"Job “{name}” stops; what was sent is kept.", job)
+
+
+@app.command()
+def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
+    """Delete a job. The backup VD and its recovery points stay on the target."""
+    with session(context, as_json=as_json) as here:
+        job = here.api.get(path("jobs", name))
+        loss = (
+            f"Job “{name}” and its history will be lost, and a new job has to begin with a full copy. "
+            f"Backup VD “{job['target_vd']}” keeps its recovery points."
+        )
+        asking.confirm(name, loss, yes=yes)
+        here.api.delete(path("jobs", name))
+        here.say(f"Job “{name}” was deleted.")
+
+
+def _follow(here: Session, name: str) -> None:
+    from qreplica.cli import following  # noqa: PLC0415 - only two commands draw progress
+
+    following.follow(here, name)

@@ -1,0 +1,132 @@
+"""How replication jobs look."""
+
+from typing import Any
+
+from rich.console import RenderableType
+
+from qreplica.cli import output
+from qreplica.units import format_duration, format_rate
+
+
+def table(jobs: list[dict[str, Any]]) -> RenderableType:
+    """Return the jobs, one a line."""
+    return output.rows(
+        output.table("Job", "Source VD", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", right=_FIGURES),
+        (
+            [
+                job["name"],
+                job["source_vd"],
+                f"{job['target_subsystem']}:{job['target_vd']}",
+                output.state(job["state"]),
+                *_progress(job),
+                output.text(job["base_generation"]),
+                lag(job),
+            ]
+            for job in jobs
+        ),
+        empty="There are no replication jobs: make one with “qreplica job create”.",
+    )
+
+
+_FIGURES = ("Done", "Rate", "Point", "Lag")
+
+
+def _progress(job: dict[str, Any]) -> list[str]:
+    cycle = job["cycle"]
+    if cycle is None or cycle["finished_at"] is not None:
+        return [output.NOTHING] * 3
+    return [cycle["step"], f"{cycle['percent']:.0f} %", format_rate(cycle["rate"])]
+
+
+def lag(job: dict[str, Any]) -> str:
+    """Return how old the copy is: the time since the snapshot of the last recovery point was taken."""
+    seconds = job["lag_seconds"]
+    return "never" if seconds is None else format_duration(seconds)
+
+
+def sheet(job: dict[str, Any]) -> RenderableType:
+    """Return all of one job."""
+    facts: list[tuple[str, Any]] = [
+        ("Job", job["name"]),
+        ("State", output.state(job["state"])),
+        ("Source VD", f"{job['source_vd']} ({output.size(job['source_size'])})"),
+        ("Backup VD", f"{job['target_subsystem']}:{job['target_vd']} ({output.size(job['target_size'])})"),
+        ("iSCSI node", f"{job['target_node']}, LUN {job['target_lun']}"),
+        ("CHAP name", output.text(job["chap_user"])),
+        ("Paths", "\n".join(f"{one['address']}:{one['port']}" for one in job["paths"])),
+        ("Controller", str(job["controller"])),
+        ("Recovery point", output.text(job["base_generation"])),
+        ("Committed", output.time(job["last_committed_at"])),
+        ("Lag", lag(job)),
+    ]
+    if job["cycle"] is not None:
+        facts += _cycle(job["cycle"])
+    if job["error"] is not None:
+        facts.append(("Last error", job["error"]["sentence"]))
+    return output.sheet(facts)
+
+
+def _cycle(cycle: dict[str, Any]) -> list[tuple[str, str]]:
+    running = cycle["finished_at"] is None
+    facts = [
+        ("Cycle", f"{output.text(cycle['kind'])}, generation {cycle['generation']}"),
+        ("Step", f"{cycle['step']}, {cycle['percent']:.1f} % of {output.size(cycle['total_bytes'])}"),
+        ("Sent", f"{output.size(cycle['sent_bytes'])} of data; {output.size(cycle['zero_bytes'])} are zeros"),
+        ("Checkpoint", output.size(cycle["checkpoint"])),
+        ("Rate", format_rate(cycle["rate"])),
+        ("Begun", output.time(cycle["started_at"])),
+    ]
+    if running and cycle["eta_seconds"] is not None:
+        facts.append(("Time left", format_duration(cycle["eta_seconds"])))
+    if not running:
+        facts.append(("Ended", f"{output.time(cycle['finished_at'])}, {output.text(cycle['outcome'])}"))
+    return facts
+
+
+def cycles(answer: list[dict[str, Any]]) -> RenderableType:
+    """Return a job's cycles, one a line."""
+    return output.rows(
+        output.table("Generation", "Kind", "Begun", "Took", "Changed", "Sent", "Rate", "Outcome", right=_CYCLE_FIGURES),
+        (
+            [
+                str(one["generation"]),
+                output.text(one["kind"]),
+                output.time(one["started_at"]),
+                output.NOTHING if one["seconds"] is None else format_duration(one["seconds"]),
+                output.size(one["total_bytes"]),
+                output.size(one["sent_bytes"]),
+                format_rate(one["rate"]),
+                output.state(one["outcome"] or one["step"]),
+            ]
+            for one in answer
+        ),
+        empty="The job has not run yet.",
+    )
+
+
+_CYCLE_FIGURES = ("Generation", "Took", "Changed", "Sent", "Rate")
+
+
+def nodes(answer: dict[str, Any]) -> RenderableType:
+    """Return the nodes that a target offers."""
+    return output.rows(
+        output.table("iSCSI node", "CHAP", "Backup VDs", right=["Backup VDs"]),
+        ([one["iqn"], "yes" if one["chap"] else "no", str(one["backup_vds"])] for one in answer["nodes"]),
+        empty=f"Subsystem {answer['subsystem']} has no iSCSI node with a backup VD: attach one to a LUN there.",
+    )
+
+
+def backup_vds(answer: dict[str, Any]) -> RenderableType:
+    """Return the VDs that a target's node offers."""
+    return output.rows(
+        output.table("LUN", "VD", "Type", "Size", "Free to use", right=["LUN", "Size"]),
+        ([str(one["lun"]), one["name"], one["type"], output.size(one["size"]), fit(one)] for one in answer["vds"]),
+        empty="The node has no LUNs: attach a backup VD to it on the target subsystem.",
+    )
+
+
+def fit(vd: dict[str, Any]) -> str:
+    """Return whether a job can use the VD, and why not."""
+    if vd["type"] != "BACKUP":
+        return "no: it is no backup VD"
+    return "no: another job uses it" if vd["claimed"] else "yes"

@@ -1,0 +1,69 @@
+"""``qreplica``: the nouns put together."""
+
+from typing import Annotated
+
+import typer
+
+from qreplica.cli import (
+    access,
+    controller,
+    disk,
+    event,
+    job,
+    lun,
+    node,
+    port,
+    rg,
+    snapshot,
+    status,
+    vd,
+)
+from qreplica.cli.context import URL_VARIABLE, Target
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 unexpected failure, 2 the request is not valid, 3 no such object, 4 the present state "
+    "forbids it, 5 not enough space, 6 not authorised, 7 the other subsystem or the way to it failed, 8 a storage "
+    "engine failed, 9 not possible just now or no connection, 10 the job that was followed failed or was stopped."
+)
+
+app = typer.Typer(
+    name="qreplica",
+    help="Manages a QReplica storage subsystem.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    on: Annotated[
+        str | None, typer.Option("--on", metavar="NAME", envvar="QREPLICA_ON", help="A login saved with --as.")
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            "--server",
+            metavar="URL",
+            help=f"The subsystem's address. Else {URL_VARIABLE}, else the latest login.",
+        ),
+    ] = None,
+) -> None:
+    context.obj = Target(on, url)
+
+
+app.command()(access.setup)
+app.command()(access.login)
+app.command()(access.logout)
+app.command()(status.status)
+for noun in (disk, rg, vd, snapshot, node, lun, port, job, event, controller):
+    app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

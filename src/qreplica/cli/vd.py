@@ -1,0 +1,114 @@
+"""``qreplica vd``: virtual disks."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from qreplica.cli import asking, output
+from qreplica.cli.context import Json, Yes, path, session
+
+app = typer.Typer(no_args_is_help=True, help="Virtual disks (VDs).")
+
+Name = Annotated[str, typer.Argument(help="The VD's name.")]
+
+
+@app.command("list")
+def list_(context: typer.Context, as_json: Json = False) -> None:
+    """List the virtual disks."""
+    with session(context, as_json=as_json) as here:
+        here.show(here.api.get("/virtual-disks"), _table)
+
+
+@app.command()
+def create(
+    context: typer.Context,
+    name: Name,
+    rg: Annotated[str, typer.Option(help="The RG that holds it.")],
+    size: Annotated[str, typer.Option(help="Such as 10GiB; a multiple of 4 KiB.")],
+    kind: Annotated[str, typer.Option("--type", help="RAID: hosts use it. BACKUP: a job replicates to it.")] = "RAID",
+    snapshot_space: Annotated[str | None, typer.Option(help="What its snapshots may use, such as 20GiB.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a virtual disk. Its whole size is promised to it from the RG's free space."""
+    body = {"name": name, "raid_group": rg, "size": size, "type": kind.upper()}
+    if snapshot_space is not None:
+        body["snapshot_space"] = snapshot_space
+    with session(context, as_json=as_json) as here:
+        vd = here.api.post("/virtual-disks", body)
+        here.say(f"VD “{name}” of {output.size(vd['size'])} was made in RG “{rg}”.", vd)
+
+
+@app.command()
+def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Show a VD, where it is attached, and how much its snapshots use."""
+    with session(context, as_json=as_json) as here:
+        here.show(here.api.get(path("virtual-disks", name)), _sheet)
+
+
+@app.command("snapshot-space")
+def snapshot_space(
+    context: typer.Context,
+    name: Name,
+    size: Annotated[str, typer.Argument(help="What its snapshots may use, such as 20GiB.")],
+    as_json: Json = False,
+) -> None:
+    """Set a VD's snapshot space."""
+    with session(context, as_json=as_json) as here:
+        vd = here.api.call("PATCH", path("virtual-disks", name), body={"snapshot_space": size})
+        here.say(f"The snapshots of VD “{name}” may use {output.size(vd['snapshot_space'])}.", vd)
+
+
+@app.command()
+def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
+    """Delete a VD with its snapshots. Refused while it is attached to a LUN or replicated."""
+    with session(context, as_json=as_json) as here:
+        vd = here.api.get(path("virtual-disks", name))
+        loss = f"All {output.size(vd['size'])} of VD “{name}” and its {vd['snapshots']} snapshots will be lost."
+        asking.confirm(name, loss, yes=yes)
+        here.api.delete(path("virtual-disks", name))
+        here.say(f"VD “{name}” was deleted.")
+
+
+def _table(vds: list[dict[str, Any]]) -> RenderableType:
+    return output.rows(
+        output.table("VD", "Type", "Size", "RG", "Snapshots", "Snapshot space", "Used", "LUNs", right=_FIGURES),
+        (
+            [
+                one["name"],
+                one["type"],
+                output.size(one["size"]),
+                one["raid_group"],
+                str(one["snapshots"]),
+                output.size(one["snapshot_space"]),
+                output.size(one["snapshot_used"]),
+                _luns(one),
+            ]
+            for one in vds
+        ),
+        empty="There are no virtual disks: make one with “qreplica vd create”.",
+    )
+
+
+_FIGURES = ("Size", "Snapshots", "Snapshot space", "Used")
+
+
+def _luns(vd: dict[str, Any]) -> str:
+    return ", ".join(f"{lun['node']}:{lun['number']}" for lun in vd["luns"]) or output.NOTHING
+
+
+def _sheet(vd: dict[str, Any]) -> RenderableType:
+    return output.sheet(
+        [
+            ("VD", vd["name"]),
+            ("Type", vd["type"]),
+            ("Size", output.size(vd["size"])),
+            ("RG", vd["raid_group"]),
+            ("LUNs", _luns(vd)),
+            ("Serial number", vd["serial"]),
+            ("Snapshots", str(vd["snapshots"])),
+            ("Snapshot space", output.size(vd["snapshot_space"])),
+            ("Snapshots use", output.size(vd["snapshot_used"])),
+            ("Made", output.time(vd["created_at"])),
+        ]
+    )

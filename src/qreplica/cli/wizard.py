@@ -1,0 +1,74 @@
+"""The white paper's wizard for a new job: options answer its questions, a terminal is asked the others."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qreplica.cli import asking, job_views, output
+
+if TYPE_CHECKING:
+    from qreplica.cli.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the options of ``job create`` say."""
+
+    name: str
+    source_vd: str | None
+    address: str | None
+    node: str | None
+    chap_user: str | None
+    chap_file: str | None
+    mutual_user: str | None
+    mutual_file: str | None
+    lun: int | None
+    vd: str | None
+
+
+def complete(api: "Client", given: Given) -> dict[str, Any]:
+    """Return the request that makes the job."""
+    source = given.source_vd or _source_vd(api)
+    address = asking.value(given.address, "Address of an iSCSI port of the target", option="--address")
+    node, wants_chap = _node(api, address, given.node)
+    user = given.chap_user
+    if user is None and wants_chap:
+        user = asking.value(None, "CHAP name", option="--chap-user")
+    body = node_body(address, node, user, asking.chap_secret(user, given.chap_file))
+    if given.mutual_user is not None:
+        body["mutual_user"] = given.mutual_user
+        body["mutual_secret"] = asking.mutual_secret(given.mutual_user, given.mutual_file)
+    lun = given.lun if given.lun is not None else _lun(api, body, given.vd)
+    return {"name": given.name, "source_vd": source, "lun": lun, **body}
+
+
+def node_body(address: str, node: str, user: str | None, secret: str | None) -> dict[str, Any]:
+    """Return the part of a request that names a target's node and logs in to it."""
+    body = {"address": address, "node": node, "chap_user": user, "chap_secret": secret}
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def _source_vd(api: "Client") -> str:
+    vds = [vd for vd in api.get("/virtual-disks") if vd["type"] == "RAID"]
+    offered = [f"{vd['name']}, {output.size(vd['size'])}" for vd in vds]
+    name: str = vds[asking.choice(offered, "VD to replicate", option="--source-vd")]["name"]
+    return name
+
+
+def _node(api: "Client", address: str, given: str | None) -> tuple[str, bool]:
+    """Return the node's IQN, and whether it asks for CHAP; one that is given is not looked for."""
+    if given is not None:
+        return given, False
+    nodes = api.post("/jobs/discover", {"address": address})["nodes"]
+    offered = [f"{one['iqn']}{' (CHAP)' if one['chap'] else ''}" for one in nodes]
+    chosen = nodes[asking.choice(offered, "iSCSI node to log on to", option="--node")]
+    return chosen["iqn"], chosen["chap"]
+
+
+def _lun(api: "Client", body: dict[str, Any], vd: str | None) -> int:
+    """Return the LUN of the backup VD called ``vd``, or of the one that is chosen."""
+    query = {key: value for key, value in body.items() if not key.startswith("mutual")}
+    vds = api.post("/jobs/backup-vds", query)["vds"]
+    fitting = [one for one in vds if one["name"] == vd] if vd else [one for one in vds if job_views.fit(one) == "yes"]
+    offered = [f"LUN {one['lun']}: {one['name']}, {output.size(one['size'])}" for one in fitting]
+    lun: int = fitting[asking.choice(offered, "Backup VD", option="--vd" if vd else "--lun or --vd")]["lun"]
+    return lun
