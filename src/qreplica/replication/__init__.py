@@ -1,0 +1,1 @@
+"""Replication: cycles on the source, recovery points on the target."""

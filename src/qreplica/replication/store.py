@@ -1,0 +1,281 @@
+"""The state of a job and its cycle as the job's present owner writes it: every write compares the epoch first.
+
+An epoch is raised before it is used anywhere (``take_over``, ``raise_epoch``). Whoever holds an older one gets
+StaleOwner from every call here, and must stop.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from qreplica.errors import QReplicaError
+from qreplica.replication.errors import StaleOwner
+from qreplica.replication.planner import Base, Begun
+from qreplica.state.database import Database
+from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Snapshot, SnapshotKind, Step, now
+
+#: A job in one of these has a cycle to go on with, and a worker.
+ACTIVE = (JobState.RUNNING, JobState.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class CycleFacts:
+    """What is persisted of a job and the cycle that it goes on with.
+
+    ``snapshot`` is None until the cycle's snapshot is known to exist. ``made`` names the snapshot of each generation
+    that the job ever carried; a cycle's snapshot has the cycle's id. ``base`` is the last generation known to be on both
+    sides, if its snapshot is still noted.
+    """
+
+    job: str
+    name: str
+    cycle: str
+    generation: int
+    epoch: int
+    step: Step
+    outcome: Outcome | None
+    source_vd: str
+    source_group: str
+    snapshot: str | None
+    base: Base | None
+    begun: Begun | None
+    made: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a cycle is about to send; ``total`` and ``zeros`` in bytes."""
+
+    base: Base | None
+    manifest: str
+    total: int
+    zeros: int
+    done: int
+    checkpoint: int
+
+
+class JobStore:
+    """The one way in which a worker writes. ``epoch`` is its fencing number."""
+
+    def __init__(self, database: Database, job: str, epoch: int) -> None:
+        self._database = database
+        self._job = job
+        self.epoch = epoch
+
+    @classmethod
+    def take_over(cls, database: Database, job: str, controller: int) -> "JobStore | None":
+        """Become the owner, by a higher epoch. None when the job has nothing to do, or not on this controller."""
+        with database.session() as session:
+            row = session.get(Job, job)
+            if row is None or row.controller != controller or row.state not in ACTIVE:
+                return None
+            if unfinished(session, job) is None:
+                return None
+            row.epoch += 1
+            return cls(database, job, row.epoch)
+
+    def raise_epoch(self, above: int = 0) -> int:
+        """Persist and return a higher epoch, also higher than ``above``: before each claim, and each change of path."""
+        with self._owned() as (_, job):
+            job.epoch = epoch = max(job.epoch, above) + 1
+        self.epoch = epoch
+        return epoch
+
+    def facts(self) -> CycleFacts:
+        """Return what is persisted."""
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            return CycleFacts(
+                job=job.id,
+                name=job.name,
+                cycle=cycle.id,
+                generation=cycle.generation,
+                epoch=self.epoch,
+                step=cycle.step,
+                outcome=cycle.outcome,
+                source_vd=job.source_vd_id,
+                source_group=job.source_vd.raid_group_id,
+                snapshot=cycle.snapshot_id,
+                base=_base(job.base_generation, job.base_snapshot_id),
+                begun=_begun(cycle),
+                made=_made(session, job),
+            )
+
+    def step(self, step: Step) -> None:
+        """Persist that the work of ``step`` begins."""
+        with self._owned() as (session, job):
+            _present(session, job).step = step
+
+    def snapshot_taken(self, snapshot: str) -> None:
+        """Pin the cycle's snapshot; the delta is next."""
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            cycle.snapshot_id, cycle.step = snapshot, Step.DELTA
+
+    def start_anew(self, reason: str) -> None:
+        """Give the cycle up, whose snapshot is gone, and put one with a new generation in its place."""
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            cycle.finished_at, cycle.outcome, cycle.error = now(), Outcome.ABANDONED, reason
+            cycle.snapshot_id = cycle.base_snapshot_id = None
+            new_cycle(session, job)
+
+    def planned(self, plan: Planned) -> None:
+        """Persist what will be sent, before the target hears of it; its transfer is next."""
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            if cycle.manifest is not None:
+                cycle.resumes += 1
+            base = plan.base
+            cycle.kind = CycleKind.FULL if base is None else CycleKind.INCREMENTAL
+            cycle.base_generation = None if base is None else base.generation
+            cycle.base_snapshot_id = None if base is None else base.snapshot
+            cycle.manifest = plan.manifest
+            cycle.total_bytes, cycle.zero_bytes, cycle.done_bytes = plan.total, plan.zeros, plan.done
+            cycle.checkpoint = plan.checkpoint
+            cycle.step = Step.TRANSFER
+            cycle.progressed_at = now()
+
+    def checkpoint(self, offset: int, done: int) -> None:
+        """Persist that everything below ``offset`` is durable on the target."""
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            cycle.checkpoint, cycle.done_bytes, cycle.progressed_at = offset, done, now()
+
+    def progress(self, *, done: int, sent: int, rate: float, peak_memory: int) -> None:
+        """Note how far the transfer is: bytes done, bytes sent since the last call, bytes a second.
+
+        ``peak_memory`` is the most that this worker ever had resident, in bytes.
+        """
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            cycle.done_bytes, cycle.rate, cycle.progressed_at = done, rate, now()
+            cycle.sent_bytes += sent
+            cycle.worker_peak_memory = max(cycle.worker_peak_memory, peak_memory)
+
+    def committed(self) -> None:
+        """Make the cycle's generation the base of the next; what is left is to release the old one."""
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            job.base_generation, job.base_snapshot_id = cycle.generation, cycle.snapshot_id
+            cycle.base_snapshot_id = None
+            cycle.step, cycle.outcome, cycle.done_bytes = Step.DONE, Outcome.COMMITTED, cycle.total_bytes
+
+    def left_over(self) -> list[str]:
+        """Return snapshots that cycles of this job took and nothing needs any more, and unpin them."""
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            needed = {job.base_snapshot_id, cycle.id, cycle.snapshot_id, cycle.base_snapshot_id}
+            left = [snapshot for snapshot in snapshots_of(session, job.id) if snapshot not in needed]
+            unpin(session, left)
+            return left
+
+    def finished(self) -> None:
+        """End the cycle; the job is idle."""
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            cycle.finished_at, cycle.rate = now(), 0.0
+            self._settle(job, JobState.IDLE)
+
+    def running(self) -> None:
+        """Note that a way was found."""
+        with self._owned() as (_, job):
+            if job.state is JobState.WAITING:
+                self._settle(job, JobState.RUNNING)
+
+    def waiting(self, error: QReplicaError) -> bool:
+        """Note that a way to the target is awaited, and why; return whether this is news."""
+        with self._owned() as (session, job):
+            news = job.state is JobState.RUNNING or job.error_kind != error.kind
+            if job.state in ACTIVE:
+                self._settle(job, JobState.WAITING, error)
+                _present(session, job).rate = 0.0
+            return news
+
+    def failed(self, error: QReplicaError) -> None:
+        """End the work until the administrator has acted; the cycle keeps its checkpoint."""
+        with self._owned() as (session, job):
+            cycle = _present(session, job)
+            cycle.error, cycle.rate = error.sentence, 0.0
+            self._settle(job, JobState.FAILED, error)
+
+    def stopped(self) -> None:
+        """Note that the work has stopped, if the administrator asked for it; else it is to go on later."""
+        with self._owned() as (session, job):
+            _present(session, job).rate = 0.0
+            if job.state is JobState.STOPPING:
+                self._settle(job, JobState.STOPPED)
+
+    def paired(self, secret: str) -> None:
+        """Keep what the first claim on a node without CHAP agreed on."""
+        with self._owned() as (_, job):
+            job.pairing_secret = secret
+
+    @contextmanager
+    def _owned(self) -> Iterator[tuple[Session, Job]]:
+        """Give a transaction that holds the job's row, having found the epoch in it. Raises StaleOwner."""
+        with self._database.session() as session:
+            mine = update(Job).where(Job.id == self._job, Job.epoch == self.epoch).values(epoch=self.epoch)
+            if session.execute(mine).rowcount != 1:  # type: ignore[attr-defined] # every UPDATE's result has it
+                raise StaleOwner(job=self._job, epoch=self.epoch)
+            yield session, session.get_one(Job, self._job)
+
+    @staticmethod
+    def _settle(job: Job, state: JobState, error: QReplicaError | None = None) -> None:
+        job.state = state
+        job.error_kind = None if error is None else error.kind
+        job.error = None if error is None else error.sentence
+
+
+def new_cycle(session: Session, job: Job) -> Cycle:
+    """Add the job's next cycle, with the next generation."""
+    job.generation += 1
+    cycle = Cycle(job_id=job.id, generation=job.generation, started_at=now())
+    job.cycles.append(cycle)
+    session.flush()
+    return cycle
+
+
+def unpin(session: Session, snapshots: list[str]) -> None:
+    """Take the snapshots out of the job's and its cycles' references, so that they can be deleted."""
+    for column in (Cycle.snapshot_id, Cycle.base_snapshot_id):
+        session.execute(update(Cycle).where(column.in_(snapshots)).values({column: None}))
+    session.execute(update(Job).where(Job.base_snapshot_id.in_(snapshots)).values(base_snapshot_id=None))
+
+
+def unfinished(session: Session, job: str) -> Cycle | None:
+    """Return the cycle that the job goes on with, if there is one."""
+    return session.scalar(select(Cycle).where(Cycle.job_id == job, Cycle.finished_at.is_(None)))
+
+
+def snapshots_of(session: Session, job: str) -> list[str]:
+    """Return the snapshots that the job's cycles took, as far as they are still noted."""
+    cycles = select(Cycle.id).where(Cycle.job_id == job)
+    chosen = select(Snapshot.id).where(Snapshot.id.in_(cycles), Snapshot.kind == SnapshotKind.REPLICATION)
+    return list(session.scalars(chosen))
+
+
+def _present(session: Session, job: Job) -> Cycle:
+    cycle = unfinished(session, job.id)
+    if cycle is None:
+        # Only another owner, or who deletes the job, ends it behind our back.
+        raise StaleOwner(job=job.id, epoch=job.epoch)
+    return cycle
+
+
+def _made(session: Session, job: Job) -> dict[int, str]:
+    return dict(session.execute(select(Cycle.generation, Cycle.id).where(Cycle.job_id == job.id)).tuples())
+
+
+def _base(generation: int | None, snapshot: str | None) -> Base | None:
+    return None if generation is None or snapshot is None else Base(generation, snapshot)
+
+
+def _begun(cycle: Cycle) -> Begun | None:
+    base = _base(cycle.base_generation, cycle.base_snapshot_id)
+    if cycle.manifest is None or (cycle.kind is CycleKind.INCREMENTAL and base is None):
+        return None
+    return Begun(cycle.manifest, base, cycle.checkpoint)

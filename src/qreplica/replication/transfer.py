@@ -1,0 +1,225 @@
+"""The pump: sends a plan's extents to a LUN, with many commands in flight and without ever losing its place.
+
+A flush covers only what the target had acknowledged when the flush was sent (SBC-3, 5.27). Extents go in ascending
+order, so one offset tells what is durable: at the moment a flush is sent, nothing below the lowest offset still in
+flight is missing. When that flush succeeds, that offset is the checkpoint. Writing goes on meanwhile.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from qreplica.iscsi.initiator import Buffer, Completion
+from qreplica.replication.errors import SourceUnreadable
+from qreplica.replication.pieces import covered, cut
+from qreplica.storage.driver import Extent
+from qreplica.units import KIB, MIB
+
+_FLUSH = 1 << 62  # the flush's tag; a write's tag is its offset
+_PATIENCE = 0.25  # seconds between looks at the stop event while the target is silent
+
+
+class Stop(Protocol):
+    """What ``threading.Event`` tells."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+
+
+class Lun(Protocol):
+    """What the pump needs of ``iscsi.initiator.Session``, which says what the calls promise."""
+
+    def submit_write(  # noqa: PLR0917 - Session's signature
+        self, tag: int, lun: int, offset: int, buffer: Buffer, length: int, start: int = 0
+    ) -> None:
+        """Queue a write."""
+
+    def submit_zeros(self, tag: int, lun: int, offset: int, length: int) -> None:
+        """Queue zeros."""
+
+    def submit_flush(self, tag: int, lun: int) -> None:
+        """Queue a flush."""
+
+    def poll(self, timeout: float) -> list[Completion]:
+        """Return what has completed."""
+
+    def most_zeros(self, lun: int) -> int:
+        """Return the most bytes of one ``submit_zeros``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the pump works: bytes of one write, commands in flight, bytes and seconds between checkpoints.
+
+    ``read_ahead`` bytes before the present place the kernel is told to read the source; what was sent is let go from
+    its page cache.
+    """
+
+    chunk: int = 256 * KIB
+    depth: int = 32
+    checkpoint_bytes: int = 256 * MIB
+    checkpoint_seconds: float = 5.0
+    progress_seconds: float = 1.0
+    read_ahead: int = 8 * MIB
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a transfer is, in bytes.
+
+    ``done`` counts the plan's bytes that the target has acknowledged (before the start too), ``sent`` what this
+    transfer has put on the wire as data, ``checkpoint`` is the offset below which all is durable.
+    """
+
+    done: int
+    sent: int
+    checkpoint: int
+
+
+class Transfer:
+    """One run of the pump over one session. ``run`` it once, in one thread.
+
+    ``source`` is a file descriptor of the snapshot. ``start`` is the checkpoint to go on from. ``on_checkpoint`` must
+    have persisted the offset when it returns; ``on_progress`` is called about once a second.
+    """
+
+    def __init__(
+        self,
+        session: Lun,
+        lun: int,
+        source: int,
+        extents: Sequence[Extent],
+        *,
+        start: int = 0,
+        end: int,
+        stop: Stop,
+        on_checkpoint: Callable[[Progress], None],
+        on_progress: Callable[[Progress], None],
+        settings: Settings | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._lun = lun
+        self._source = source
+        self._extents = extents
+        self._start = start
+        self._end = end
+        self._stop = stop
+        self._on_checkpoint = on_checkpoint
+        self._on_progress = on_progress
+        self._settings = settings or Settings()
+        self._clock = clock
+        self._buffers = [Buffer(self._settings.chunk) for _ in range(self._settings.depth)]
+        self._in_flight: dict[int, tuple[int, Buffer | None]] = {}
+        self._next = start
+        self._done = covered(extents, start)
+        self._sent = 0
+        self._checkpoint = start
+        self._unflushed = 0
+        self._flushing: int | None = None
+        self._flushed_at = self._told_at = clock()
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is."""
+        return Progress(self._done, self._sent, self._checkpoint)
+
+    def run(self) -> bool:
+        """Send everything and return True once it is durable; False when the stop event ended it before.
+
+        Either way, what was acknowledged is durable then and the last checkpoint persisted. Raises SourceUnreadable,
+        SessionLost, CommandFailed, and what the callbacks raise; the last checkpoint persisted then still holds, and
+        the session is to be logged out before anything else.
+        """
+        finished = self._pump()
+        self._drain()
+        if finished:
+            self._next = self._end
+        if self._checkpoint < self._next:
+            self._flush()
+            self._drain()
+        self._on_progress(self.progress)
+        return finished
+
+    def _pump(self) -> bool:
+        """Keep the pipe full until all is submitted; return False when told to stop before."""
+        session, lun, source = self._session, self._lun, self._source
+        in_flight, buffers, depth = self._in_flight, self._buffers, self._settings.depth
+        write, zeros, preadv = session.submit_write, session.submit_zeros, os.preadv
+        stopped, collect = self._stop.is_set, self._collect
+        chunk = self._settings.chunk
+        for offset, length, zero in cut(self._extents, self._start, chunk, session.most_zeros(lun)):
+            while len(in_flight) >= depth:
+                collect(_PATIENCE)
+            if stopped():
+                return False
+            if zero:
+                zeros(offset, lun, offset, length)
+                in_flight[offset] = (length, None)
+            else:
+                buffer = buffers.pop()
+                view = buffer.view
+                try:
+                    got = preadv(source, [view if length == chunk else view[:length]], offset)
+                except OSError as error:
+                    raise SourceUnreadable(offset=offset, length=length, reason=error.strerror) from error
+                if got != length:
+                    raise SourceUnreadable(offset=offset, length=length, reason="it ends before")
+                if buffer.is_zero(0, length):
+                    buffers.append(buffer)
+                    zeros(offset, lun, offset, length)
+                    in_flight[offset] = (length, None)
+                else:
+                    write(offset, lun, offset, buffer, length)
+                    in_flight[offset] = (length, buffer)
+                    self._sent += length
+            self._next = offset + length
+        return True
+
+    def _drain(self) -> None:
+        while self._in_flight or self._flushing is not None:
+            self._collect(_PATIENCE)
+
+    def _collect(self, timeout: float) -> None:
+        """Take in what has completed, waiting for it at most ``timeout`` seconds."""
+        in_flight, buffers = self._in_flight, self._buffers
+        for tag, error in self._session.poll(timeout):
+            if error is not None:
+                raise error
+            if tag == _FLUSH:
+                self._flushed()
+                continue
+            length, buffer = in_flight.pop(tag)
+            self._done += length
+            self._unflushed += length
+            if buffer is not None:
+                buffers.append(buffer)
+        self._look_at_clock()
+
+    def _look_at_clock(self) -> None:
+        now = self._clock()
+        if now - self._told_at >= self._settings.progress_seconds:
+            self._told_at = now
+            self._on_progress(self.progress)
+        if self._flushing is not None or not self._unflushed:
+            return
+        if (
+            self._unflushed >= self._settings.checkpoint_bytes
+            or now - self._flushed_at >= self._settings.checkpoint_seconds
+        ):
+            self._flush()
+
+    def _flush(self) -> None:
+        """Send a flush; note below which offset everything is acknowledged at this moment."""
+        self._flushing = min(self._in_flight, default=self._next)
+        self._unflushed = 0
+        self._session.submit_flush(_FLUSH, self._lun)
+
+    def _flushed(self) -> None:
+        mark, self._flushing = self._flushing, None
+        self._flushed_at = self._clock()
+        if mark is not None and mark > self._checkpoint:
+            self._checkpoint = mark
+            self._on_checkpoint(self.progress)
