@@ -6,13 +6,15 @@ rename, so that a crash leaves either the old or the new; ``open_group`` clears 
 belongs to one level-1 quota group, whose ``referenced`` is what VD and snapshots use together.
 """
 
+import errno
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
@@ -33,6 +35,7 @@ from qreplica.storage.errors import (
     GroupBusy,
     GroupClosed,
     GroupFailed,
+    GroupFull,
     GroupNotEmpty,
     SnapshotMissing,
     StorageCommandFailed,
@@ -156,14 +159,15 @@ class BtrfsDriver(StorageDriver):
             if (existing := live.stat().st_size) != size:
                 raise VdSizeConflict(vd=vd, existing=existing, size=size)
             return
-        (home / "snapshots").mkdir(parents=True, exist_ok=True)
-        _delete_subvolume(home / "new", group)
-        self._create_quota_group(group, vd)
-        run("btrfs", "subvolume", "create", "-i", _quota_group(vd), home / "new", group=group)
-        with (home / "new" / _FILE).open("xb") as file:
-            file.truncate(size)
-            os.fsync(file.fileno())
-        (home / "new").rename(home / "live")
+        with _full_in_our_words(group, "a new virtual disk"):
+            (home / "snapshots").mkdir(parents=True, exist_ok=True)
+            _delete_subvolume(home / "new", group)
+            self._create_quota_group(group, vd)
+            run("btrfs", "subvolume", "create", "-i", _quota_group(vd), home / "new", group=group)
+            with (home / "new" / _FILE).open("xb") as file:
+                file.truncate(size)
+                os.fsync(file.fileno())
+            (home / "new").rename(home / "live")
         run("btrfs", "filesystem", "sync", home, group=group)
 
     def _create_quota_group(self, group: str, vd: str) -> None:
@@ -237,7 +241,8 @@ class BtrfsDriver(StorageDriver):
         home = source.parent.parent
         _delete_subvolume(home / "new", group)
         run("btrfs", "subvolume", "snapshot", "-i", _quota_group(vd), source, home / "new", group=group)
-        exchange(home / "new", home / "live")
+        with _full_in_our_words(group, "a roll back"):
+            exchange(home / "new", home / "live")
         run("btrfs", "filesystem", "sync", home, group=group)
         _delete_subvolume(home / "new", group)
 
@@ -329,6 +334,16 @@ def _quota_group(vd: str) -> str:
 def _quotas_inconsistent(mount: Path) -> bool:
     flag = _SYSFS / filesystem_id(mount) / "qgroups" / "inconsistent"
     return flag.exists() and flag.read_text().strip() == "1"
+
+
+@contextmanager
+def _full_in_our_words(group: str, operation: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise GroupFull(group=group, operation=operation) from error
+        raise
 
 
 def _delete_subvolume(path: Path, group: str) -> None:

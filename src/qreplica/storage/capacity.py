@@ -33,7 +33,9 @@ _MINIMUM_DISKS = {
 #: Metadata per byte of data when every block is an extent of its own (measured: some 5 %), with a margin.
 _METADATA_SHARE = 0.06
 #: Room for the system chunk, the global block reserve, and the last chunk of each kind, only partly used.
-_FIXED_SHARE, _FIXED_LEAST, _FIXED_MOST = 0.08, 128 * MIB, 2 * GIB
+_FIXED_SHARE, _FIXED_MOST = 0.08, 2 * GIB
+#: The system chunk; the largest chunks of metadata and of data; and the fewest chunks that a filesystem is cut into.
+_SYSTEM, _METADATA_CHUNK, _DATA_CHUNK, _CHUNKS_AT_LEAST = 64 * MIB, 256 * MIB, GIB, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,16 @@ def capacity(level: RaidLevel, sizes: Sequence[int]) -> Capacity:
             raise DiskTooSmall(disk=f"number {place}", size=size, minimum=MINIMUM_DISK)
     copies = _COPIES[level]
     usable = _mirrored(sizes, copies)
-    fixed = min(max(int(usable * _FIXED_SHARE), _FIXED_LEAST), _FIXED_MOST)
+    first_chunks = _SYSTEM + min(_METADATA_CHUNK, sum(sizes) // _CHUNKS_AT_LEAST)
+    fixed = min(max(int(usable * _FIXED_SHARE), first_chunks), _FIXED_MOST) + _unpaired(level, sizes)
     for_data = (usable - fixed) / (1 + _METADATA_SHARE * metadata_copies(level) / copies)
     return Capacity(usable=usable, reserve=usable - int(for_data))
+
+
+def _unpaired(level: RaidLevel, sizes: Sequence[int]) -> int:
+    """Return what may be left on single disks because chunks of a mirror go to the emptiest ones (one chunk, bytes)."""
+    copies = _COPIES[level]
+    return 0 if copies in (1, len(sizes)) else min(_DATA_CHUNK, sum(sizes) // _CHUNKS_AT_LEAST)
 
 
 def _mirrored(sizes: Sequence[int], copies: int) -> int:

@@ -1,0 +1,179 @@
+"""What every storage driver must do: one suite, run against each."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from qreplica.storage.driver import BLOCK, ExtentKind, GroupHealth, RaidLevel, StorageDriver
+from qreplica.storage.errors import (
+    DiskInUse,
+    GroupClosed,
+    GroupFailed,
+    GroupNotEmpty,
+    SnapshotMissing,
+    TooFewDisks,
+    VdMissing,
+    VdSizeConflict,
+)
+from qreplica.units import MIB
+
+SIZE = 8 * MIB
+
+
+@pytest.fixture
+def vd(driver: StorageDriver, group: str) -> Iterator[str]:
+    driver.create_vd(group, "vd1", SIZE)
+    yield "vd1"
+    driver.delete_vd(group, "vd1")
+
+
+def write(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def test_creating_again_is_no_change(driver: StorageDriver, group: str, disks: list[Path], vd: str) -> None:
+    write(driver.vd_path(group, vd), 0, b"kept")
+    driver.create_group(group, disks, RaidLevel.RAID1)
+    driver.create_vd(group, vd, SIZE)
+    assert driver.vd_path(group, vd).read_bytes()[:4] == b"kept"
+    assert driver.list_vds(group) == [vd]
+
+
+def test_a_new_vd_reads_as_zeros_and_has_its_size(driver: StorageDriver, group: str, vd: str) -> None:
+    assert driver.vd_path(group, vd).read_bytes() == bytes(SIZE)
+
+
+def test_another_size_is_refused(driver: StorageDriver, group: str, vd: str) -> None:
+    with pytest.raises(VdSizeConflict, match="8 MiB, not 16 MiB"):
+        driver.create_vd(group, vd, 2 * SIZE)
+    assert driver.vd_path(group, vd).stat().st_size == SIZE
+
+
+def test_a_disk_in_use_is_refused_and_unchanged(driver: StorageDriver, group: str, disks: list[Path]) -> None:
+    with pytest.raises(DiskInUse):
+        driver.create_group("g2", disks, RaidLevel.RAID1)
+    assert driver.group_status(group).health is GroupHealth.ONLINE
+    assert driver.group_status("g2").health is GroupHealth.CLOSED
+
+
+def test_too_few_disks_are_refused(driver: StorageDriver, disks: list[Path]) -> None:
+    with pytest.raises(TooFewDisks, match="needs at least 4 disks and got 2"):
+        driver.create_group("g3", disks, RaidLevel.RAID10)
+
+
+def test_a_group_that_holds_vds_is_not_deleted(driver: StorageDriver, group: str, disks: list[Path], vd: str) -> None:
+    with pytest.raises(GroupNotEmpty, match="1 virtual disk"):
+        driver.delete_group(group, disks)
+    assert driver.list_vds(group) == [vd]
+
+
+def test_closed_and_opened_again_all_is_there(driver: StorageDriver, group: str, disks: list[Path], vd: str) -> None:
+    write(driver.vd_path(group, vd), BLOCK, b"x" * BLOCK)
+    taken = driver.take_snapshot(group, vd, "s1")
+    driver.close_group(group)
+    driver.close_group(group)
+    assert driver.group_status(group).health is GroupHealth.CLOSED
+    with pytest.raises(GroupClosed):
+        driver.list_vds(group)
+    driver.open_group(group, disks)
+    driver.open_group(group, disks)
+    assert driver.list_snapshots(group, vd) == [taken]
+    assert driver.snapshot_path(group, vd, "s1").read_bytes()[BLOCK : 2 * BLOCK] == b"x" * BLOCK
+
+
+def test_a_group_without_disks_fails(driver: StorageDriver, tmp_path: Path) -> None:
+    with pytest.raises(GroupFailed):
+        driver.open_group("nowhere", [tmp_path / "gone"])
+    assert driver.group_status("nowhere").health is GroupHealth.CLOSED
+
+
+def test_a_snapshot_stays_as_it_was(driver: StorageDriver, group: str, vd: str) -> None:
+    write(driver.vd_path(group, vd), 0, b"old")
+    before = datetime.now(UTC) - timedelta(seconds=2)
+    driver.prepare_snapshot(group, vd)
+    taken = driver.take_snapshot(group, vd, "s1")
+    write(driver.vd_path(group, vd), 0, b"new")
+    assert driver.take_snapshot(group, vd, "s1") == taken
+    assert before < taken.taken_at < datetime.now(UTC) + timedelta(seconds=2)
+    assert taken.size == SIZE
+    assert driver.snapshot_path(group, vd, "s1").read_bytes()[:3] == b"old"
+
+
+def test_snapshots_are_listed_oldest_first(driver: StorageDriver, group: str, vd: str) -> None:
+    for name in ("z", "a", "m"):
+        write(driver.vd_path(group, vd), 0, name.encode())
+        driver.take_snapshot(group, vd, name)
+    assert [info.snapshot for info in driver.list_snapshots(group, vd)] == ["z", "a", "m"]
+    driver.delete_snapshot(group, vd, "a")
+    driver.delete_snapshot(group, vd, "a")
+    assert [info.snapshot for info in driver.list_snapshots(group, vd)] == ["z", "m"]
+
+
+def test_what_is_missing_is_named(driver: StorageDriver, group: str, vd: str) -> None:
+    with pytest.raises(SnapshotMissing, match="no snapshot gone"):
+        driver.snapshot_path(group, vd, "gone")
+    with pytest.raises(SnapshotMissing):
+        driver.delta(group, vd, "gone", "gone")
+    with pytest.raises(SnapshotMissing):
+        driver.roll_back(group, vd, "gone")
+    with pytest.raises(VdMissing, match="no virtual disk gone"):
+        driver.take_snapshot(group, "gone", "s")
+    driver.delete_vd(group, "gone")
+
+
+def test_roll_back_brings_content_and_size(driver: StorageDriver, group: str, vd: str) -> None:
+    write(driver.vd_path(group, vd), 0, b"first")
+    driver.take_snapshot(group, vd, "s1")
+    write(driver.vd_path(group, vd), 0, b"other")
+    with driver.vd_path(group, vd).open("r+b") as file:
+        file.truncate(2 * SIZE)
+    driver.roll_back(group, vd, "s1")
+    content = driver.vd_path(group, vd).read_bytes()
+    assert len(content) == SIZE
+    assert content[:5] == b"first"
+    write(driver.vd_path(group, vd), 0, b"later")
+    assert driver.snapshot_path(group, vd, "s1").read_bytes()[:5] == b"first"
+
+
+def test_a_first_copy_covers_all_and_tells_holes(driver: StorageDriver, group: str, vd: str) -> None:
+    write(driver.vd_path(group, vd), MIB, b"d" * MIB)
+    driver.take_snapshot(group, vd, "s1")
+    extents = driver.delta(group, vd, None, "s1")
+    assert [(extent.offset, extent.length, extent.kind) for extent in extents] == [
+        (0, MIB, ExtentKind.ZERO),
+        (MIB, MIB, ExtentKind.DATA),
+        (2 * MIB, SIZE - 2 * MIB, ExtentKind.ZERO),
+    ]
+
+
+def test_growth_is_part_of_the_delta(driver: StorageDriver, group: str, vd: str) -> None:
+    driver.take_snapshot(group, vd, "s1")
+    with driver.vd_path(group, vd).open("r+b") as file:
+        file.truncate(SIZE + MIB)
+    driver.take_snapshot(group, vd, "s2")
+    extents = driver.delta(group, vd, "s1", "s2")
+    assert [(extent.offset, extent.length, extent.kind) for extent in extents] == [(SIZE, MIB, ExtentKind.ZERO)]
+
+
+def test_no_change_is_no_delta(driver: StorageDriver, group: str, vd: str) -> None:
+    write(driver.vd_path(group, vd), 0, b"same")
+    driver.take_snapshot(group, vd, "s1")
+    driver.take_snapshot(group, vd, "s2")
+    assert driver.delta(group, vd, "s1", "s2") == []
+
+
+def test_space_used_grows_with_what_snapshots_hold(driver: StorageDriver, group: str, vd: str) -> None:
+    path = driver.vd_path(group, vd)
+    for round_ in range(3):
+        write(path, 0, bytes([round_ + 1]) * SIZE)
+        driver.flush(group, vd)
+        driver.take_snapshot(group, vd, f"s{round_}")
+    write(path, 0, b"\xff" * SIZE)
+    driver.flush(group, vd)
+    used = driver.space_used(group, vd)
+    assert 4 * SIZE <= used.total <= 4 * SIZE + MIB
+    assert used.snapshots == used.total - SIZE
