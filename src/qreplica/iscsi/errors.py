@@ -126,6 +126,16 @@ class LunMissing(CommandFailed):
     template = "Node {node} at {portal} has no LUN {lun}: attach the virtual disk to that LUN, or choose another one."
 
 
+class LunReplaced(CommandFailed):
+    """Behind the LUN there is another disk than when the session first met it."""
+
+    kind = "lun-replaced"
+    template = (
+        "LUN {lun} of {node} at {portal} is another disk now than when the session began ({operation} found out): "
+        "check which virtual disk is attached."
+    )
+
+
 class ReservationConflict(CommandFailed):
     """Another initiator holds a reservation on the LUN."""
 

@@ -79,6 +79,9 @@ class Tgtd:
         known = "vendor_id=QREPLICA,product_id=VIRTUAL-DISK,scsi_sn=SN0001,thin_provisioning=1"
         self.admin("--mode", "logicalunit", "--op", "update", *where, "--params", known + params)
 
+    def remove_lun(self, tid: int, lun: int) -> None:
+        self.admin("--mode", "logicalunit", "--op", "delete", "--tid", str(tid), "--lun", str(lun))
+
     def add_account(self, tid: int, user: str, secret: str, *direction: str) -> None:
         self.admin("--mode", "account", "--op", "new", "--user", user, "--password", secret)
         self.admin("--mode", "account", "--op", "bind", "--tid", str(tid), "--user", user, *direction)

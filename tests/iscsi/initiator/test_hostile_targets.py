@@ -22,7 +22,7 @@ from qreplica.iscsi.errors import (
     TargetBusy,
     TargetUnproven,
 )
-from qreplica.iscsi.initiator import Buffer, Chap, FoundNode, KeepAlive, Portal, Session, discover
+from qreplica.iscsi.initiator import Buffer, Chap, Completion, FoundNode, KeepAlive, Portal, Session, discover
 from qreplica.units import KIB, MIB
 
 IQN = "iqn.2024-05.com.example:backup"
@@ -174,7 +174,10 @@ def test_garbage_is_recognised_at_once(data: bytes) -> None:
 
 
 def test_a_server_that_closes_at_once() -> None:
-    with server(lambda _peer: None) as portal, pytest.raises(PortalUnreachable, match=r"closed the connection|reset"):
+    with (
+        server(lambda _peer: None) as portal,
+        pytest.raises(PortalUnreachable, match=r"closed the connection|reset|broken pipe"),
+    ):
         Session.connect(portal, IQN, INITIATOR, timeout=30.0)
 
 
@@ -335,6 +338,42 @@ def test_news_without_end_are_an_error() -> None:
         pytest.raises(CommandFailed, match=r"unit attention: the list of LUNs .*0x3f0e"),
     ):
         session.capacity(1)
+
+
+def test_a_submitted_command_is_not_repeated_for_ever() -> None:
+    news = with_status(2, fixed_sense(6, 0x3F0E))
+    with server(disk(*[news] * 50)) as portal, Session.connect(portal, IQN, INITIATOR) as session:
+        session.submit_flush(1, 1)
+        ended: list[Completion] = []
+        while session.in_flight:
+            ended += session.poll(10.0)
+        assert [completion.tag for completion in ended] == [1]
+        assert isinstance(ended[0].error, CommandFailed)
+
+
+def test_a_session_that_ends_while_news_are_looked_into_completes_everything() -> None:
+    def script(peer: Peer) -> None:
+        peer.log_in()
+        looks = 0
+        while True:
+            request, _ = peer.request()
+            if request[32] == 0x9E:
+                peer.data_in(request, struct.pack(">QI", 1023, 512) + bytes(20))
+            elif request[32] == 0x8A:
+                peer.answer(request, 2, fixed_sense(6, 0x3F0E))
+            elif (looks := looks + 1) > 3:
+                return
+            else:
+                peer.answer(request, 2, fixed_sense(5, 0x2400))
+
+    with server(script) as portal, Session.connect(portal, IQN, INITIATOR) as session:
+        for tag in (1, 2):
+            session.submit_write(tag, 1, 0, Buffer(512), 512)
+        ended: dict[int, object] = {}
+        while session.in_flight:
+            ended |= {completion.tag: completion.error for completion in session.poll(30.0)}
+        assert set(ended) == {1, 2}
+        assert all(isinstance(error, SessionLost) for error in ended.values())
 
 
 def test_sense_is_told_in_words() -> None:

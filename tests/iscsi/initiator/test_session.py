@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from qreplica.iscsi.errors import (
     CommandFailed,
     LunMissing,
+    LunReplaced,
     Misaligned,
     OutOfRange,
     QueueFull,
@@ -187,7 +188,7 @@ def test_another_hosts_reservation_bars_writes(session: Session, target: Any) ->
 def persistent_reserve_out(session: Session, cdb: bytes, parameters: bytes) -> None:
     from qreplica.iscsi.initiator._libiscsi import ffi, lib  # noqa: PLC0415 - needed by this test only
 
-    session._execute(
+    session._calls.execute(
         "PERSISTENT RESERVE OUT", 1, cdb, lib.SCSI_XFER_WRITE, ffi.from_buffer("unsigned char[]", parameters)
     )
 
@@ -277,6 +278,43 @@ def test_a_target_with_default_parameters_gets_the_same_bytes(target: Any) -> No
         assert drain(session) == dict.fromkeys(range(8))
         assert session.read(1, 0, len(data)) == data
     assert target.file.read_bytes()[: len(data)] == data
+
+
+def submit_and_poll(session: Session) -> object:
+    session.submit_write(1, 1, 0, Buffer(BLOCK), BLOCK)
+    return drain(session)[1]
+
+
+def test_changes_of_other_luns_do_not_disturb(session: Session, target: Any) -> None:
+    assert submit_and_poll(session) is None
+    target.tgtd.add_lun(1, 2, target.file)
+    assert submit_and_poll(session) is None
+    target.tgtd.remove_lun(1, 2)
+    session.flush(1)
+    target.tgtd.add_lun(1, 2, target.file)
+    assert session.capacity(1).size == SIZE
+    assert session.report_luns() == [0, 1, 2]
+
+
+def test_another_disk_under_the_same_lun_is_not_written_to(session: Session, target: Any, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with other.open("wb") as disk:
+        disk.truncate(SIZE)
+    session.write(1, 0, b"mine" * 128)
+    session.verify(1)
+    target.tgtd.remove_lun(1, 1)
+    assert isinstance(submit_and_poll(session), LunMissing)
+    target.tgtd.add_lun(1, 1, other, params=",scsi_sn=SN0002")
+    calls: list[Callable[[int], object]] = [session.verify, session.flush, session.capacity]
+    for call in calls:
+        with pytest.raises(LunReplaced, match="another disk"):
+            call(1)
+    target.tgtd.add_lun(1, 2, target.file)
+    assert isinstance(submit_and_poll(session), LunReplaced)
+    target.tgtd.remove_lun(1, 2)
+    with pytest.raises(LunReplaced, match="another disk"):
+        session.write(1, 0, b"x" * BLOCK)
+    assert other.read_bytes() == bytes(SIZE)
 
 
 _ranges = st.tuples(st.integers(0, 255), st.integers(1, 64)).map(

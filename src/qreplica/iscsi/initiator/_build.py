@@ -77,7 +77,7 @@ ffibuilder.cdef(
 ffibuilder.set_source(
     "qreplica.iscsi.initiator._libiscsi",
     '#include "session.h"',
-    sources=[f"{_NATIVE}/{name}.c" for name in ("session", "login", "commands")],
+    sources=[f"{_NATIVE}/{name}.c" for name in ("session", "login", "commands", "requests")],
     depends=[f"{_NATIVE}/session.h"],
     include_dirs=[_NATIVE],
     libraries=["iscsi"],

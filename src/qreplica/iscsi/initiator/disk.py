@@ -18,7 +18,7 @@ _MOST_RANGES = 32
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A LUN's capacity and limits; the limits are bytes, except ``most_ranges``, which counts."""
+    """A LUN's capacity, limits and identity; the limits are bytes, except ``most_ranges``, which counts."""
 
     lun: int
     capacity: Capacity
@@ -26,10 +26,11 @@ class Disk:
     most_zeros: int
     most_unmap: int
     most_ranges: int
+    identity: bytes = field(repr=False)
     zero_block: FFI.CData = field(repr=False)
 
     @classmethod
-    def of(cls, lun: int, capacity: Capacity, limits: BlockLimits) -> "Disk":
+    def of(cls, lun: int, capacity: Capacity, limits: BlockLimits, identity: bytes) -> "Disk":
         """Combine what the LUN reports with what is wise; a limit reported as 0 is none."""
 
         def least(blocks: int, wise: int) -> int:
@@ -42,6 +43,7 @@ class Disk:
             least(limits.write_same, _MOST_ZEROS),
             least(limits.unmap, _MOST_ZEROS),
             min(limits.unmap_ranges or 1, _MOST_RANGES),
+            identity,
             ffi.new("unsigned char[]", capacity.block_size),
         )
 

@@ -138,6 +138,11 @@ class Answer:
         return self.status == lib.SCSI_STATUS_CHECK_CONDITION and self.sense_key == sense.UNIT_ATTENTION
 
     @property
+    def is_news(self) -> bool:
+        """Whether it is a unit attention after which the same command can simply be sent again."""
+        return self.is_unit_attention and self.asc_ascq in sense.NEWS
+
+    @property
     def is_busy(self) -> bool:
         """Whether the same command may succeed in a moment (SAM-5, 5.3.1)."""
         return self.status in (

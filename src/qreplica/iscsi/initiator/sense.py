@@ -6,6 +6,9 @@ ILLEGAL_REQUEST = 5
 LUN_NOT_SUPPORTED = 0x2500
 WRITE_PROTECTED = 0x2700
 
+#: Unit attentions that only tell of changes. Others, such as a reset, can mean that unflushed data was lost.
+NEWS = frozenset({0x2A01, 0x2A06, 0x2A09, 0x3F03, 0x3F0E})
+
 _KEYS = (
     "no sense",
     "recovered error",

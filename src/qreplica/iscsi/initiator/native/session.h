@@ -99,6 +99,8 @@ int qr_ending(const qr_session *s);
 int qr_detail(const qr_session *s);
 const char *qr_text(const qr_session *s);
 int qr_header_digest(const qr_session *s);
+
+/* For Python: requests that are no SCSI commands (requests.c). */
 uint32_t qr_ping(qr_session *s);
 int qr_pinged(const qr_session *s, uint32_t number);
 void qr_logout(qr_session *s);
