@@ -59,7 +59,9 @@ def run(session: Session, source: int, extents: Sequence[Extent], size: int, set
     )
     before = resource.getrusage(resource.RUSAGE_SELF)
     begin = time.perf_counter()
-    if not transfer.run() or checkpoints[-1].checkpoint != size:
+    finished = transfer.run()
+    transfer.seal()
+    if not finished or checkpoints[-1].checkpoint != size:
         raise SystemExit("the transfer did not finish")
     seconds = time.perf_counter() - begin
     after = resource.getrusage(resource.RUSAGE_SELF)

@@ -26,8 +26,8 @@ class CycleFacts:
     """What is persisted of a job and the cycle that it goes on with.
 
     ``snapshot`` is None until the cycle's snapshot is known to exist. ``made`` names the snapshot of each generation
-    that the job ever carried; a cycle's snapshot has the cycle's id. ``base`` is the last generation known to be on both
-    sides, if its snapshot is still noted.
+    that the job ever carried; a cycle's snapshot has the cycle's id. ``noted`` are those of them that are not known to
+    be deleted.
     """
 
     job: str
@@ -40,9 +40,9 @@ class CycleFacts:
     source_vd: str
     source_group: str
     snapshot: str | None
-    base: Base | None
     begun: Begun | None
     made: dict[int, str]
+    noted: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class JobStore:
 
     def __init__(self, database: Database, job: str, epoch: int) -> None:
         self._database = database
-        self._job = job
+        self.job = job
         self.epoch = epoch
 
     @classmethod
@@ -99,9 +99,9 @@ class JobStore:
                 source_vd=job.source_vd_id,
                 source_group=job.source_vd.raid_group_id,
                 snapshot=cycle.snapshot_id,
-                base=_base(job.base_generation, job.base_snapshot_id),
                 begun=_begun(cycle),
                 made=_made(session, job),
+                noted=frozenset(snapshots_of(session, job.id)),
             )
 
     def step(self, step: Step) -> None:
@@ -218,10 +218,10 @@ class JobStore:
     def _owned(self) -> Iterator[tuple[Session, Job]]:
         """Give a transaction that holds the job's row, having found the epoch in it. Raises StaleOwner."""
         with self._database.session() as session:
-            mine = update(Job).where(Job.id == self._job, Job.epoch == self.epoch).values(epoch=self.epoch)
+            mine = update(Job).where(Job.id == self.job, Job.epoch == self.epoch).values(epoch=self.epoch)
             if session.execute(mine).rowcount != 1:  # type: ignore[attr-defined] # every UPDATE's result has it
-                raise StaleOwner(job=self._job, epoch=self.epoch)
-            yield session, session.get_one(Job, self._job)
+                raise StaleOwner(job=self.job, epoch=self.epoch)
+            yield session, session.get_one(Job, self.job)
 
     @staticmethod
     def _settle(job: Job, state: JobState, error: QReplicaError | None = None) -> None:

@@ -79,7 +79,7 @@ class Progress:
 
 
 class Transfer:
-    """One run of the pump over one session. ``run`` it once, in one thread.
+    """One run of the pump over one session. ``run`` it once, then ``seal`` it, in one thread.
 
     ``source`` is a file descriptor of the snapshot. ``start`` is the checkpoint to go on from. ``on_checkpoint`` must
     have persisted the offset when it returns; ``on_progress`` is called about once a second.
@@ -127,21 +127,26 @@ class Transfer:
         return Progress(self._done, self._sent, self._checkpoint)
 
     def run(self) -> bool:
-        """Send everything and return True once it is durable; False when the stop event ended it before.
+        """Send everything; return False when the stop event ended it before.
 
-        Either way, what was acknowledged is durable then and the last checkpoint persisted. Raises SourceUnreadable,
-        SessionLost, CommandFailed, and what the callbacks raise; the last checkpoint persisted then still holds, and
-        the session is to be logged out before anything else.
+        On True all is acknowledged and ``seal`` makes it durable. On False what was acknowledged is durable, and its
+        checkpoint persisted. Raises SourceUnreadable, SessionLost, CommandFailed, and what the callbacks raise; the
+        last checkpoint persisted then still holds, and the session must be logged out.
         """
         finished = self._pump()
         self._drain()
         if finished:
             self._next = self._end
+        else:
+            self.seal()
+        self._on_progress(self.progress)
+        return finished
+
+    def seal(self) -> None:
+        """Make all that was acknowledged durable and persist that as the checkpoint. Raises as ``run`` does."""
         if self._checkpoint < self._next:
             self._flush()
             self._drain()
-        self._on_progress(self.progress)
-        return finished
 
     def _pump(self) -> bool:
         """Keep the pipe full until all is submitted; return False when told to stop before."""
