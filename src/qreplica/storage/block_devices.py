@@ -1,35 +1,62 @@
 """Block devices: whether one is free, how large it is, and the signatures on it."""
 
 import os
+import stat
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from qreplica.storage.btrfs_tools import run
-from qreplica.storage.errors import DiskInUse, StorageCommandFailed
+from qreplica.storage.errors import DiskInUse, DiskTwice, NotADisk
 
-_NOTHING_FOUND = 2
+#: Exit statuses of blkid(8): nothing recognised, and several signatures that contradict each other.
+_NOTHING_FOUND, _AMBIVALENT = 2, 8
 
 
 def size_of(device: Path) -> int:
-    """Return the size in bytes. Raises StorageCommandFailed when it cannot be opened."""
+    """Return the size in bytes. Raises NotADisk for anything but a block device that can be opened."""
     try:
         fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise StorageCommandFailed(command=f"open {device}", reason=error.strerror) from error
+        raise NotADisk(disk=device, reason=error.strerror) from error
     try:
+        if not stat.S_ISBLK(os.fstat(fd).st_mode):
+            raise NotADisk(disk=device, reason="it is no block device")
         return os.lseek(fd, 0, os.SEEK_END)
     finally:
         os.close(fd)
 
 
+def refuse_twice(devices: Sequence[Path]) -> None:
+    """Raise DiskTwice when two of the paths lead to the same device or file. Raises NotADisk when one leads nowhere."""
+    seen = set()
+    for device in devices:
+        try:
+            facts = device.stat()
+        except OSError as error:
+            raise NotADisk(disk=device, reason=error.strerror) from error
+        identity = (0, facts.st_rdev) if facts.st_rdev else (facts.st_dev, facts.st_ino)
+        if identity in seen:
+            raise DiskTwice(disk=device)
+        seen.add(identity)
+
+
 def signature(device: Path) -> dict[str, str]:
-    """Return what is found on the device (``TYPE``, ``LABEL``, ``PTTYPE`` … as blkid(8) names it), or nothing."""
+    """Return what is found on the device (``TYPE``, ``LABEL``, ``PTTYPE`` … as blkid(8) names it), or nothing.
+
+    Several signatures that contradict each other are the ``TYPE`` “several signatures”. Raises NotADisk when it cannot
+    be read.
+    """
     command = ["blkid", "--probe", "--output", "export", str(device)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == _NOTHING_FOUND:
+        if not device.exists():
+            raise NotADisk(disk=device, reason="it does not exist")
         return {}
+    if done.returncode == _AMBIVALENT:
+        return {"TYPE": "several signatures"}
     if done.returncode != 0:
-        raise StorageCommandFailed(command=" ".join(command), reason=done.stderr.strip())
+        raise NotADisk(disk=device, reason=done.stderr.strip())
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
 

@@ -1,17 +1,20 @@
 """The programs and ioctls of btrfs that the driver uses, with their failures in our words."""
 
+import contextlib
 import ctypes
 import errno
 import fcntl
 import os
 import struct
 import subprocess
+import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from qreplica.storage.errors import GroupFull, StorageCommandFailed
+from qreplica.storage.errors import GroupFull, GroupLocked, StorageCommandFailed
 
 _PATIENCE = 600.0
 _RENAME_EXCHANGE = 2
@@ -23,6 +26,7 @@ _OTRANSID_AT, _OTIME_AT = 352, 392
 #: _IOR(0x94, 31, struct btrfs_ioctl_fs_info_args) of linux/btrfs.h
 _FS_INFO = 0x8400941F
 _FS_INFO_SIZE = 1024
+_LOCK_PATIENCE, _LOCK_POLL = 120.0, 0.01
 
 
 def run(*arguments: str | Path, group: str = "") -> str:
@@ -61,9 +65,19 @@ def subvolume(path: Path) -> Subvolume:
     return Subvolume(transaction, made_at)
 
 
-def filesystem_id(path: Path) -> str:
-    """Return the UUID of the btrfs filesystem mounted at ``path``. Raises OSError when there is none."""
-    return str(uuid.UUID(bytes=bytes(_ioctl(path, _FS_INFO, _FS_INFO_SIZE)[16:32])))
+@dataclass(frozen=True, slots=True)
+class Filesystem:
+    """A mounted filesystem: its UUID and how many devices it was made of or grown to."""
+
+    id: str
+    devices: int
+
+
+def filesystem(path: Path) -> Filesystem:
+    """Return the facts of the btrfs filesystem mounted at ``path``. Raises OSError when there is none."""
+    data = _ioctl(path, _FS_INFO, _FS_INFO_SIZE)
+    (devices,) = struct.unpack_from("<Q", data, 8)
+    return Filesystem(str(uuid.UUID(bytes=bytes(data[16:32]))), devices)
 
 
 def _ioctl(path: Path, request: int, size: int) -> bytearray:
@@ -91,3 +105,35 @@ def sync_directory(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def in_our_words(group: str, operation: str) -> Iterator[None]:
+    """Raise GroupFull or StorageCommandFailed in place of an OSError of ``operation`` on the RG's files."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise GroupFull(group=group, operation=operation) from error
+        raise StorageCommandFailed(command=operation, reason=error) from error
+
+
+@contextlib.contextmanager
+def locked(lock: Path, group: str, patience: float = _LOCK_PATIENCE) -> Iterator[None]:
+    """Hold the machine-wide lock of an RG (flock(2) on ``lock``; a process that dies lets go of it).
+
+    Raises GroupLocked when another holds it for longer than ``patience`` seconds.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
+    with lock.open("a") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise GroupLocked(group=group, seconds=patience) from error
+                time.sleep(_LOCK_POLL)
+            else:
+                break
+        yield

@@ -1,86 +1,127 @@
 """What a RAID group can hold, from the sizes of its disks and its level; pure.
 
-btrfs allocates chunks on whichever disks have most room, so unequal disks give what the level's rule allows: a mirror
-of N copies holds the largest K for which the disks, each counted for at most K, add up to N times K.
+btrfs gives space out in chunks: each takes an equal stripe from the disks that have most room. A chunk is for data
+or for metadata and stays so; the reserve is what metadata may take before the last promised byte of data is written.
+Figures and rules are those of fs/btrfs/volumes.c, space-info.c and block-rsv.c of Linux.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from qreplica.storage.driver import RaidLevel
 from qreplica.storage.errors import DiskTooSmall, TooFewDisks
 from qreplica.units import GIB, MIB
 
-#: Smallest disk of an RG in bytes: below it, btrfs's chunks leave no room that is worth having.
+#: Smallest disk of an RG in bytes: below it, chunks leave no room that is worth having.
 MINIMUM_DISK = 512 * MIB
 
-_COPIES = {
-    RaidLevel.JBOD: 1,
-    RaidLevel.RAID0: 1,
-    RaidLevel.RAID1: 2,
-    RaidLevel.RAID10: 2,
-    RaidLevel.MIRROR3: 3,
-    RaidLevel.MIRROR4: 4,
+#: Metadata per byte of data when every 4 KiB block is an extent of its own (measured: 4.3 %), with a margin.
+_METADATA_SHARE = 0.05
+#: What the kernel holds back of the metadata for its own work: about its extent and checksum trees, to a limit.
+_GLOBAL_RESERVE_SHARE, _GLOBAL_RESERVE_MOST = 0.02, 512 * MIB
+#: A further metadata chunk is taken as soon as the present ones are filled to this share.
+_CHUNK_FILLED = 0.8
+#: System chunk, the first megabyte of each disk, and remainders too small for a stripe; per disk, bytes.
+_FIXED_PER_DISK = 16 * MIB
+_LARGEST_STRIPE, _LARGEST_CHUNK = GIB, 10 * GIB
+_METADATA_CHUNK, _METADATA_CHUNK_OF_LARGE, _SMALL = 256 * MIB, GIB, 50 * GIB
+#: Into how many stripes the disks are cut for finding what a level leaves of them; bounds the error and the work.
+_STRIPES = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """``copies`` of each byte of data, ``disks`` at least, and the ``width`` of a chunk in disks.
+
+    ``width`` is given how many disks there are and how many have room.
+    """
+
+    copies: int
+    disks: int
+    width: Callable[[int, int], int]
+
+
+_LEVELS = {
+    RaidLevel.JBOD: _Level(1, 1, lambda _, __: 1),
+    # The kernel would go on with fewer disks, but then mirrored metadata finds no second disk to grow on.
+    RaidLevel.RAID0: _Level(1, 2, lambda disks, _: disks),
+    RaidLevel.RAID1: _Level(2, 2, lambda _, __: 2),
+    RaidLevel.RAID10: _Level(2, 4, lambda _, with_room: with_room // 2 * 2),
+    RaidLevel.MIRROR3: _Level(3, 3, lambda _, __: 3),
+    RaidLevel.MIRROR4: _Level(4, 4, lambda _, __: 4),
 }
-_MINIMUM_DISKS = {
-    RaidLevel.JBOD: 1,
-    RaidLevel.RAID0: 2,
-    RaidLevel.RAID1: 2,
-    RaidLevel.RAID10: 4,
-    RaidLevel.MIRROR3: 3,
-    RaidLevel.MIRROR4: 4,
-}
-#: Metadata per byte of data when every block is an extent of its own (measured: some 5 %), with a margin.
-_METADATA_SHARE = 0.06
-#: Room for the system chunk, the global block reserve, and the last chunk of each kind, only partly used.
-_FIXED_SHARE, _FIXED_MOST = 0.08, 2 * GIB
-#: The system chunk; the largest chunks of metadata and of data; and the fewest chunks that a filesystem is cut into.
-_SYSTEM, _METADATA_CHUNK, _DATA_CHUNK, _CHUNKS_AT_LEAST = 64 * MIB, 256 * MIB, GIB, 10
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """``usable`` is what the level leaves of the disks, ``reserve`` the part kept for metadata; both in bytes of data.
+    """``raw`` is the sum of the disks; ``usable`` what the level leaves of it; ``reserve`` the part kept for metadata.
 
-    What may be promised to VDs and snapshots is ``usable - reserve``.
+    ``usable`` and ``reserve`` are in bytes of data, ``raw`` in bytes of disk.
     """
 
+    raw: int
     usable: int
     reserve: int
 
+    @property
+    def promisable(self) -> int:
+        """What may be promised to VDs and their snapshots together, in bytes of data."""
+        return self.usable - self.reserve
+
+
+def minimum_disks(level: RaidLevel) -> int:
+    """Return how many disks the level needs at least."""
+    return _LEVELS[level].disks
+
 
 def metadata_copies(level: RaidLevel) -> int:
-    """Return how often metadata is kept: as often as data, and never less than twice."""
-    return max(2, _COPIES[level])
+    """Return how often metadata is kept: as often as data, and never less than twice (on one disk, both on it)."""
+    return max(2, _LEVELS[level].copies)
 
 
 def capacity(level: RaidLevel, sizes: Sequence[int]) -> Capacity:
     """Return what disks of ``sizes`` bytes hold at ``level``. Raises TooFewDisks, or DiskTooSmall naming its place."""
-    if len(sizes) < _MINIMUM_DISKS[level]:
-        raise TooFewDisks(level=level, minimum=_MINIMUM_DISKS[level], count=len(sizes))
+    if len(sizes) < minimum_disks(level):
+        raise TooFewDisks(level=level, minimum=minimum_disks(level), count=len(sizes))
     for place, size in enumerate(sizes, 1):
         if size < MINIMUM_DISK:
             raise DiskTooSmall(disk=f"number {place}", size=size, minimum=MINIMUM_DISK)
-    copies = _COPIES[level]
-    usable = _mirrored(sizes, copies)
-    first_chunks = _SYSTEM + min(_METADATA_CHUNK, sum(sizes) // _CHUNKS_AT_LEAST)
-    fixed = min(max(int(usable * _FIXED_SHARE), first_chunks), _FIXED_MOST) + _unpaired(level, sizes)
-    for_data = (usable - fixed) / (1 + _METADATA_SHARE * metadata_copies(level) / copies)
-    return Capacity(usable=usable, reserve=usable - int(for_data))
-
-
-def _unpaired(level: RaidLevel, sizes: Sequence[int]) -> int:
-    """Return what may be left on single disks because chunks of a mirror go to the emptiest ones (one chunk, bytes)."""
-    copies = _COPIES[level]
-    return 0 if copies in (1, len(sizes)) else min(_DATA_CHUNK, sum(sizes) // _CHUNKS_AT_LEAST)
-
-
-def _mirrored(sizes: Sequence[int], copies: int) -> int:
-    low, high = 0, sum(sizes) // copies
+    usable = _given_out(_LEVELS[level], sizes)
+    low, high = 0, usable
     while low < high:
         middle = (low + high + 1) // 2
-        if sum(min(size, middle) for size in sizes) >= copies * middle:
+        if middle + _kept_back(level, sizes, middle) <= usable:
             low = middle
         else:
             high = middle - 1
-    return low
+    return Capacity(raw=sum(sizes), usable=usable, reserve=usable - low)
+
+
+def _kept_back(level: RaidLevel, sizes: Sequence[int], data: int) -> int:
+    """Return what must be kept back when ``data`` bytes are promised, in bytes of data."""
+    rules, raw = _LEVELS[level], sum(sizes)
+    metadata = data * _METADATA_SHARE + min(data * _GLOBAL_RESERVE_SHARE, _GLOBAL_RESERVE_MOST)
+    chunk = min(_METADATA_CHUNK if raw <= _SMALL else _METADATA_CHUNK_OF_LARGE, raw // 10)
+    chunks = max(1, math.ceil(metadata / (_CHUNK_FILLED * chunk)))
+    taken = chunks * chunk * metadata_copies(level) + _FIXED_PER_DISK * len(sizes)
+    if chunks > 1:
+        # The first is made with the filesystem; data may have its last chunk, hardly used, before the others come.
+        width = rules.width(len(sizes), len(sizes))
+        taken += min(width * _LARGEST_STRIPE, rules.copies * min(_LARGEST_CHUNK, raw // 10))
+    if rules.width(len(sizes), len(sizes)) < len(sizes):
+        # Disks that are not equally full at the end leave up to a stripe each, on fewer than a chunk needs.
+        taken += (rules.copies - 1) * min(_LARGEST_STRIPE, raw // 10)
+    return -(-taken // rules.copies)
+
+
+def _given_out(level: _Level, sizes: Sequence[int]) -> int:
+    """Return the bytes of data that fit when chunks are taken from the emptiest disks until none can be."""
+    largest = sum(sizes) // _STRIPES
+    room = sorted(sizes, reverse=True)
+    total = 0
+    while (width := level.width(len(sizes), sum(1 for free in room if free))) >= level.copies and room[width - 1] > 0:
+        stripe = min(largest, room[width - 1])
+        room = sorted([free - stripe for free in room[:width]] + room[width:], reverse=True)
+        total += stripe * width // level.copies
+    return total

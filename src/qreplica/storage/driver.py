@@ -51,7 +51,11 @@ class Extent:
 
 
 class GroupHealth(StrEnum):
-    """ONLINE: all disks there. DEGRADED: readable with disks missing. FAILED: cannot be opened. CLOSED: not opened."""
+    """How an RG is: ONLINE with all its disks, DEGRADED but whole without some, FAILED or CLOSED.
+
+    FAILED is one that the engine stopped writing to after an error; its VDs can be read at most. CLOSED is one that is
+    not open on this controller, whatever the reason.
+    """
 
     ONLINE = "online"
     DEGRADED = "degraded"

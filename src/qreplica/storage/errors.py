@@ -1,6 +1,6 @@
 """Errors of the storage package; drivers and services raise these."""
 
-from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, NotFound
+from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, NotFound, Unavailable
 
 
 class DiskInUse(Conflict):
@@ -8,6 +8,20 @@ class DiskInUse(Conflict):
 
     kind = "disk-in-use"
     template = "Disk {disk} is already used by {owner}: choose a free disk, or remove it from there first."
+
+
+class DiskTwice(Invalid):
+    """A disk was named more than once."""
+
+    kind = "disk-twice"
+    template = "Disk {disk} is named twice: name every disk of an RG once."
+
+
+class NotADisk(Invalid):
+    """What was offered as a disk is none."""
+
+    kind = "not-a-disk"
+    template = "{disk} cannot be used as a disk ({reason}): give the path of a block device, such as /dev/sdb."
 
 
 class DiskTooSmall(Invalid):
@@ -36,6 +50,13 @@ class GroupBusy(Conflict):
 
     kind = "group-busy"
     template = "RAID group {group} cannot be closed because something still uses it: detach its LUNs and try again."
+
+
+class GroupLocked(Unavailable):
+    """Another process is changing the RG."""
+
+    kind = "group-locked"
+    template = "RAID group {group} has been under change by another process for {seconds:.0f} s: try again later."
 
 
 class GroupNotEmpty(Conflict):

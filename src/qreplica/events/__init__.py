@@ -1,0 +1,1 @@
+"""The event log: what happened, for the administrator."""

@@ -1,0 +1,39 @@
+"""The iSCSI ports of the controllers, as their configuration names them."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qreplica.daemon.config import PortConfig
+from qreplica.state.models import Controller, Port
+
+
+def note(session: Session, controller: int, ports: Iterable[PortConfig]) -> None:
+    """Bring the table to what the controller was configured with; idempotent."""
+    owner = session.get(Controller, controller)
+    if owner is None:
+        owner = Controller(number=controller)
+        session.add(owner)
+    present = {port.number: port for port in owner.ports}
+    wanted = {port.number: port for port in ports}
+    for number, port in present.items():
+        if number not in wanted:
+            owner.ports.remove(port)
+    for number, configured in wanted.items():
+        row = present.get(number)
+        if row is None:
+            row = Port(number=number)
+            owner.ports.append(row)
+        row.interface, row.address = configured.interface, configured.address
+        row.prefix_length = configured.prefix_length
+
+
+def listing(session: Session) -> list[Port]:
+    """Return all ports by controller and number."""
+    return list(session.scalars(select(Port).order_by(Port.controller, Port.number)))
+
+
+def controllers(session: Session) -> list[Controller]:
+    """Return the controllers by number."""
+    return list(session.scalars(select(Controller).order_by(Controller.number)))

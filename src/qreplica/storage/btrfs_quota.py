@@ -1,0 +1,68 @@
+"""The quota groups of an RG: one of level 1 for each VD, which holds the VD and all its snapshots.
+
+Its ``referenced`` counts every extent of any of them once, with the unreferenced rest of extents partly overwritten.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from qreplica.storage.btrfs_filesystem import SYSFS
+from qreplica.storage.btrfs_tools import filesystem, run, subvolume
+from qreplica.storage.errors import StorageCommandFailed
+
+
+def quota_group(vd: str) -> str:
+    """Return the quota group of a VD: a number of 48 bits made from its id."""
+    return f"1/{int.from_bytes(hashlib.sha256(vd.encode()).digest()[:6])}"
+
+
+def create(mount: Path, vd: str, group: str) -> None:
+    """Make the VD's quota group; idempotent."""
+    if not _facts(mount, vd).is_dir():
+        run("btrfs", "qgroup", "create", quota_group(vd), mount, group=group)
+
+
+def restore(mount: Path, vd: str, subvolumes: Sequence[Path], group: str) -> None:
+    """Make a VD's quota group anew, with its members, when it was lost because quotas were switched off meanwhile."""
+    if _facts(mount, vd).is_dir():
+        return
+    create(mount, vd, group)
+    for member in subvolumes:
+        number = subvolume(member).number
+        run("btrfs", "qgroup", "assign", "--no-rescan", f"0/{number}", quota_group(vd), mount, group=group)
+
+
+def drop_unused(mount: Path, vds: Sequence[str]) -> None:
+    """Remove the quota groups of VDs that are no more; one whose snapshots are still being freed stays for now."""
+    used = {_facts(mount, vd).name for vd in vds}
+    for facts in _root(mount).glob("1_*"):
+        if facts.name not in used and int((facts / "referenced").read_text()) == 0:
+            try:
+                run("btrfs", "qgroup", "destroy", facts.name.replace("_", "/"), mount)
+            except StorageCommandFailed as error:
+                if os.strerror(16) not in str(error.fields["reason"]):
+                    raise
+
+
+def referenced(mount: Path, vd: str, group: str) -> int:
+    """Return the bytes that VD and snapshots use together, after a recount when the kernel lost count.
+
+    Raises StorageCommandFailed when the quota group is gone.
+    """
+    if (_root(mount) / "inconsistent").read_text().strip() != "0":
+        run("btrfs", "quota", "rescan", "-w", mount, group=group)
+    try:
+        return int((_facts(mount, vd) / "referenced").read_text())
+    except FileNotFoundError as error:
+        reason = "quotas were switched off; close the RAID group and open it again"
+        raise StorageCommandFailed(command=f"read the quota of {vd}", reason=reason) from error
+
+
+def _root(mount: Path) -> Path:
+    return SYSFS / filesystem(mount).id / "qgroups"
+
+
+def _facts(mount: Path, vd: str) -> Path:
+    return _root(mount) / quota_group(vd).replace("/", "_")

@@ -1,0 +1,102 @@
+"""Errors of the storage services: what the administrator asked for and cannot have."""
+
+from qreplica.errors import Conflict, Invalid, NoSpace, NotFound
+
+
+class NameTaken(Conflict):
+    """Another object of the kind has the name."""
+
+    kind = "name-taken"
+    template = "There is already a {what} “{name}”: choose another name."
+
+
+class DiskSourceInvalid(Invalid):
+    """A disk needs a block device or an image, not both."""
+
+    kind = "disk-source-invalid"
+    template = (
+        "Disk {disk} cannot be added because {reason}: give a block device, or an image file (with its size if new)."
+    )
+
+
+class DiskAlreadyAdded(Conflict):
+    """The device or image is a disk already."""
+
+    kind = "disk-already-added"
+    template = "{source} is already disk “{disk}”: use that one."
+
+
+class DiskOfGroup(Conflict):
+    """A disk belongs to an RG."""
+
+    kind = "disk-of-group"
+    template = "Disk {disk} belongs to RAID group {group}: choose a free disk, or delete that group first."
+
+
+class DisksRepeated(Invalid):
+    """A disk was named twice."""
+
+    kind = "disks-repeated"
+    template = "Disk {disk} is named twice: name each disk once."
+
+
+class GroupHasNoRoom(NoSpace):
+    """An RG has less free space than is needed."""
+
+    kind = "group-has-no-room"
+    template = (
+        "RAID group {group} has {free:size} free and {what} needs {needed:size}: choose a smaller size, delete virtual "
+        "disks or snapshot space, or use a larger group."
+    )
+
+
+class VdSizeInvalid(Invalid):
+    """A size that a VD cannot have."""
+
+    kind = "vd-size-invalid"
+    template = "A virtual disk cannot have {size:size}: choose a multiple of 4 KiB, at least {minimum:size}."
+
+
+class VdInUse(Conflict):
+    """A VD is attached or replicated."""
+
+    kind = "vd-in-use"
+    template = "Virtual disk {vd} cannot be deleted because {user} uses it: {remedy} first."
+
+
+class SnapshotSpaceTooSmall(Conflict):
+    """Snapshots use more than the space that was asked for."""
+
+    kind = "snapshot-space-too-small"
+    template = "The snapshots of {vd} use {used:size}, more than {asked:size}: delete snapshots first, or ask for more."
+
+
+class NoSnapshotSpace(NoSpace):
+    """A VD has no snapshot space, or has used it up."""
+
+    kind = "no-snapshot-space"
+    template = (
+        "Virtual disk {vd} has {space:size} of snapshot space and {used:size} of it are used: set more with “qreplica "
+        "vd set-snapshot-space”, or delete snapshots."
+    )
+
+
+class SnapshotPinned(Conflict):
+    """Something needs a snapshot."""
+
+    kind = "snapshot-pinned"
+    template = "Snapshot {snapshot} of {vd} cannot be deleted because {pins} needs it: end that first."
+
+
+class SnapshotNotStill(Conflict):
+    """The target daemons did not stand still for a snapshot."""
+
+    kind = "snapshot-not-still"
+    template = "No snapshot of {vd} was taken because a target daemon moved in each of {tries} tries: try again."
+
+
+class NoSuchSnapshot(NotFound):
+    """No snapshot of the name."""
+
+    kind = "no-such-snapshot"
+    template = "Virtual disk {vd} has no snapshot “{name}”: list them with “qreplica snapshot list --vd {vd}”."
