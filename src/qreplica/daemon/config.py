@@ -70,8 +70,8 @@ class Config(_Strict):
 
     @property
     def tgtd_pid_file(self) -> Path:
-        """The pid file of this controller's tgtd."""
-        return self.runtime_dir / "tgtd.pid"
+        """The pid file of this controller's tgtd; all controllers' lie together, for a snapshot stops them all."""
+        return self.state_dir / "tgtd" / f"{self.controller}.pid"
 
 
 def load(file: Path) -> Config:

@@ -1,0 +1,42 @@
+"""Counts up in the controller's row while the daemon lives."""
+
+import threading
+
+import structlog
+
+from qreplica.errors import QReplicaError
+from qreplica.state.database import Database
+from qreplica.state.models import Controller, now
+
+_EVERY = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class Heartbeat:
+    """The thread that does so."""
+
+    def __init__(self, database: Database, controller: int) -> None:
+        self._database = database
+        self._controller = controller
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End. Idempotent."""
+        self._ending.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ending.wait(_EVERY):
+            try:
+                with self._database.session() as session:
+                    row = session.get_one(Controller, self._controller)
+                    row.heartbeat += 1
+                    row.heartbeat_at = now()
+            except QReplicaError as error:
+                _log.warning("heartbeat not written", reason=error.sentence)

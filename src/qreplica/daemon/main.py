@@ -1,0 +1,160 @@
+"""``qreplicad``: one controller."""
+
+import argparse
+import os
+import sys
+import threading
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+from sqlalchemy import select
+
+from qreplica.api.app import create_app
+from qreplica.daemon import logs, servers
+from qreplica.daemon.config import Config, load
+from qreplica.daemon.heartbeat import Heartbeat
+from qreplica.daemon.reconcile import Reconciler
+from qreplica.daemon.services import Services, pause_all
+from qreplica.errors import QReplicaError
+from qreplica.events import log
+from qreplica.iscsi import nodes, ports
+from qreplica.iscsi.target.mgmt import Management
+from qreplica.iscsi.target.supervisor import Events, Supervisor
+from qreplica.iscsi.target.tgt import TgtDriver
+from qreplica.peer.server import peer_app
+from qreplica.replication.recovery import Recovery
+from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.workers import Workers
+from qreplica.state import secrets
+from qreplica.state.database import Database
+from qreplica.state.models import Controller, Severity, Subsystem, now
+from qreplica.storage.btrfs import BtrfsDriver
+from qreplica.storage.startup import open_storage
+
+_log = structlog.get_logger(__name__)
+
+
+def main() -> None:
+    """Run a controller until SIGTERM or SIGINT; a failure to start is told in one sentence."""
+    parser = argparse.ArgumentParser(prog="qreplicad", description="One controller of a QReplica subsystem.")
+    parser.add_argument("--config", type=Path, required=True, help="the configuration file (TOML)")
+    arguments = parser.parse_args()
+    try:
+        config = load(arguments.config)
+        logs.configure(config.log_format)
+        run(config)
+    except QReplicaError as error:
+        print(error.sentence, file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def run(config: Config) -> None:
+    """Start all parts, serve, and end them in the opposite order."""
+    threading.excepthook = _end_with
+    structlog.contextvars.bind_contextvars(subsystem=config.subsystem, controller=config.controller)
+    database = prepare(config)
+    storage = BtrfsDriver(config.raid_group_mounts)
+    open_storage(database, storage)
+    management = Management(config.tgt_control_port)
+    target, locks = TgtDriver(management), NodeLocks()
+    reconciler = Reconciler(config, database, storage, target, locks)
+    supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
+    workers = Workers(config, database)
+    services = Services(
+        config, database, storage, target, locks, pause_all(config.state_dir), workers=workers, reconciler=reconciler
+    )
+    recovery = Recovery(
+        database,
+        storage,
+        {config.controller: target},
+        lambda session, node: nodes.spec(session, storage, node),
+        locks,
+    )
+    apps = [
+        (create_app(services), servers.management_sockets(config)),
+        (peer_app(database, config.controller, recovery), servers.peer_sockets(config)),
+    ]
+    parts = (Heartbeat(database, config.controller), reconciler, workers)
+    ready = config.runtime_dir / "ready"
+    supervisor.start()
+    for part in parts:
+        part.start()
+    _log.info("started", version=version("qreplica"))
+    try:
+        servers.serve(apps, on_ready=ready.touch)
+    finally:
+        ready.unlink(missing_ok=True)
+        for part in reversed(parts):
+            part.stop()
+        supervisor.close()
+        database.dispose()
+        _log.info("ended")
+
+
+def prepare(config: Config) -> Database:
+    """Make the directories, the key and the tables, and write down who this controller is. Idempotent."""
+    for directory in (config.state_dir, config.runtime_dir, config.tgtd_pid_file.parent):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (config.runtime_dir / "ready").unlink(missing_ok=True)
+    secrets.unlock(config.state_dir)
+    database = Database(config.database_url)
+    database.upgrade()
+    with database.session() as session:
+        if session.scalar(select(Subsystem)) is None:
+            session.add(Subsystem(name=config.subsystem, iqn_prefix=config.iqn_prefix))
+        ports.note(session, config.controller, config.ports)
+        controller = session.get_one(Controller, config.controller)
+        controller.started_at, controller.version = now(), version("qreplica")
+        log.record(
+            session,
+            Severity.INFO,
+            "controller-started",
+            f"controller {config.controller}",
+            f"Controller {config.controller} started.",
+            controller=config.controller,
+        )
+    return database
+
+
+class _TargetEvents(Events):
+    """Has the target daemon configured whenever it is new, and writes down what befell it."""
+
+    def __init__(self, config: Config, database: Database, reconciler: Reconciler) -> None:
+        self._config = config
+        self._database = database
+        self._reconciler = reconciler
+
+    def started(self) -> None:
+        """See Events."""
+        self._reconciler.wake()
+
+    def ended(self, error: QReplicaError | None) -> None:
+        """See Events."""
+        why = "It ended by itself" if error is None else error.sentence
+        self._record("target-daemon-ended", f"{why}; it is started again.")
+
+    def woken(self, seconds: float) -> None:
+        """See Events."""
+        self._record("target-daemon-woken", f"It stood still for {seconds:.1f} s, stopped by a process, and was woken.")
+
+    def said(self, line: str) -> None:
+        """See Events."""
+        _log.info("tgtd", line=line)
+
+    def _record(self, kind: str, message: str) -> None:
+        _log.warning(kind, message=message)
+        try:
+            with self._database.session() as session:
+                log.record(
+                    session, Severity.WARNING, kind, "target daemon", message, controller=self._config.controller
+                )
+        except QReplicaError as error:
+            _log.warning("event not written", reason=error.sentence)
+
+
+def _end_with(failure: threading.ExceptHookArgs) -> None:
+    """End the daemon: one that lost a part would look alive. tgtd and workers end with it, by the kernel."""
+    trouble = failure.exc_value if failure.exc_value is not None else failure.exc_type()
+    _log.critical("a part failed", thread=getattr(failure.thread, "name", "?"), exc_info=trouble)
+    os._exit(1)

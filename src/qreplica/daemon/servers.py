@@ -1,0 +1,96 @@
+"""Serves the REST API and the peer API until a signal ends them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Sequence
+
+import uvicorn
+from fastapi import FastAPI
+
+from qreplica.daemon.config import Config
+from qreplica.errors import Invalid
+
+_FIRST_INHERITED = 3
+#: IP_FREEBIND of linux/in.h: an address may be bound while its port is down.
+_IP_FREEBIND = 15
+_BACKLOG = 128
+_GRACE = 5
+
+
+class AddressUnusable(Invalid):
+    """An address cannot be listened on."""
+
+    kind = "address-unusable"
+    template = "{address} cannot be listened on because {reason}: correct the configuration, or end what listens there."
+
+
+def management_sockets(config: Config) -> list[socket.socket]:
+    """Return the inherited listening sockets (LISTEN_FDS of sd_listen_fds(3)), or one on the configured address.
+
+    LISTEN_PID is honoured when set; a launcher that cannot know the pid leaves it out.
+    """
+    count = int(os.environ.pop("LISTEN_FDS", "0"))
+    for_us = os.environ.pop("LISTEN_PID", str(os.getpid())) == str(os.getpid())
+    if count and for_us:
+        return [socket.socket(fileno=fd) for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + count)]
+    address, _, port = config.management.rpartition(":")
+    return [_listen(address, int(port))]
+
+
+def peer_sockets(config: Config) -> list[socket.socket]:
+    """Return a listening socket on each iSCSI port's address."""
+    return [_listen(port.address, config.peer_port) for port in config.ports]
+
+
+def _listen(address: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+    try:
+        listening.bind((address, port))
+        listening.listen(_BACKLOG)
+    except OSError as error:
+        listening.close()
+        raise AddressUnusable(address=f"{address}:{port}", reason=error.strerror) from error
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to ``serve``, which has several of them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Catch none."""
+        yield
+
+
+def serve(apps: Sequence[tuple[FastAPI, list[socket.socket]]], on_ready: Callable[[], None]) -> None:
+    """Serve each application on its sockets until SIGTERM or SIGINT; ``on_ready`` is called when all answer."""
+    asyncio.run(_serve(apps, on_ready))
+
+
+async def _serve(apps: Sequence[tuple[FastAPI, list[socket.socket]]], on_ready: Callable[[], None]) -> None:
+    servers = [_Server(_settings(app)) for app, _ in apps]
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        for server in servers:
+            server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    async with asyncio.TaskGroup() as tasks:
+        for server, (_, sockets) in zip(servers, apps, strict=True):
+            tasks.create_task(server.serve(sockets=sockets))
+        while not all(server.started or server.should_exit for server in servers):
+            await asyncio.sleep(0.01)
+        on_ready()
+
+
+def _settings(app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE, lifespan="off"
+    )

@@ -1,0 +1,55 @@
+"""What a controller's REST API, peer API and workers are given: its parts, already made."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from qreplica.daemon.config import Config
+from qreplica.iscsi.target.driver import TargetDriver
+from qreplica.iscsi.target.pause import Pause as PausedTargets
+from qreplica.iscsi.target.pause import paused
+from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.state.database import Database
+from qreplica.storage.driver import StorageDriver
+from qreplica.storage.snapshots import Pause
+
+
+class Wakeable(Protocol):
+    """A loop that looks at the database now and then, and at once when woken."""
+
+    def wake(self) -> None:
+        """Look soon."""
+
+
+class Reconciling(Wakeable, Protocol):
+    """The loop that brings the target daemon to what the database says."""
+
+    def reconcile_now(self) -> None:
+        """Do it now and return when done. Raises the first node's failure, after all were tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one controller."""
+
+    config: Config
+    database: Database
+    storage: StorageDriver
+    target: TargetDriver
+    locks: NodeLocks
+    pause: Pause
+    workers: Wakeable
+    reconciler: Reconciling
+
+
+def pause_all(state_dir: Path) -> Pause:
+    """Return what stops the target daemons of all of the subsystem's controllers: rule 9 wants them all still."""
+
+    @contextmanager
+    def pause() -> Iterator[PausedTargets]:
+        with paused(sorted((state_dir / "tgtd").glob("*.pid"))) as still:
+            yield still
+
+    return pause
