@@ -85,7 +85,8 @@ async def _serve(apps: Sequence[tuple[FastAPI, list[socket.socket]]], on_ready: 
     async with asyncio.TaskGroup() as tasks:
         for server, (_, sockets) in zip(servers, apps, strict=True):
             tasks.create_task(server.serve(sockets=sockets))
-        while not all(server.started or server.should_exit for server in servers):
+        # uvicorn tells nobody when it has started.
+        while not all(server.started or server.should_exit for server in servers):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         on_ready()
 
