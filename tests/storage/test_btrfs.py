@@ -8,7 +8,7 @@ import random
 import struct
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import BLOCK, Extent, ExtentKind, GroupHealth, RaidLevel
-from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFull
+from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFull, NotADisk
 from qreplica.units import GIB, MIB
 
 pytestmark = pytest.mark.root
+
+MakeDisks = Callable[..., list[Path]]
 
 LEVELS = {
     RaidLevel.JBOD: 2,
@@ -39,15 +41,17 @@ def btrfs(place: Path) -> BtrfsDriver:
 
 
 @pytest.fixture(scope="module")
-def rg(btrfs: BtrfsDriver, make_disks: object) -> str:
+def rg(btrfs: BtrfsDriver, make_disks: MakeDisks) -> str:
     btrfs.create_group("prop", make_disks(1, 4 * GIB), RaidLevel.JBOD)  # type: ignore[operator]
     return "prop"
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_what_is_promised_of_a_level_can_be_written(btrfs: BtrfsDriver, make_disks: object, level: RaidLevel) -> None:
+def test_what_is_promised_of_a_level_can_be_written(
+    btrfs: BtrfsDriver, make_disks: MakeDisks, level: RaidLevel
+) -> None:
     size = 768 * MIB
-    devices = make_disks(LEVELS[level], size)  # type: ignore[operator]
+    devices = make_disks(LEVELS[level], size)
     promised = capacity(level, [size] * len(devices))
     room = (promised.usable - promised.reserve) // BLOCK * BLOCK
     btrfs.create_group(level.value, devices, level)
@@ -69,8 +73,8 @@ def test_what_is_promised_of_a_level_can_be_written(btrfs: BtrfsDriver, make_dis
     )
 
 
-def test_opened_degraded_without_one_disk(btrfs: BtrfsDriver, make_disks: object) -> None:
-    devices = make_disks(2, GIB)  # type: ignore[operator]
+def test_opened_degraded_without_one_disk(btrfs: BtrfsDriver, make_disks: MakeDisks) -> None:
+    devices = make_disks(2, GIB)
     btrfs.create_group("degraded", devices, RaidLevel.RAID1)
     btrfs.create_vd("degraded", "v", MIB)
     btrfs.vd_path("degraded", "v").write_bytes(b"m" * MIB)
@@ -95,18 +99,53 @@ def test_a_group_in_use_is_not_closed(btrfs: BtrfsDriver, rg: str) -> None:
     btrfs.delete_vd(rg, "held")
 
 
-@pytest.mark.parametrize("content", ["ext4", "partition table", "mounted elsewhere"])
-def test_a_used_disk_is_left_alone(btrfs: BtrfsDriver, make_disks: object, content: str) -> None:
-    (disk,) = make_disks(1, GIB)  # type: ignore[operator]
-    if content == "partition table":
-        partition = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0x83, b"\xff\xff\xff", 2048, 65536)
-        disk.write_bytes(bytes(446) + partition + bytes(48) + b"\x55\xaa")
-    else:
-        subprocess.run(["mkfs.ext4", "-q", disk], check=True)
-    before = disk.read_bytes()[: 4 * MIB]
-    with pytest.raises(DiskInUse):
-        btrfs.create_group("never", [disk], RaidLevel.JBOD)
-    assert disk.read_bytes()[: 4 * MIB] == before
+def make_ext4(disk: Path) -> None:
+    subprocess.run(["mkfs.ext4", "-q", disk], check=True)
+
+
+def make_partitions(disk: Path) -> None:
+    subprocess.run(["sfdisk", "--quiet", disk], input=b"label: gpt\n,100M\n", check=True)
+
+
+def make_two_signatures(disk: Path) -> None:
+    """A filesystem whose label says ours, below what was an ext4: blkid finds both and tells neither."""
+    make_ext4(disk)
+    with disk.open("r+b") as file:
+        file.seek(0)
+        file.write(b"XFSB")
+
+
+@pytest.mark.parametrize("use", [make_ext4, make_partitions, make_two_signatures])
+def test_a_used_disk_is_left_alone(btrfs: BtrfsDriver, make_disks: MakeDisks, use: Callable[[Path], None]) -> None:
+    used, free = make_disks(2, GIB)
+    use(used)
+    before = used.read_bytes()[: 4 * MIB]
+    with pytest.raises(DiskInUse, match=f"{used} is already used by"):
+        btrfs.create_group("never", [free, used], RaidLevel.RAID1)
+    assert used.read_bytes()[: 4 * MIB] == before
+    assert free.read_bytes()[: 4 * MIB] == bytes(4 * MIB)
+    assert btrfs.group_status("never").health is GroupHealth.CLOSED
+
+
+def test_a_blank_disk_that_the_system_holds_is_refused(btrfs: BtrfsDriver, make_disks: MakeDisks) -> None:
+    (disk,) = make_disks(1, GIB)
+    holder = os.open(disk, os.O_RDWR | os.O_EXCL)
+    try:
+        with pytest.raises(DiskInUse, match="already used by the system"):
+            btrfs.create_group("never", [disk], RaidLevel.JBOD)
+    finally:
+        os.close(holder)
+
+
+def test_what_is_no_disk_is_refused(btrfs: BtrfsDriver, place: Path, make_disks: MakeDisks) -> None:
+    (disk,) = make_disks(1, GIB)
+    image = place / "image"
+    with image.open("xb") as file:
+        file.truncate(GIB)
+    with pytest.raises(NotADisk, match="it is no block device"):
+        btrfs.create_group("never", [disk, image], RaidLevel.JBOD)
+    with pytest.raises(NotADisk, match="No such file"):
+        btrfs.create_group("never", [disk, place / "gone"], RaidLevel.JBOD)
 
 
 def make_many_vds(btrfs: BtrfsDriver) -> None:
@@ -114,8 +153,8 @@ def make_many_vds(btrfs: BtrfsDriver) -> None:
         btrfs.create_vd("full", f"w{number}", MIB)
 
 
-def test_a_full_group_says_so(btrfs: BtrfsDriver, make_disks: object) -> None:
-    devices = make_disks(1, 600 * MIB)  # type: ignore[operator]
+def test_a_full_group_says_so(btrfs: BtrfsDriver, make_disks: MakeDisks) -> None:
+    devices = make_disks(1, 600 * MIB)
     btrfs.create_group("full", devices, RaidLevel.JBOD)
     btrfs.create_vd("full", "v", GIB)
     with contextlib.suppress(OSError), btrfs.vd_path("full", "v").open("r+b", buffering=0) as file:
@@ -131,8 +170,8 @@ def test_a_full_group_says_so(btrfs: BtrfsDriver, make_disks: object) -> None:
     assert "v" in btrfs.list_vds("full")
 
 
-def test_leftovers_of_a_crash_are_cleared_at_open(btrfs: BtrfsDriver, make_disks: object) -> None:
-    devices = make_disks(1, GIB)  # type: ignore[operator]
+def test_leftovers_of_a_crash_are_cleared_at_open(btrfs: BtrfsDriver, make_disks: MakeDisks) -> None:
+    devices = make_disks(1, GIB)
     btrfs.create_group("crash", devices, RaidLevel.JBOD)
     for vd in ("a", "b", "c"):
         btrfs.create_vd("crash", vd, MIB)

@@ -14,14 +14,12 @@ _NOTHING_FOUND, _AMBIVALENT = 2, 8
 
 
 def size_of(device: Path) -> int:
-    """Return the size in bytes. Raises NotADisk for anything but a block device that can be opened."""
+    """Return the size in bytes, also of an image file. Raises NotADisk when it cannot be opened."""
     try:
         fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise NotADisk(disk=device, reason=error.strerror) from error
     try:
-        if not stat.S_ISBLK(os.fstat(fd).st_mode):
-            raise NotADisk(disk=device, reason="it is no block device")
         return os.lseek(fd, 0, os.SEEK_END)
     finally:
         os.close(fd)
@@ -61,7 +59,12 @@ def signature(device: Path) -> dict[str, str]:
 
 
 def refuse_used(device: Path) -> None:
-    """Raise DiskInUse when the device carries anything, or the kernel uses it (open(2), O_EXCL on a block device)."""
+    """Raise DiskInUse when the device carries anything, or the kernel uses it (open(2), O_EXCL on a block device).
+
+    Raises NotADisk when it is no block device.
+    """
+    if not stat.S_ISBLK(device.stat().st_mode):
+        raise NotADisk(disk=device, reason="it is no block device")
     found = signature(device)
     owner = found.get("LABEL") or found.get("TYPE") or found.get("PTTYPE")
     if owner is not None:

@@ -50,8 +50,9 @@ def _plain() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Subvolume:
-    """When a subvolume was made: the transaction (which orders them) and the time."""
+    """The number of a subvolume, and when it was made: the transaction (which orders them) and the time."""
 
+    number: int
     transaction: int
     made_at: datetime
 
@@ -59,10 +60,11 @@ class Subvolume:
 def subvolume(path: Path) -> Subvolume:
     """Return the facts of the subvolume at ``path``. Raises OSError when it is none."""
     data = _ioctl(path, _GET_SUBVOL_INFO, _SUBVOL_INFO_SIZE)
+    (number,) = struct.unpack_from("<Q", data)
     (transaction,) = struct.unpack_from("<Q", data, _OTRANSID_AT)
     seconds, nanoseconds = struct.unpack_from("<QI", data, _OTIME_AT)
     made_at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
-    return Subvolume(transaction, made_at)
+    return Subvolume(number, transaction, made_at)
 
 
 @dataclass(frozen=True, slots=True)

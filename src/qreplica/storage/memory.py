@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from qreplica.storage.block_devices import refuse_twice
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import (
     BLOCK,
@@ -36,10 +38,10 @@ class MemoryDriver(StorageDriver):
     def __init__(self, root: Path) -> None:
         self._root = root
         self._open_groups: set[str] = set()
-        self._taken = 0
 
     def create_group(self, group: str, disks: Sequence[Path], level: RaidLevel) -> None:
         """See StorageDriver."""
+        refuse_twice(disks)
         capacity(level, [disk.stat().st_size for disk in disks])
         for disk in disks:
             owner = self._owner(disk)
@@ -65,7 +67,7 @@ class MemoryDriver(StorageDriver):
 
     def delete_group(self, group: str, disks: Sequence[Path]) -> None:
         """See StorageDriver."""
-        if group in self._open_groups and (count := len(self.list_vds(group))):
+        if count := len(list((self._root / group).glob("*/live"))):
             raise GroupNotEmpty(group=group, count=count)
         self.close_group(group)
         shutil.rmtree(self._root / group, ignore_errors=True)
@@ -116,8 +118,7 @@ class MemoryDriver(StorageDriver):
         if not path.exists():
             being_made = path.with_name(f".{snapshot}")
             _copy(self.vd_path(group, vd), being_made)
-            self._taken += 1
-            os.utime(being_made, ns=(self._taken, int(datetime.now(UTC).timestamp() * 1e9)))
+            os.utime(being_made, ns=(now := time.time_ns(), now))
             being_made.rename(path)
         return _snapshot_info(path)
 
