@@ -3,12 +3,12 @@
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import delete, select
+from sqlalchemy.orm import Session
 
 from qreplica.access import passwords, secret_files
 from qreplica.access.errors import (
@@ -19,6 +19,7 @@ from qreplica.access.errors import (
     WrongSetupSecret,
 )
 from qreplica.access.throttle import Throttle
+from qreplica.events import log
 from qreplica.state.database import Database
 from qreplica.state.models import Administrator, Severity, Token, now
 
@@ -37,12 +38,12 @@ class Login:
 
 
 class Administrators:
-    """The administrators of a subsystem. ``record`` writes to the event log: severity, kind, subject, message."""
+    """The administrators of a subsystem, as one of its controllers lets them in."""
 
-    def __init__(self, database: Database, state_dir: Path, record: Callable[[Severity, str, str, str], None]) -> None:
+    def __init__(self, database: Database, state_dir: Path, controller: int) -> None:
         self._database = database
         self._setup_secret = state_dir / secret_files.SETUP
-        self._record = record
+        self._controller = controller
         self._throttle = Throttle()
 
     def offer_setup(self) -> None:
@@ -57,7 +58,7 @@ class Administrators:
         if self._is_set_up():
             raise AlreadySetUp
         if not secret_files.matches(self._setup_secret, setup_secret):
-            self._record(Severity.WARNING, "setup-refused", "subsystem", "Set-up was tried with a wrong secret.")
+            self._tell(Severity.WARNING, "setup-refused", "subsystem", "Set-up was tried with a wrong secret.")
             raise WrongSetupSecret(file=self._setup_secret)
         if not _NAME.fullmatch(name):
             raise AdministratorNameInvalid(name=name)
@@ -67,8 +68,8 @@ class Administrators:
             if session.scalar(select(Administrator.name).limit(1)) is not None:
                 raise AlreadySetUp
             session.add(row)
+            self._record(session, Severity.INFO, "set-up", f"administrator {name}", f"Administrator “{name}” was made.")
         self._setup_secret.unlink(missing_ok=True)
-        self._record(Severity.INFO, "set-up", f"administrator {name}", f"Administrator “{name}” was made.")
 
     def log_in(self, name: str, password: str) -> Login:
         """Give a token for 12 hours. Raises WrongLogin, and TooManyFailures after several of them."""
@@ -78,7 +79,7 @@ class Administrators:
         if not passwords.verified(administrator.password_hash if administrator else None, password):
             self._throttle.failed(name)
             known = f"administrator {name}" if _NAME.fullmatch(name) else "administrator"
-            self._record(Severity.WARNING, "login-failed", known, "Somebody failed to log in with that name.")
+            self._tell(Severity.WARNING, "login-failed", known, "Somebody failed to log in with that name.")
             raise WrongLogin(name=name)
         self._throttle.succeeded(name)
         return self._token_for(name)
@@ -106,8 +107,15 @@ class Administrators:
         with self._database.session() as session:
             session.execute(delete(Token).where(Token.expires_at <= now()))
             session.add(Token(digest=_digest(token), administrator=name, expires_at=expires_at))
-        self._record(Severity.INFO, "logged-in", f"administrator {name}", f"Administrator “{name}” logged in.")
+            self._record(session, Severity.INFO, "logged-in", f"administrator {name}", f"“{name}” logged in.")
         return Login(name, token, expires_at)
+
+    def _tell(self, severity: Severity, kind: str, subject: str, message: str) -> None:
+        with self._database.session() as session:
+            self._record(session, severity, kind, subject, message)
+
+    def _record(self, session: Session, severity: Severity, kind: str, subject: str, message: str) -> None:
+        log.record(session, severity, kind, subject, message, controller=self._controller)
 
 
 def _digest(token: str) -> str:

@@ -30,6 +30,9 @@ def table(events: list[dict[str, Any]]) -> RenderableType:
     """Return the events as a table."""
     return output.rows(
         output.table("Time", "Severity", "Subject", "What happened"),
-        ([output.time(one["at"]), output.state(one["severity"]), one["subject"], one["message"]] for one in events),
+        (
+            [output.time(one["at"]), output.state(one["severity"]), one["subject"], one["message"]]
+            for one in reversed(events)
+        ),
         empty="There are no events.",
     )

@@ -14,7 +14,7 @@ from qreplica.units import format_duration, format_rate, format_size
 INTERVAL = 0.5
 #: Percent between two lines where there is no terminal.
 STEP_OF_LINES = 10
-_UNDER_WAY = {"running", "stopping"}
+_UNDER_WAY = {"running", "stopping", "waiting"}
 
 
 def follow(here: Session, name: str) -> None:

@@ -95,8 +95,8 @@ def reset_pairing(context: typer.Context, name: Name, yes: Yes = False, as_json:
     """Forget the pairing of a node without CHAP, so that another job may pair."""
     with session(context, as_json=as_json) as here:
         asking.confirm(name, f"The job that is paired with iSCSI node “{name}” will be refused.", yes=yes)
-        node = here.api.post(path("nodes", name, "reset-pairing"))
-        here.say(f"iSCSI node “{name}” is no longer paired.", node)
+        here.api.delete(path("nodes", name, "pairing"))
+        here.say(f"iSCSI node “{name}” is no longer paired.")
 
 
 def _credentials(

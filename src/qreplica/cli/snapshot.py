@@ -17,7 +17,7 @@ Name = Annotated[str, typer.Argument(help="The snapshot's name.")]
 @app.command("list")
 def list_(
     context: typer.Context,
-    vd: Annotated[str | None, typer.Argument(help="Only those of this VD.")] = None,
+    vd: Annotated[str | None, typer.Option(help="Only those of this VD.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the snapshots, oldest first."""

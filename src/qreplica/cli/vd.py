@@ -27,13 +27,10 @@ def create(
     rg: Annotated[str, typer.Option(help="The RG that holds it.")],
     size: Annotated[str, typer.Option(help="Such as 10GiB; a multiple of 4 KiB.")],
     kind: Annotated[str, typer.Option("--type", help="RAID: hosts use it. BACKUP: a job replicates to it.")] = "RAID",
-    snapshot_space: Annotated[str | None, typer.Option(help="What its snapshots may use, such as 20GiB.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Make a virtual disk. Its whole size is promised to it from the RG's free space."""
+    """Make a virtual disk. Its whole size is promised to it; a BACKUP VD gets as much snapshot space too."""
     body = {"name": name, "raid_group": rg, "size": size, "type": kind.upper()}
-    if snapshot_space is not None:
-        body["snapshot_space"] = snapshot_space
     with session(context, as_json=as_json) as here:
         vd = here.api.post("/virtual-disks", body)
         here.say(f"VD “{name}” of {output.size(vd['size'])} was made in RG “{rg}”.", vd)
@@ -46,8 +43,8 @@ def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
         here.show(here.api.get(path("virtual-disks", name)), _sheet)
 
 
-@app.command("snapshot-space")
-def snapshot_space(
+@app.command("set-snapshot-space")
+def set_snapshot_space(
     context: typer.Context,
     name: Name,
     size: Annotated[str, typer.Argument(help="What its snapshots may use, such as 20GiB.")],

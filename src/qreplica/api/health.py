@@ -1,0 +1,24 @@
+"""Whether the controller answers."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+
+from qreplica.api.access import PREFIX
+from qreplica.api.fields import Answer, example
+from qreplica.api.problems import problems
+
+router = APIRouter(prefix=PREFIX, tags=["subsystem"])
+
+
+class HealthAnswer(Answer):
+    """The controller answers."""
+
+    model_config = example({"status": "ok"})
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/health", summary="Ask whether the controller answers", responses=problems())
+def health() -> HealthAnswer:
+    """Answer; nothing of the subsystem is told. Needs no token."""
+    return HealthAnswer()

@@ -1,0 +1,216 @@
+"""What requests and answers about replication jobs are made of."""
+
+from dataclasses import asdict
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from qreplica.api.fields import Answer, Name, SecretIn, Size, Strict, Time, example
+from qreplica.replication.offers import PEER_PORT
+from qreplica.replication.status import JobStatus
+from qreplica.state.models import CycleKind, JobState, Outcome, Step
+
+_IQN = "iqn.2026-11.org.qreplica:target:backups"
+_TARGET = {"address": "192.168.1.11", "node": _IQN, "chap_user": "replica", "chap_secret": "twelve or more"}
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class DiscoverRequest(Strict):
+    """Where to look for iSCSI nodes."""
+
+    model_config = example({"address": "192.168.1.11"})
+    address: Annotated[str, Field(description="The address of an iSCSI port of the target subsystem")]
+    peer_port: Annotated[Port, Field(description="The TCP port of the target's peer conversation")] = PEER_PORT
+
+
+class TargetRequest(DiscoverRequest):
+    """A node of the target, and what it asks for."""
+
+    model_config = example(_TARGET)
+    node: Annotated[str, Field(description="The node's IQN")]
+    chap_user: str | None = None
+    chap_secret: SecretIn | None = None
+
+
+class JobRequest(TargetRequest):
+    """A replication job to make."""
+
+    model_config = example({"name": "nightly", "source_vd": "payroll", "lun": 1, **_TARGET})
+    name: Name
+    source_vd: Annotated[str, Field(description="The VD to replicate")]
+    lun: Annotated[int, Field(ge=1, le=255, description="The backup VD's LUN of the node")]
+    port: Annotated[Port, Field(description="The TCP port of the target's iSCSI portal")] = 3260
+    mutual_user: Annotated[str | None, Field(description="By which the node proves itself to us")] = None
+    mutual_secret: SecretIn | None = None
+
+
+class OfferedNode(Answer):
+    """A node that a target offers for replication."""
+
+    iqn: str
+    chap: Annotated[bool, Field(description="Whether it asks for a CHAP name and secret")]
+    backup_vds: int
+
+
+class Discovered(Answer):
+    """What answered at an address."""
+
+    model_config = example(
+        {
+            "subsystem": "target",
+            "controller": 1,
+            "nodes": [{"iqn": _IQN, "chap": True, "backup_vds": 1}],
+        }
+    )
+    subsystem: str
+    controller: int
+    nodes: list[OfferedNode]
+
+
+class OfferedVd(Answer):
+    """A VD of a target's node."""
+
+    lun: int
+    name: str
+    type: Annotated[str, Field(description="Only a BACKUP VD can be chosen")]
+    size: Size
+    claimed: Annotated[bool, Field(description="Whether a job holds it already")]
+
+
+class Offered(Answer):
+    """The VDs of a target's node."""
+
+    model_config = example(
+        {
+            "subsystem": "target",
+            "vds": [{"lun": 1, "name": "payroll-copy", "type": "BACKUP", "size": 2147483648, "claimed": False}],
+        }
+    )
+    subsystem: str
+    vds: list[OfferedVd]
+
+
+_CYCLE = {
+    "generation": 4,
+    "kind": "incremental",
+    "base_generation": 3,
+    "step": "transfer",
+    "total_bytes": 104857600,
+    "zero_bytes": 4194304,
+    "done_bytes": 52428800,
+    "sent_bytes": 50331648,
+    "checkpoint": 734003200,
+    "percent": 50.0,
+    "rate": 104857600.0,
+    "eta_seconds": 0.5,
+    "seconds": None,
+    "resumes": 0,
+    "worker_peak_memory": 83886080,
+    "started_at": "2026-11-24T09:30:00.000Z",
+    "progressed_at": "2026-11-24T09:30:01.000Z",
+    "finished_at": None,
+    "outcome": None,
+    "error": None,
+}
+
+
+class CycleAnswer(Answer):
+    """One run of a job."""
+
+    model_config = example(_CYCLE)
+    generation: int
+    kind: Annotated[CycleKind | None, Field(description="Null until it is planned")]
+    base_generation: int | None
+    step: Step
+    total_bytes: Annotated[Size, Field(description="Bytes that the delta holds, zeros among them")]
+    zero_bytes: Annotated[Size, Field(description="Bytes of it that are only made to read as zeros")]
+    done_bytes: Annotated[Size, Field(description="Bytes of it that are durable on the target")]
+    sent_bytes: Annotated[Size, Field(description="Bytes sent as data, those sent again among them")]
+    checkpoint: Annotated[Size, Field(description="The offset of the disk below which all is durable on the target")]
+    percent: Annotated[float, Field(ge=0, le=100)]
+    rate: Annotated[float, Field(description="Bytes a second")]
+    eta_seconds: Annotated[float | None, Field(description="Seconds left at this rate; null when not known")]
+    seconds: Annotated[float | None, Field(description="How long it took; null while it is not at its end")]
+    resumes: Annotated[int, Field(description="How often it went on after an interruption")]
+    worker_peak_memory: Annotated[Size, Field(description="The most memory that its worker used, in bytes")]
+    started_at: Time
+    progressed_at: Time | None
+    finished_at: Time | None
+    outcome: Outcome | None
+    error: str | None
+
+
+class JobError(Answer):
+    """The last error of a job."""
+
+    kind: str
+    sentence: Annotated[str, Field(description="What happened, why, and what to do")]
+
+
+class PathAnswer(Answer):
+    """A way from a job to its backup VD."""
+
+    address: str
+    port: int
+    peer_port: int
+
+
+class JobAnswer(Answer):
+    """A replication job, with its present or last cycle; secrets are never shown."""
+
+    model_config = example(
+        {
+            "id": "4b1c6dba0c4b4f0d8b2f8b8f1c0a9d11",
+            "name": "nightly",
+            "state": "running",
+            "source_vd": "payroll",
+            "source_size": 2147483648,
+            "target_subsystem": "target",
+            "target_node": _IQN,
+            "target_lun": 1,
+            "target_vd": "payroll-copy",
+            "target_size": 2147483648,
+            "chap_user": "replica",
+            "mutual_user": None,
+            "paths": [{"address": "192.168.1.11", "port": 3260, "peer_port": 3261}],
+            "controller": 1,
+            "epoch": 7,
+            "base_generation": 3,
+            "last_committed_at": "2026-11-24T09:00:20.000Z",
+            "lag_seconds": 1801.0,
+            "cycle": _CYCLE,
+            "error": None,
+            "created_at": "2026-11-20T09:00:00.000Z",
+        }
+    )
+    id: str
+    name: str
+    state: JobState
+    source_vd: str
+    source_size: Size
+    target_subsystem: str
+    target_node: str
+    target_lun: int
+    target_vd: str
+    target_size: Size
+    chap_user: str | None
+    mutual_user: str | None
+    paths: list[PathAnswer]
+    controller: Annotated[int, Field(description="The controller that runs it")]
+    epoch: Annotated[int, Field(description="The fencing number of its owner")]
+    base_generation: Annotated[int | None, Field(description="The last recovery point that both sides hold")]
+    last_committed_at: Time | None
+    lag_seconds: Annotated[float | None, Field(description="Age of the last recovery point's content; null: none yet")]
+    cycle: Annotated[CycleAnswer | None, Field(description="The present or last one")]
+    error: JobError | None
+    created_at: Time
+
+    @classmethod
+    def of(cls, status: JobStatus) -> Self:
+        """Return the answer that shows what a job is doing."""
+        facts = asdict(status)
+        kind, sentence = facts.pop("error_kind"), facts.pop("error")
+        error = None if kind is None else JobError(kind=kind, sentence=sentence or "")
+        return cls.model_validate({**facts, "error": error})

@@ -1,0 +1,136 @@
+"""Replication jobs."""
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import SecretStr
+
+from qreplica.api.access import TheServices, administered
+from qreplica.api.fields import revealed
+from qreplica.api.job_models import (
+    CycleAnswer,
+    Discovered,
+    DiscoverRequest,
+    JobAnswer,
+    JobRequest,
+    Offered,
+    OfferedNode,
+    OfferedVd,
+    TargetRequest,
+)
+from qreplica.api.problems import problems
+from qreplica.daemon.services import Services
+from qreplica.iscsi.initiator import Chap
+from qreplica.names import check_chap
+from qreplica.replication import jobs
+from qreplica.replication.links import chap_of, qreplica_interface
+
+router = administered("/jobs", "replication")
+
+
+@router.post("/discover", summary="Find a target's nodes", responses=problems(502))
+def discover(request: DiscoverRequest, services: TheServices) -> Discovered:
+    """Ask a target subsystem for its iSCSI nodes that hold backup VDs: the wizard's third step."""
+    found = jobs.discover_nodes(request.address, peer_port=request.peer_port, interface=_interface(services))
+    return Discovered(
+        subsystem=found.subsystem,
+        controller=found.controller,
+        nodes=[OfferedNode.model_validate(node) for node in found.nodes],
+    )
+
+
+@router.post("/backup-vds", summary="List a target node's VDs", responses=problems(404, 502))
+def list_backup_vds(request: TargetRequest, services: TheServices) -> Offered:
+    """Ask a target's node for its VDs, proving that the CHAP name and secret are right: the wizard's fifth step."""
+    found = jobs.list_backup_vds(
+        request.address,
+        request.node,
+        _chap(request.chap_user, request.chap_secret),
+        peer_port=request.peer_port,
+        interface=_interface(services),
+    )
+    vds = [
+        OfferedVd(lun=vd.lun, name=vd.name, type=vd.type, size=vd.size, claimed=vd.claimed_by is not None)
+        for vd in found.vds
+    ]
+    return Offered(subsystem=found.subsystem, vds=vds)
+
+
+@router.get("", summary="List the jobs", responses=problems())
+def list_jobs(services: TheServices) -> list[JobAnswer]:
+    """List all jobs by name, each with its present or last cycle."""
+    with services.database.session(read_only=True) as session:
+        return [JobAnswer.of(status) for status in jobs.listing(session)]
+
+
+@router.post("", summary="Make a job", status_code=201, responses=problems(404, 409, 502, 507))
+def create_job(request: JobRequest, services: TheServices) -> JobAnswer:
+    """Make a job, after every check, and log on to the backup VD once; a failure leaves nothing behind.
+
+    A source VD without snapshot space gets twice its size, if its RG has so much free.
+    """
+    jobs.create(
+        services.database,
+        name=request.name,
+        source_vd=request.source_vd,
+        address=request.address,
+        node=request.node,
+        lun=request.lun,
+        chap=_chap(request.chap_user, request.chap_secret),
+        mutual=_chap(request.mutual_user, request.mutual_secret),
+        controller=services.config.controller,
+        port=request.port,
+        peer_port=request.peer_port,
+    )
+    return show_job(request.name, services)
+
+
+@router.get("/{name}", summary="Show a job", responses=problems(404))
+def show_job(name: str, services: TheServices) -> JobAnswer:
+    """Show one job: its state, the step and progress of its cycle, its last recovery point and error."""
+    with services.database.session(read_only=True) as session:
+        return JobAnswer.of(jobs.status_of(session, name))
+
+
+@router.get("/{name}/cycles", summary="List a job's cycles", responses=problems(404))
+def list_cycles(
+    name: str, services: TheServices, limit: Annotated[int, Query(ge=1, le=1000, description="How many at most")] = 100
+) -> list[CycleAnswer]:
+    """List a job's latest runs, newest first."""
+    with services.database.session(read_only=True) as session:
+        return [CycleAnswer.model_validate(cycle) for cycle in jobs.cycles(session, name, limit)]
+
+
+@router.post("/{name}/start", summary="Run a job", status_code=202, responses=problems(404, 409))
+def start_job(name: str, services: TheServices) -> JobAnswer:
+    """Run a job: a full copy first, then what changed. One that was stopped or failed goes on from its checkpoint."""
+    jobs.start(services.database, name)
+    services.workers.wake()
+    return show_job(name, services)
+
+
+@router.post("/{name}/stop", summary="Stop a job", status_code=202, responses=problems(404))
+def stop_job(name: str, services: TheServices) -> JobAnswer:
+    """Stop a job; what was sent is kept. Stopping one that does not run does nothing."""
+    jobs.stop(services.database, name)
+    services.workers.wake()
+    return show_job(name, services)
+
+
+@router.delete("/{name}", summary="Delete a job", status_code=204, responses=problems(404, 409))
+def delete_job(name: str, services: TheServices) -> None:
+    """Delete a job that does not run, with its snapshots. The backup VD keeps its recovery points."""
+    jobs.delete(services.database, services.storage, name)
+
+
+def _interface(services: Services) -> str | None:
+    """Return our QReplica port's interface, by which a target is asked; None for any."""
+    with services.database.session(read_only=True) as session:
+        return qreplica_interface(session, services.config.controller)
+
+
+def _chap(user: str | None, secret: SecretStr | None) -> Chap | None:
+    """Return the CHAP name and secret. Raises ChapIncomplete for one without the other, and for unusable ones."""
+    text = revealed(secret)
+    check_chap(user, text)
+    return chap_of(user, text)

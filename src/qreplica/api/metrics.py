@@ -1,0 +1,157 @@
+"""What a monitoring system reads: Prometheus text."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+from sqlalchemy.orm import Session
+
+from qreplica.access import secret_files
+from qreplica.api.access import TheAdministrators, TheServices, token_of
+from qreplica.api.problems import problems
+from qreplica.daemon.services import Services
+from qreplica.errors import QReplicaError
+from qreplica.events import log
+from qreplica.replication import jobs
+from qreplica.replication.status import JobStatus
+from qreplica.state.models import JobState
+from qreplica.storage import raid_groups, virtual_disks
+from qreplica.storage.driver import GroupHealth
+
+
+def metrics_reader(
+    services: TheServices, administrators: TheAdministrators, token: Annotated[str, Depends(token_of)]
+) -> None:
+    """Let in whoever holds the metrics token or an administrator's. Raises TokenMissing, TokenInvalid."""
+    if not secret_files.matches(services.config.state_dir / secret_files.METRICS, token):
+        administrators.whose(token)
+
+
+router = APIRouter(tags=["metrics"], dependencies=[Depends(metrics_reader)])
+
+_EXAMPLE = """# HELP qreplica_job_lag_seconds Age of what the newest recovery point holds
+# TYPE qreplica_job_lag_seconds gauge
+qreplica_job_lag_seconds{job="nightly"} 1801.0
+"""
+
+
+@router.get(
+    "/metrics",
+    summary="Read the metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus text format 0.0.4",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+        },
+        **problems(401),
+    },
+)
+def read_metrics(services: TheServices) -> Response:
+    """Read all metrics. The token is the one in `STATE_DIR/metrics-token`, which opens nothing else, or a login's."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Present(services))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class _Present(Collector):
+    """The state of the subsystem, read when it is asked for."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric."""
+        with self._services.database.session(read_only=True) as session:
+            yield from _raid_groups(session, self._services)
+            yield from _virtual_disks(session, self._services)
+            yield from _events(session)
+            yield from _jobs(jobs.listing(session))
+        yield _target_daemon(self._services)
+
+
+def _raid_groups(session: Session, services: Services) -> Iterator[Metric]:
+    usable = _gauge("raid_group_usable_bytes", "Bytes that an RG's disks and level give", "raid_group")
+    free = _gauge("raid_group_free_bytes", "Bytes of an RG that are not promised", "raid_group")
+    online = _gauge("raid_group_online", "1 when all disks of the RG are there and it is open", "raid_group")
+    for group in raid_groups.listing(session):
+        space = raid_groups.space(session, group)
+        usable.add_metric([group.name], space.usable)
+        free.add_metric([group.name], space.free)
+        online.add_metric([group.name], services.storage.group_status(group.id).health is GroupHealth.ONLINE)
+    yield from (usable, free, online)
+
+
+def _virtual_disks(session: Session, services: Services) -> Iterator[Metric]:
+    size = _gauge("vd_size_bytes", "Size of a VD", "vd", "type")
+    space = _gauge("vd_snapshot_space_bytes", "Bytes that a VD's snapshots may use", "vd", "type")
+    used = _gauge("vd_snapshot_used_bytes", "Bytes that a VD's snapshots use", "vd", "type")
+    for vd in virtual_disks.listing(session):
+        labels = [vd.name, vd.type.value]
+        size.add_metric(labels, vd.size)
+        space.add_metric(labels, vd.snapshot_space)
+        if services.storage.group_status(vd.raid_group_id).health in {GroupHealth.ONLINE, GroupHealth.DEGRADED}:
+            used.add_metric(labels, virtual_disks.used(services.storage, vd).snapshots)
+    yield from (size, space, used)
+
+
+def _jobs(found: list[JobStatus]) -> Iterator[Metric]:
+    state = _gauge("job_state", "1 for the state that a job is in", "job", "state")
+    lag = _gauge("job_lag_seconds", "Age of what the newest recovery point holds", "job")
+    committed = _gauge("job_last_committed_timestamp_seconds", "When the newest recovery point was committed", "job")
+    for job in found:
+        for one in JobState:
+            state.add_metric([job.name, one.value], job.state is one)
+        if job.lag_seconds is not None:
+            lag.add_metric([job.name], job.lag_seconds)
+        if job.last_committed_at is not None:
+            committed.add_metric([job.name], job.last_committed_at.timestamp())
+    yield from (state, lag, committed)
+    yield from _cycles(found)
+
+
+def _cycles(found: list[JobStatus]) -> Iterator[Metric]:
+    """Yield figures of each job's present or last cycle; they begin anew with the next one, so they are gauges."""
+    total = _gauge("cycle_total_bytes", "Bytes that the cycle's delta holds", "job")
+    done = _gauge("cycle_done_bytes", "Bytes of the delta that are durable on the target", "job")
+    sent = _gauge("cycle_sent_bytes", "Bytes sent as data, those sent again among them", "job")
+    rate = _gauge("cycle_rate_bytes_per_second", "Rate of the cycle", "job")
+    percent = _gauge("cycle_percent", "How much of the delta is done", "job")
+    memory = _gauge("cycle_worker_peak_memory_bytes", "The most memory that the cycle's worker used", "job")
+    for job in found:
+        cycle = job.cycle
+        if cycle is not None:
+            total.add_metric([job.name], cycle.total_bytes)
+            done.add_metric([job.name], cycle.done_bytes)
+            sent.add_metric([job.name], cycle.sent_bytes)
+            rate.add_metric([job.name], cycle.rate)
+            percent.add_metric([job.name], cycle.percent)
+            memory.add_metric([job.name], cycle.worker_peak_memory)
+    yield from (total, done, sent, rate, percent, memory)
+
+
+def _events(session: Session) -> Iterator[Metric]:
+    # The log forgets its oldest entries, so that the figure can fall.
+    held = _gauge("events", "Events that the log holds", "severity")
+    for severity, count in log.counts(session).items():
+        held.add_metric([severity.value], count)
+    yield held
+
+
+def _target_daemon(services: Services) -> Metric:
+    up = _gauge("target_daemon_up", "1 when this controller's iSCSI target daemon answers", "controller")
+    try:
+        services.target.nodes()
+        answers = True
+    except QReplicaError:
+        answers = False
+    up.add_metric([str(services.config.controller)], answers)
+    return up
+
+
+def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"qreplica_{name}", meaning, labels=labels)

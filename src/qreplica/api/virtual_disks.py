@@ -1,0 +1,132 @@
+"""Virtual disks."""
+
+from typing import Annotated, Self
+
+from pydantic import Field
+
+from qreplica.api.access import TheServices, administered
+from qreplica.api.fields import Answer, Name, Size, SizeIn, Strict, Time, example
+from qreplica.api.problems import problems
+from qreplica.state.models import VdType, VirtualDisk
+from qreplica.storage import virtual_disks
+from qreplica.storage.driver import GroupHealth, StorageDriver
+
+router = administered("/virtual-disks", "storage")
+
+
+class VirtualDiskRequest(Strict):
+    """A VD to make."""
+
+    model_config = example({"name": "payroll", "raid_group": "rg1", "size": "2GiB", "type": "RAID"})
+    name: Name
+    raid_group: Annotated[str, Field(description="The name of the RG that holds it")]
+    size: Annotated[SizeIn, Field(description="A multiple of 4 KiB; bytes or `10GiB`")]
+    type: Annotated[VdType, Field(description="RAID: hosts use it. BACKUP: a job replicates to it")] = VdType.RAID
+
+
+class VirtualDiskChange(Strict):
+    """What to change of a VD."""
+
+    model_config = example({"snapshot_space": "8GiB"})
+    snapshot_space: Annotated[SizeIn, Field(description="What its snapshots may use; bytes or `10GiB`")]
+
+
+class Attachment(Answer):
+    """Where a VD is attached."""
+
+    node: str
+    number: Annotated[int, Field(description="The LUN")]
+    snapshot: Annotated[str | None, Field(description="The snapshot shown in its place, read-only")]
+
+
+class VirtualDiskAnswer(Answer):
+    """A VD."""
+
+    model_config = example(
+        {
+            "id": "1b1c6dba0c4b4f0d8b2f8b8f1c0a9d11",
+            "name": "payroll",
+            "type": "RAID",
+            "size": 2147483648,
+            "raid_group": "rg1",
+            "serial": "QR1b1c6dba0c4b4f0d",
+            "snapshots": 2,
+            "snapshot_space": 4294967296,
+            "snapshot_used": 104857600,
+            "luns": [{"node": "hosts", "number": 1, "snapshot": None}],
+            "created_at": "2026-11-24T09:00:00.000Z",
+        }
+    )
+    id: str
+    name: str
+    type: VdType
+    size: Size
+    raid_group: str
+    serial: Annotated[str, Field(description="The serial number that initiators see (VPD page 0x80)")]
+    snapshots: Annotated[int, Field(description="How many snapshots it has")]
+    snapshot_space: Annotated[Size, Field(description="Bytes that its snapshots may use")]
+    snapshot_used: Annotated[int | None, Field(description="Bytes that they use; null while its RG is not open")]
+    luns: list[Attachment]
+    created_at: Time
+
+    @classmethod
+    def of(cls, driver: StorageDriver, vd: VirtualDisk) -> Self:
+        """Return the answer that shows ``vd``."""
+        opened = driver.group_status(vd.raid_group_id).health in {GroupHealth.ONLINE, GroupHealth.DEGRADED}
+        return cls(
+            id=vd.id,
+            name=vd.name,
+            type=vd.type,
+            size=vd.size,
+            raid_group=vd.raid_group.name,
+            serial=vd.serial,
+            snapshots=sum(snapshot.taken_at is not None for snapshot in vd.snapshots),
+            snapshot_space=vd.snapshot_space,
+            snapshot_used=virtual_disks.used(driver, vd).snapshots if opened else None,
+            luns=[
+                Attachment(node=lun.node.name, number=lun.number, snapshot=lun.snapshot.name if lun.snapshot else None)
+                for lun in vd.luns
+            ],
+            created_at=vd.created_at,
+        )
+
+
+@router.get("", summary="List the virtual disks", responses=problems())
+def list_virtual_disks(services: TheServices) -> list[VirtualDiskAnswer]:
+    """List all VDs by name."""
+    with services.database.session(read_only=True) as session:
+        return [VirtualDiskAnswer.of(services.storage, vd) for vd in virtual_disks.listing(session)]
+
+
+@router.post("", summary="Make a virtual disk", status_code=201, responses=problems(404, 409, 507))
+def create_virtual_disk(request: VirtualDiskRequest, services: TheServices) -> VirtualDiskAnswer:
+    """Make a VD. Its whole size is promised to it; a BACKUP VD also gets as much snapshot space."""
+    virtual_disks.create(
+        services.database,
+        services.storage,
+        name=request.name,
+        raid_group=request.raid_group,
+        size=request.size,
+        type_=request.type,
+    )
+    return show_virtual_disk(request.name, services)
+
+
+@router.get("/{name}", summary="Show a virtual disk", responses=problems(404))
+def show_virtual_disk(name: str, services: TheServices) -> VirtualDiskAnswer:
+    """Show one VD, where it is attached, and how much its snapshots use."""
+    with services.database.session(read_only=True) as session:
+        return VirtualDiskAnswer.of(services.storage, virtual_disks.get(session, name))
+
+
+@router.patch("/{name}", summary="Set the snapshot space", responses=problems(404, 409, 507))
+def change_virtual_disk(name: str, request: VirtualDiskChange, services: TheServices) -> VirtualDiskAnswer:
+    """Set how much the VD's snapshots may use; refused when they use more already, or the RG has not so much free."""
+    virtual_disks.set_snapshot_space(services.database, services.storage, name, request.snapshot_space)
+    return show_virtual_disk(name, services)
+
+
+@router.delete("/{name}", summary="Delete a virtual disk", status_code=204, responses=problems(404, 409))
+def delete_virtual_disk(name: str, services: TheServices) -> None:
+    """Delete a VD with all its snapshots and recovery points. Refused while it is attached or replicated."""
+    virtual_disks.delete(services.database, services.storage, name)
