@@ -31,8 +31,8 @@ class Snapshots(Protocol):
     def take(self, vd: str, name: str, snapshot: str) -> None:
         """Take a snapshot of that id (rule 9), or find it taken."""
 
-    def delete(self, snapshot: str) -> None:
-        """Delete one, or find it gone."""
+    def delete(self, vd: str, snapshot: str) -> None:
+        """Delete one that nothing needs, or find it gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Attempt:
             if not finished:
                 return False
             self._store.committed()
-        self._release()
+        self._release(facts)
         self._store.finished()
         return True
 
@@ -227,11 +227,12 @@ class Attempt:
         finally:
             os.close(source)
 
-    def _release(self) -> None:
+    def _release(self, facts: CycleFacts) -> None:
         """Delete the snapshots no longer needed; what cannot be deleted is tried again after the next cycle."""
-        for snapshot in self._store.left_over():
+        group, vd = facts.source_group, facts.source_vd
+        for snapshot in self._store.left_over(one.snapshot for one in self._parts.storage.list_snapshots(group, vd)):
             try:
-                self._parts.snapshots.delete(snapshot)
+                self._parts.snapshots.delete(vd, snapshot)
             except QReplicaError as error:
                 sentence = f"An old replication snapshot could not be deleted: {error.sentence}"
                 self._parts.tell(Severity.WARNING, "snapshot-not-released", sentence)

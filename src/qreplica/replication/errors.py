@@ -64,13 +64,6 @@ class WrongDisk(Conflict):
     )
 
 
-class JobNameTaken(Conflict):
-    """Another job has the name."""
-
-    kind = "job-name-taken"
-    template = "There is a replication job “{name}” already: choose another name."
-
-
 class SourceIsBackup(Invalid):
     """Only a VD of type RAID can be replicated."""
 
@@ -138,13 +131,6 @@ class SnapshotSpaceShort(NoSpace):
     )
 
 
-class MutualChapMissing(Invalid):
-    """Mutual CHAP was asked for without a name and secret for the other direction."""
-
-    kind = "mutual-chap-missing"
-    template = "Mutual CHAP needs the node's own CHAP name and secret too: enter both, or leave mutual CHAP out."
-
-
 class ChapRequired(Unauthorized):
     """The node has CHAP and none was given."""
 
@@ -162,18 +148,11 @@ class NodeNotOffered(RemoteFailed):
     )
 
 
-class AnotherSubsystem(Conflict):
-    """A path leads to another subsystem than the job's."""
-
-    kind = "another-subsystem"
-    template = (
-        "What answers at {address} is subsystem {found}, not the job's target {expected}: enter the address of an "
-        "iSCSI port of the job's target subsystem."
-    )
-
-
 class JobRunning(Conflict):
     """The job is busy."""
 
     kind = "job-running"
-    template = "Replication job “{job}” is {state}: stop it first with “qreplica job stop {job}”."
+    template = (
+        "Replication job “{job}” is {state} already: wait until it has ended, or stop it with “qreplica job stop "
+        "{job}” first."
+    )

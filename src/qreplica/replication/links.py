@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session as SqlSession
 
 from qreplica.iscsi.initiator import Capacity, Chap, Portal, Session
 from qreplica.iscsi.target.driver import Credentials
@@ -58,6 +59,12 @@ class Peer(Protocol):
 
     def commit(self, iqn: str, commit: messages.Commit) -> messages.Committed:
         """Make it a recovery point."""
+
+    def lineage(self, iqn: str, lun: int) -> messages.Lineage:
+        """Return what the backup VD holds."""
+
+    def release(self, iqn: str, release: messages.Release) -> None:
+        """Give it back."""
 
     def close(self) -> None:
         """Close what is open."""
@@ -114,9 +121,6 @@ def target_of(database: Database, job_id: str) -> Target:
     with database.session(read_only=True) as session:
         job = session.get_one(Job, job_id)
         subsystem = session.scalars(select(Subsystem)).one()
-        interface = session.scalar(
-            select(Port.interface).where(Port.controller == job.controller, Port.qreplica.is_(True))
-        )
         return Target(
             job=job.id,
             job_name=job.name,
@@ -130,8 +134,13 @@ def target_of(database: Database, job_id: str) -> Target:
             mutual=chap_of(job.mutual_user, job.mutual_secret),
             pairing_secret=job.pairing_secret,
             ways=tuple(Way(path.address, path.port, path.peer_port) for path in job.paths),
-            interface=interface,
+            interface=qreplica_interface(session, job.controller),
         )
+
+
+def qreplica_interface(session: SqlSession, controller: int) -> str | None:
+    """Return the network interface of the controller's QReplica port, None when it has none."""
+    return session.scalar(select(Port.interface).where(Port.controller == controller, Port.qreplica.is_(True)))
 
 
 def chap_of(user: str | None, secret: str | None) -> Chap | None:

@@ -4,7 +4,7 @@ An epoch is raised before it is used anywhere (``take_over``, ``raise_epoch``). 
 StaleOwner from every call here, and must stop.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -164,12 +164,16 @@ class JobStore:
             cycle.base_snapshot_id = None
             cycle.step, cycle.outcome, cycle.done_bytes = Step.DONE, Outcome.COMMITTED, cycle.total_bytes
 
-    def left_over(self) -> list[str]:
-        """Return snapshots that cycles of this job took and nothing needs any more, and unpin them."""
+    def left_over(self, present: Iterable[str]) -> list[str]:
+        """Return snapshots that cycles of this job took and nothing needs any more, and unpin them.
+
+        They are those still noted, and those ``present`` in the engine that are not: a deletion was cut off.
+        """
         with self._owned() as (session, job):
             cycle = _present(session, job)
             needed = {job.base_snapshot_id, cycle.id, cycle.snapshot_id, cycle.base_snapshot_id}
-            left = [snapshot for snapshot in snapshots_of(session, job.id) if snapshot not in needed]
+            taken = set(present).intersection(_made(session, job).values()).union(snapshots_of(session, job.id))
+            left = sorted(taken - needed)
             unpin(session, left)
             return left
 

@@ -243,7 +243,7 @@ class Job(Base):
 
     ``epoch`` is the last claim's fencing number; every write of the job's or its cycle's state compares it first.
     ``base_snapshot_id`` is the last generation that both sides hold. ``pairing_secret`` is what a node without CHAP
-    gave at the first claim. ``target_*`` name the backup VD as the target told it.
+    gave at the first claim. ``target_*`` name the backup VD as the target told it: ids, and names for people.
     """
 
     __tablename__ = "jobs"
@@ -251,9 +251,11 @@ class Job(Base):
     name: Mapped[str] = mapped_column(unique=True)
     source_vd_id: Mapped[str] = mapped_column(ForeignKey("virtual_disks.id"))
     target_subsystem: Mapped[str]
+    target_subsystem_name: Mapped[str] = mapped_column(default="")
     target_node: Mapped[str]
     target_lun: Mapped[int]
     target_vd: Mapped[str]
+    target_vd_name: Mapped[str] = mapped_column(default="")
     target_serial: Mapped[str]
     target_size: Mapped[int]
     chap_user: Mapped[str | None]

@@ -1,0 +1,175 @@
+"""Makes a replication job: the white paper's wizard, with every check before anything changes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qreplica.errors import QReplicaError
+from qreplica.events import log
+from qreplica.iscsi.errors import ChapInvalid
+from qreplica.iscsi.initiator import Chap
+from qreplica.names import ChapIncomplete, check_chap, check_name
+from qreplica.peer.messages import BackupVd, BackupVdList
+from qreplica.replication import offers
+from qreplica.replication.errors import NodeLoggedOn, SnapshotSpaceShort, SourceIsBackup
+from qreplica.replication.links import (
+    Links,
+    NetworkLinks,
+    check_claimed,
+    check_disk,
+    claim_of,
+    qreplica_interface,
+    target_of,
+)
+from qreplica.replication.release import release
+from qreplica.replication.store import JobStore
+from qreplica.state.database import Database
+from qreplica.state.models import Job, Path, Severity, VdType, VirtualDisk, new_id
+from qreplica.storage import raid_groups, virtual_disks
+from qreplica.storage.service_errors import NameTaken
+
+#: Snapshot space given to a source VD that has none, in sizes of the VD (white paper: 2 to 1).
+SNAPSHOT_RATIO = 2
+
+
+def create(
+    database: Database,
+    *,
+    name: str,
+    source_vd: str,
+    address: str,
+    node: str,
+    lun: int,
+    chap: Chap | None = None,
+    mutual: Chap | None = None,
+    controller: int = 1,
+    port: int = 3260,
+    peer_port: int = offers.PEER_PORT,
+    ratio: float = SNAPSHOT_RATIO,
+    links: Links | None = None,
+) -> Job:
+    """Make a job that replicates ``source_vd`` to the backup VD at ``lun`` of the target's ``node``.
+
+    All is checked first, here and by asking the target; then the job and, if the source VD has none, its snapshot space
+    are written down; then the backup VD is claimed and logged on to, as each cycle will do it, which proves CHAP both
+    ways and the disk's identity. If that fails, job and space are taken back.
+
+    Raises NotAName, NameTaken, NotFound, SourceIsBackup, NodeLoggedOn, SnapshotSpaceShort, what
+    ``offers.list_backup_vds`` and ``offers.fitting`` raise, and what ``PeerClient.claim`` and ``Session.connect`` do.
+    """
+    check_name(name, "replication job")
+    _check_chap(chap, mutual)
+    with database.session(read_only=True) as session:
+        size = _check_here(session, name, source_vd, node, ratio).size
+        interface = qreplica_interface(session, controller)
+    offered = offers.list_backup_vds(address, node, chap, peer_port=peer_port, interface=interface)
+    found = offers.fitting(offered, node, lun, size)
+    job = _row(name, node, offered, found, chap=chap, mutual=mutual)
+    job.controller = controller
+    job.paths = [Path(position=0, address=address, port=port, peer_port=peer_port)]
+    with database.session() as session:
+        vd = _check_here(session, name, source_vd, node, ratio)
+        given = 0 if vd.snapshot_space else round(vd.size * ratio)
+        vd.snapshot_space += given
+        job.source_vd_id = vd.id
+        session.add(job)
+    links = links or NetworkLinks()
+    with _undone_on_failure(database, job.id, given, links):
+        _log_on(database, job, size, links)
+    with database.session() as session:
+        space = " Its source VD was given snapshot space." if given else ""
+        message = f"It replicates “{source_vd}” to “{found.name}” on {offered.subsystem}.{space}"
+        log.record(session, Severity.INFO, "job-created", f"job {name}", message, controller=controller)
+        return session.get_one(Job, job.id)
+
+
+def _check_chap(chap: Chap | None, mutual: Chap | None) -> None:
+    for one in (chap, mutual):
+        check_chap(*((one.user, one.secret) if one else (None, None)))
+    if mutual is not None and chap is None:
+        raise ChapIncomplete(reason="mutual CHAP needs the node's own CHAP name and secret too")
+    if chap and mutual and chap.secret == mutual.secret:
+        raise ChapInvalid(reason="both directions have the same secret, which lets an impostor answer for the node")
+
+
+def _check_here(session: Session, name: str, source_vd: str, node: str, ratio: float) -> VirtualDisk:
+    """Return the source VD, if the job may be made as far as this subsystem knows."""
+    if session.scalar(select(Job.id).where(Job.name == name)) is not None:
+        raise NameTaken(what="replication job", name=name)
+    vd = virtual_disks.get(session, source_vd)
+    if vd.type is not VdType.RAID:
+        raise SourceIsBackup(vd=source_vd)
+    other = session.scalar(select(Job.name).where(Job.target_node == node))
+    if other is not None:
+        raise NodeLoggedOn(job=other, node=node)
+    needed = 0 if vd.snapshot_space else round(vd.size * ratio)
+    free = raid_groups.space(session, vd.raid_group).free
+    if needed > free:
+        raise SnapshotSpaceShort(vd=vd.name, needed=needed, ratio=ratio, group=vd.raid_group.name, free=max(0, free))
+    return vd
+
+
+def _row(
+    name: str, node: str, offered: BackupVdList, found: BackupVd, *, chap: Chap | None, mutual: Chap | None
+) -> Job:
+    return Job(
+        id=new_id(),
+        name=name,
+        target_subsystem=offered.subsystem_id,
+        target_subsystem_name=offered.subsystem,
+        target_node=node,
+        target_lun=found.lun,
+        target_vd=found.vd,
+        target_vd_name=found.name,
+        target_serial=found.serial,
+        target_size=found.size,
+        chap_user=chap.user if chap else None,
+        chap_secret=chap.secret if chap else None,
+        mutual_user=mutual.user if mutual else None,
+        mutual_secret=mutual.secret if mutual else None,
+        epoch=found.epoch + 1,
+    )
+
+
+def _log_on(database: Database, job: Job, size: int, links: Links) -> None:
+    """Claim the backup VD, log in, look at the disk, log out."""
+    store = JobStore(database, job.id, job.epoch)
+    target = target_of(database, job.id)
+    way = target.ways[0]
+    peer = links.peer(target, way)
+    try:
+        lineage = peer.claim(target.node, claim_of(target, store.epoch, size))
+    finally:
+        peer.close()
+    if lineage.pairing_secret is not None:
+        store.paired(lineage.pairing_secret)
+    check_claimed(target, lineage)
+    with links.session(target, way, lineage.initiator) as session:
+        check_disk(session, target, size)
+
+
+@contextmanager
+def _undone_on_failure(database: Database, job: str, given: int, links: Links) -> Iterator[None]:
+    """Take back a job that could not log on, with the snapshot space that it was given."""
+    try:
+        yield
+    except BaseException:
+        _release_quietly(database, job, links)
+        with database.session() as session:
+            row = session.get_one(Job, job)
+            row.source_vd.snapshot_space = max(0, row.source_vd.snapshot_space - given)
+            session.delete(row)
+        raise
+
+
+def _release_quietly(database: Database, job: str, links: Links) -> None:
+    """Give the backup VD back if the claim was heard; if that fails too, the first failure is the one to tell."""
+    try:
+        release(target_of(database, job), links)
+    except QReplicaError as error:
+        with database.session() as session:
+            name = session.get_one(Job, job).name
+            message = f"The backup VD may still be claimed by the job that was not made: {error.sentence}"
+            log.record(session, Severity.WARNING, "job-not-released", f"job {name}", message)

@@ -1,0 +1,123 @@
+"""Replication jobs, as API and CLI use them. ``create`` is in ``creation``, what a target offers in ``offers``."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qreplica.errors import NotFound, QReplicaError
+from qreplica.events import log
+from qreplica.peer.errors import WrongPairing
+from qreplica.replication import qsnaps, status
+from qreplica.replication.creation import create
+from qreplica.replication.errors import JobRunning
+from qreplica.replication.links import Links, NetworkLinks, target_of
+from qreplica.replication.offers import discover_nodes, list_backup_vds
+from qreplica.replication.release import release
+from qreplica.replication.status import CycleStatus, JobStatus
+from qreplica.replication.store import ACTIVE, new_cycle, snapshots_of, unfinished, unpin
+from qreplica.state.database import Database
+from qreplica.state.models import Cycle, Job, JobState, Severity
+from qreplica.storage.driver import StorageDriver
+
+__all__ = [
+    "create",
+    "cycles",
+    "delete",
+    "discover_nodes",
+    "get",
+    "list_backup_vds",
+    "listing",
+    "start",
+    "status_of",
+    "stop",
+]
+
+_BUSY = (*ACTIVE, JobState.STOPPING)
+
+
+def get(session: Session, name: str) -> Job:
+    """Return the job. Raises NotFound."""
+    job = session.scalar(select(Job).where(Job.name == name))
+    if job is None:
+        raise NotFound(what="replication job", name=name, noun="job")
+    return job
+
+
+def start(database: Database, name: str) -> None:
+    """Have the job run: a new cycle, or the one that was stopped or failed from its checkpoint on.
+
+    A worker takes it up at the next look of ``Workers``, which ``wake`` hastens. Raises NotFound, JobRunning.
+    """
+    with database.session() as session:
+        job = get(session, name)
+        _refuse_busy(job)
+        cycle = unfinished(session, job.id) or new_cycle(session, job)
+        cycle.error = None
+        if job.error_kind == WrongPairing.kind:
+            # The administrator has read that the node forgot the pairing, and says to go on: pair anew.
+            job.pairing_secret = None
+        job.state, job.error_kind, job.error = JobState.RUNNING, None, None
+        log.record(session, Severity.INFO, "job-started", f"job {name}", f"Generation {cycle.generation} was started.")
+
+
+def stop(database: Database, name: str) -> None:
+    """Have the job stop after what is on the wire; what was sent is kept. Stopping what does not run does nothing.
+
+    Raises NotFound.
+    """
+    with database.session() as session:
+        job = get(session, name)
+        if job.state in ACTIVE:
+            job.state = JobState.STOPPING
+            log.record(session, Severity.INFO, "job-stopping", f"job {name}", "It was told to stop.")
+
+
+def delete(database: Database, storage: StorageDriver, name: str, links: Links | None = None) -> None:
+    """Delete a job that does not run, and its snapshots; the backup VD keeps its recovery points.
+
+    A target that cannot be told becomes an event, no failure. Raises NotFound, JobRunning, and what the engine does
+    when a snapshot cannot be deleted: then the job is still there, and can be deleted again.
+    """
+    with database.session() as session:
+        job = get(session, name)
+        _refuse_busy(job)
+        # Whoever may still believe to own it gets StaleOwner.
+        job.epoch += 1
+        job_id, vd = job.id, job.source_vd_id
+    try:
+        release(target_of(database, job_id), links or NetworkLinks())
+    except QReplicaError as error:
+        message = f"The target was not told that the job is deleted; release its backup VD there: {error.sentence}"
+        with database.session() as session:
+            log.record(session, Severity.WARNING, "job-not-released", f"job {name}", message)
+    with database.session() as session:
+        _refuse_busy(session.get_one(Job, job_id))
+        left = snapshots_of(session, job_id)
+        unpin(session, left)
+    for snapshot in left:
+        qsnaps.delete(database, storage, vd, snapshot)
+    with database.session() as session:
+        job = session.get_one(Job, job_id)
+        _refuse_busy(job)
+        session.delete(job)
+        log.record(session, Severity.INFO, "job-deleted", f"job {name}", "It was deleted.")
+
+
+def status_of(session: Session, name: str) -> JobStatus:
+    """Return what the job is doing. Raises NotFound."""
+    return status.of_job(session, get(session, name))
+
+
+def listing(session: Session) -> list[JobStatus]:
+    """Return what all jobs are doing, by name."""
+    return [status.of_job(session, job) for job in session.scalars(select(Job).order_by(Job.name))]
+
+
+def cycles(session: Session, name: str, limit: int = 100) -> list[CycleStatus]:
+    """Return the job's latest runs, newest first. Raises NotFound."""
+    mine = select(Cycle).where(Cycle.job_id == get(session, name).id).order_by(Cycle.generation.desc())
+    return [status.of_cycle(cycle) for cycle in session.scalars(mine.limit(limit))]
+
+
+def _refuse_busy(job: Job) -> None:
+    if job.state in _BUSY:
+        raise JobRunning(job=job.name, state=job.state)

@@ -1,0 +1,153 @@
+"""What a job is doing, as API and CLI show it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qreplica.replication.progress import seconds_left
+from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Snapshot, Step, now
+
+
+@dataclass(frozen=True, slots=True)
+class CycleStatus:
+    """One run: sizes in bytes, ``rate`` in bytes a second (the mean once it has ended), ``percent`` of the delta.
+
+    ``eta_seconds`` is None when nobody can tell; ``seconds`` is how long it took, None while it is not at its end.
+    """
+
+    generation: int
+    kind: CycleKind | None
+    base_generation: int | None
+    step: Step
+    total_bytes: int
+    zero_bytes: int
+    done_bytes: int
+    sent_bytes: int
+    checkpoint: int
+    percent: float
+    rate: float
+    eta_seconds: float | None
+    seconds: float | None
+    resumes: int
+    worker_peak_memory: int
+    started_at: datetime
+    progressed_at: datetime | None
+    finished_at: datetime | None
+    outcome: Outcome | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PathStatus:
+    """A way to the target."""
+
+    address: str
+    port: int
+    peer_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job and its present or last cycle. ``lag_seconds`` is the age of what the newest recovery point holds."""
+
+    id: str
+    name: str
+    state: JobState
+    source_vd: str
+    source_size: int
+    target_subsystem: str
+    target_node: str
+    target_lun: int
+    target_vd: str
+    target_size: int
+    chap_user: str | None
+    mutual_user: str | None
+    paths: tuple[PathStatus, ...]
+    controller: int
+    epoch: int
+    base_generation: int | None
+    last_committed_at: datetime | None
+    lag_seconds: float | None
+    cycle: CycleStatus | None
+    error_kind: str | None
+    error: str | None
+    created_at: datetime
+
+
+def of_job(session: Session, job: Job) -> JobStatus:
+    """Return what the job is doing."""
+    mine = select(Cycle).where(Cycle.job_id == job.id).order_by(Cycle.generation.desc())
+    present = session.scalar(mine.limit(1))
+    committed = session.scalar(mine.where(Cycle.outcome == Outcome.COMMITTED).limit(1))
+    return JobStatus(
+        id=job.id,
+        name=job.name,
+        state=job.state,
+        source_vd=job.source_vd.name,
+        source_size=job.source_vd.size,
+        target_subsystem=job.target_subsystem_name,
+        target_node=job.target_node,
+        target_lun=job.target_lun,
+        target_vd=job.target_vd_name,
+        target_size=job.target_size,
+        chap_user=job.chap_user,
+        mutual_user=job.mutual_user,
+        paths=tuple(PathStatus(path.address, path.port, path.peer_port) for path in job.paths),
+        controller=job.controller,
+        epoch=job.epoch,
+        base_generation=job.base_generation,
+        last_committed_at=None if committed is None else committed.finished_at or committed.progressed_at,
+        lag_seconds=None if committed is None else _age(session, committed),
+        cycle=None if present is None else of_cycle(present),
+        error_kind=job.error_kind,
+        error=job.error,
+        created_at=job.created_at,
+    )
+
+
+def of_cycle(cycle: Cycle) -> CycleStatus:
+    """Return one run."""
+    seconds = None if cycle.finished_at is None else (cycle.finished_at - cycle.started_at).total_seconds()
+    is_done = cycle.outcome is Outcome.COMMITTED
+    rate = cycle.total_bytes / seconds if seconds and is_done else cycle.rate
+    return CycleStatus(
+        generation=cycle.generation,
+        kind=cycle.kind,
+        base_generation=cycle.base_generation,
+        step=cycle.step,
+        total_bytes=cycle.total_bytes,
+        zero_bytes=cycle.zero_bytes,
+        done_bytes=cycle.done_bytes,
+        sent_bytes=cycle.sent_bytes,
+        checkpoint=cycle.checkpoint,
+        percent=_percent(cycle, is_done=is_done),
+        rate=rate,
+        eta_seconds=None if seconds is not None else _seconds_left(cycle),
+        seconds=seconds,
+        resumes=cycle.resumes,
+        worker_peak_memory=cycle.worker_peak_memory,
+        started_at=cycle.started_at,
+        progressed_at=cycle.progressed_at,
+        finished_at=cycle.finished_at,
+        outcome=cycle.outcome,
+        error=cycle.error,
+    )
+
+
+def _percent(cycle: Cycle, *, is_done: bool) -> float:
+    if is_done:
+        return 100.0
+    return min(100.0, 100.0 * cycle.done_bytes / cycle.total_bytes) if cycle.total_bytes else 0.0
+
+
+def _seconds_left(cycle: Cycle) -> float | None:
+    """Return None too before the size of the delta is known."""
+    return None if cycle.kind is None else seconds_left(cycle.total_bytes, cycle.done_bytes, cycle.rate)
+
+
+def _age(session: Session, committed: Cycle) -> float:
+    """Return the seconds since the content of the generation was frozen; its snapshot has the cycle's id."""
+    taken_at = session.scalar(select(Snapshot.taken_at).where(Snapshot.id == committed.id))
+    return (now() - (taken_at or committed.started_at)).total_seconds()

@@ -1,0 +1,183 @@
+"""Sees to it that every job that is to run has a worker, on the controller that it belongs to."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+from sqlalchemy import select, update
+
+from qreplica.daemon.config import Config
+from qreplica.errors import QReplicaError
+from qreplica.events import log
+from qreplica.replication.retry import LONGEST
+from qreplica.replication.store import ACTIVE
+from qreplica.state.database import Database
+from qreplica.state.models import Job, JobState, Severity
+
+_LOOK_EVERY = 1.0
+_GRACE = 15.0
+
+
+def _command(file: Path, job: str) -> list[str]:
+    facts = ["--config", str(file), "--job", job, "--parent", str(os.getpid())]
+    return [sys.executable, "-m", "qreplica.replication.worker", *facts]
+
+
+@dataclass(slots=True)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    name: str
+    told_to_end: float | None = None
+
+
+@dataclass(slots=True)
+class _Crashes:
+    """How often a job's workers died in a row, and when the next may start (monotonic seconds)."""
+
+    count: int = 0
+    not_before: float = 0.0
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """The state of a job of this controller."""
+
+    name: str
+    state: JobState
+
+
+@dataclass
+class Workers:
+    """Lives in the daemon, with a thread of its own. ``file`` is what ``config`` was loaded from.
+
+    ``start`` takes up what a daemon before left RUNNING or WAITING. ``command`` makes a worker's argument list.
+    """
+
+    file: Path
+    config: Config
+    database: Database
+    look_every: float = _LOOK_EVERY
+    grace: float = _GRACE
+    command: Callable[[Path, str], list[str]] = _command
+    _workers: dict[str, _Worker] = field(default_factory=dict, init=False)
+    _crashes: dict[str, _Crashes] = field(default_factory=dict, init=False)
+    _wake: threading.Event = field(default_factory=threading.Event, init=False)
+    _ending: threading.Event = field(default_factory=threading.Event, init=False)
+    _thread: threading.Thread | None = field(default=None, init=False)
+
+    def start(self) -> None:
+        """Begin to look after the jobs. Idempotent."""
+        if self._thread is None:
+            self._ending.clear()
+            # The kernel ends a worker with the thread that started it (prctl(2)), so that one thread does it all.
+            self._thread = threading.Thread(target=self._run, name="workers", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End all workers and the thread; the jobs stay RUNNING, for the next start to go on with. Idempotent."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._ending.set()
+            self._wake.set()
+            thread.join()
+
+    def wake(self) -> None:
+        """Look now: a job was started or stopped."""
+        self._wake.set()
+
+    def running(self) -> list[str]:
+        """Return the ids of the jobs that have a worker."""
+        return list(self._workers)
+
+    def _run(self) -> None:
+        try:
+            while not self._ending.is_set():
+                self._wake.clear()
+                try:
+                    self._look()
+                except QReplicaError as error:
+                    structlog.get_logger().warning("workers-not-looked-after", sentence=error.sentence)
+                self._wake.wait(self.look_every)
+        finally:
+            self._end_all()
+
+    def _look(self) -> None:
+        self._reap()
+        wanted = self._wanted()
+        for job, one in wanted.items():
+            worker = self._workers.get(job)
+            if one.state in ACTIVE and worker is None:
+                self._spawn(job, one.name)
+            elif one.state is JobState.STOPPING and worker is None:
+                self._note_stopped(job)
+            elif one.state is JobState.STOPPING and worker is not None:
+                self._end(worker)
+        for job, worker in self._workers.items():
+            if job not in wanted:
+                self._end(worker)
+
+    def _wanted(self) -> dict[str, _Wanted]:
+        with self.database.session(read_only=True) as session:
+            chosen = select(Job.id, Job.name, Job.state).where(Job.controller == self.config.controller)
+            return {job: _Wanted(name, state) for job, name, state in session.execute(chosen).tuples()}
+
+    def _spawn(self, job: str, name: str) -> None:
+        if time.monotonic() < self._crashes.get(job, _Crashes()).not_before:
+            return
+        process = subprocess.Popen(
+            self.command(self.file, job), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=True
+        )
+        self._workers[job] = _Worker(process, name)
+
+    def _reap(self) -> None:
+        for job, worker in list(self._workers.items()):
+            code = worker.process.poll()
+            if code is None:
+                continue
+            del self._workers[job]
+            if code == 0 or worker.told_to_end is not None:
+                self._crashes.pop(job, None)
+            else:
+                self._note_crash(job, worker.name, code)
+
+    def _note_crash(self, job: str, name: str, code: int) -> None:
+        crashes = self._crashes.setdefault(job, _Crashes())
+        wait = min(2.0**crashes.count, LONGEST)
+        crashes.count += 1
+        crashes.not_before = time.monotonic() + wait
+        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        message = f"Its worker {how}; another one goes on from the checkpoint in {wait:.0f} s."
+        with self.database.session() as session:
+            log.record(
+                session, Severity.WARNING, "worker-died", f"job {name}", message, controller=self.config.controller
+            )
+
+    def _note_stopped(self, job: str) -> None:
+        with self.database.session() as session:
+            stopping = update(Job).where(Job.id == job, Job.state == JobState.STOPPING)
+            session.execute(stopping.values(state=JobState.STOPPED))
+
+    def _end(self, worker: _Worker) -> None:
+        """Ask the worker to stop; kill it when it has not in time. What it had flushed is safe either way."""
+        if worker.told_to_end is None:
+            worker.told_to_end = time.monotonic()
+            worker.process.terminate()
+        elif time.monotonic() - worker.told_to_end > self.grace:
+            worker.process.kill()
+
+    def _end_all(self) -> None:
+        for worker in self._workers.values():
+            self._end(worker)
+        for worker in self._workers.values():
+            try:
+                worker.process.wait(self.grace)
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+        self._workers.clear()
