@@ -1,0 +1,1 @@
+"""Two whole subsystems on one machine, in network namespaces: to try things, to test, and for the demo."""

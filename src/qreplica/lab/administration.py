@@ -1,0 +1,85 @@
+"""What an administrator does first with a new subsystem: set it up, log the command line in, add disks.
+
+All of it goes through the ``qreplica`` command line, as people do it.
+"""
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qreplica.cli import credentials
+from qreplica.lab.commands import run
+from qreplica.lab.processes import MARK
+from qreplica.lab.topology import DEFAULT_ID, Controller, Lab, Side
+
+ADMINISTRATOR = "admin"
+DISKS = 4
+DISK_SIZE = "16GiB"
+
+
+class CommandLine:
+    """``qreplica`` logged in to one subsystem of a lab, under the subsystem's name."""
+
+    def __init__(self, lab: Lab, subsystem: Side) -> None:
+        self._lab = lab
+        self._subsystem = subsystem
+
+    def __call__(self, *words: str, stdin: str | None = None) -> Any:  # noqa: ANN401 - the API's JSON
+        """Run a command and return its JSON. Raises CommandFailed with the sentence that it printed."""
+        return self._run(["--on", self._subsystem, *words], stdin)
+
+    def set_up(self, url: str, setup_secret: Path) -> None:
+        """Make the administrator and log in."""
+        self._run(
+            [
+                *("--url", url, "setup", "--name", ADMINISTRATOR, "--as", self._subsystem),
+                *("--setup-secret-file", str(setup_secret), "--password-file", str(self._lab.password_file)),
+            ],
+            None,
+        )
+
+    def _run(self, words: list[str], stdin: str | None) -> Any:  # noqa: ANN401 - the API's JSON
+        program = str(Path(sys.executable).with_name("qreplica"))
+        output = run([program, *words, "--json"], stdin=stdin, env=login_environment(self._lab))
+        return json.loads(output) if output.strip() else None
+
+
+def login_environment(lab: Lab) -> Mapping[str, str]:
+    """Return the environment in which the command line finds the lab's logins.
+
+    Only the default lab's are the user's own, so that others do not take their names away.
+    """
+    environment = {**os.environ, MARK: str(lab.directory)}
+    if lab.id != DEFAULT_ID:
+        environment["XDG_CONFIG_HOME"] = str(lab.directory / "config")
+    return environment
+
+
+def make_password(lab: Lab) -> None:
+    """Write a random password for the administrator of both subsystems, for root alone."""
+    descriptor = os.open(lab.password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(18) + "\n")
+
+
+def set_up(controller: Controller, url: str) -> None:
+    """Set the controller's subsystem up and give it its disks: sparse images."""
+    qreplica = CommandLine(controller.lab, controller.subsystem)
+    qreplica.set_up(url, controller.state_dir / "setup-secret")
+    images = controller.directory / "disks"
+    images.mkdir(mode=0o700)
+    for number in range(1, DISKS + 1):
+        name = f"disk{number}"
+        qreplica("disk", "create", name, "--image", str(images / f"{name}.img"), "--size", DISK_SIZE)
+
+
+def forget_logins(lab: Lab, urls: list[str]) -> None:
+    """Remove the user's logins to a lab that is no more."""
+    if lab.id == DEFAULT_ID:
+        known = {login.url for login in credentials.load()}
+        for url in known.intersection(urls):
+            credentials.forget(url)

@@ -1,0 +1,61 @@
+"""What can go wrong with a lab."""
+
+from qreplica.errors import Conflict, EngineFailed, Invalid, Unavailable
+
+
+class LabIdInvalid(Invalid):
+    """A lab's id becomes part of names of namespaces and directories."""
+
+    kind = "lab-id-invalid"
+    template = "“{id}” cannot be a lab's id: use 1 to 24 lower-case letters and digits."
+
+
+class LabCannotBe(Unavailable):
+    """The machine lacks what a lab is made of."""
+
+    kind = "lab-cannot-be"
+    template = "A lab cannot be made here because {reason}."
+
+
+class LabExists(Conflict):
+    """One lab an id."""
+
+    kind = "lab-exists"
+    template = (
+        "Lab “{id}” is up already, in {directory}: look at it with “./run lab status”, remove it with “./run lab down”."
+    )
+
+
+class LabMissing(Conflict):
+    """There is no such lab, or what is left of one does not work."""
+
+    kind = "lab-missing"
+    template = "Lab “{id}” is not up: make it with “./run lab up”."
+
+
+class CommandFailed(EngineFailed):
+    """A program that a lab is built with did not do its work."""
+
+    kind = "lab-command-failed"
+    template = "“{command}” failed: {reason}. “./run lab down” removes what there is; then try again."
+
+
+class DaemonNotReady(EngineFailed):
+    """A controller's daemon ended or did not become ready."""
+
+    kind = "lab-daemon-not-ready"
+    template = "qreplicad of controller {controller} of “{subsystem}” {what}; the end of its log {log}: {reason}"
+
+
+class SweepIncomplete(EngineFailed):
+    """Something of a lab could not be removed."""
+
+    kind = "sweep-incomplete"
+    template = "Not everything in {directory} could be removed: {left}. Do it again in a while with “./run lab down”."
+
+
+class TreeTooSmall(Unavailable):
+    """The machine has not enough files to make a filesystem of."""
+
+    kind = "tree-too-small"
+    template = "There are only {found:size} of files below {roots}, less than {wanted:size}: ask for a smaller tree."

@@ -1,0 +1,149 @@
+"""Brings a lab up, tells its state, and takes it down."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+from qreplica.lab import administration, daemons, namespaces, preflight
+from qreplica.lab.errors import LabExists, LabMissing
+from qreplica.lab.owner import Owner, keep, make_owned
+from qreplica.lab.processes import find, marked_by
+from qreplica.lab.storage_left import mounts
+from qreplica.lab.sweep import FIRST_NAMESPACES, sweep
+from qreplica.lab.topology import DEFAULT_ID, PREFERRED_MANAGEMENT_PORTS, Lab, Side
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PortState:
+    """A port as it is."""
+
+    number: int
+    address: str
+    cable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerState:
+    """A controller as it is; one without a ``url`` is wired but not started."""
+
+    subsystem: str
+    number: int
+    namespace: str
+    pid: int | None
+    url: str | None
+    ports: tuple[PortState, ...]
+
+
+def up(lab: Lab, tell: Tell) -> dict[str, str]:
+    """Make the lab and run controller 1 of each subsystem; return their URLs. The caller owns it until ``keep``.
+
+    What a dead launcher left of the same lab is removed first. Raises LabCannotBe, LabExists, CommandFailed,
+    DaemonNotReady; what was made by then is removed again.
+    """
+    preflight.check(lab.directory)
+    owner = Owner.of(lab.directory)
+    if lab.directory.exists() and (owner is None or owner.alive):
+        raise LabExists(id=lab.id, directory=lab.directory)
+    sweep(lab)
+    try:
+        make_owned(lab.directory)
+    except FileExistsError as error:
+        raise LabExists(id=lab.id, directory=lab.directory) from error
+    try:
+        return _build(lab, tell)
+    except BaseException:
+        sweep(lab)
+        raise
+
+
+def let_stay(lab: Lab) -> None:
+    """Let the lab outlive this process, until ``down``."""
+    keep(lab.directory)
+
+
+@contextlib.contextmanager
+def passing(lab: Lab, tell: Tell) -> Iterator[dict[str, str]]:
+    """Bring a lab up for the length of a block."""
+    urls = up(lab, tell)
+    try:
+        yield urls
+    finally:
+        down(lab)
+
+
+def down(lab: Lab) -> None:
+    """Remove the lab, whatever is left of it. Idempotent. Raises SweepIncomplete."""
+    known = list(_urls(lab).values())
+    sweep(lab)
+    administration.forget_logins(lab, known)
+
+
+def urls(lab: Lab) -> dict[str, str]:
+    """Return where each subsystem's management is. Raises LabMissing."""
+    known = _urls(lab)
+    if not known:
+        raise LabMissing(id=lab.id)
+    return known
+
+
+def state(lab: Lab) -> list[ControllerState]:
+    """Return what the lab's controllers do. Raises LabMissing."""
+    known = urls(lab)
+    pids = {
+        config: found.pid
+        for found in find(marked_by(lab.directory, []))
+        if (config := found.option_after.get("--config"))
+    }
+    return [
+        ControllerState(
+            controller.subsystem,
+            controller.number,
+            controller.namespace,
+            pids.get(str(controller.config_file)),
+            known[controller.subsystem] if controller.number == 1 else None,
+            tuple(
+                PortState(port.number, port.address, namespaces.has_carrier(controller, port.number))
+                for port in controller.ports
+            ),
+        )
+        for controller in lab.controllers
+    ]
+
+
+def as_json(states: list[ControllerState]) -> str:
+    """Return ``state`` as JSON."""
+    return json.dumps([asdict(one) for one in states], indent=2)
+
+
+def _build(lab: Lab, tell: Tell) -> dict[str, str]:
+    tell("Laying six network namespaces: switch, host, and two controllers for each subsystem")
+    if not any(mount.point == namespaces.NETNS for mount in mounts()):
+        (lab.directory / FIRST_NAMESPACES).touch()
+    namespaces.build(lab)
+    administration.make_password(lab)
+    tell("Starting controller 1 of both subsystems")
+    started = {}
+    known: dict[str, str] = {}
+    for subsystem in Side:
+        controller = lab.controller(subsystem)
+        daemons.configure(controller)
+        listener = daemons.listen(PREFERRED_MANAGEMENT_PORTS[subsystem] if lab.id == DEFAULT_ID else None)
+        known[subsystem] = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        started[controller] = daemons.start(controller, listener)
+    lab.facts_file.write_text(json.dumps({"urls": known}) + "\n")
+    for controller, pid in started.items():
+        daemons.wait_until_ready(controller, pid)
+        tell(f"Setting up “{controller.subsystem}” with {administration.DISKS} disks")
+        administration.set_up(controller, known[controller.subsystem])
+    return known
+
+
+def _urls(lab: Lab) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(lab.facts_file.read_text())["urls"]
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, KeyError):
+        return {}
+    return found

@@ -1,0 +1,121 @@
+"""``./run lab`` and ``./run demo``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from qreplica.errors import QReplicaError
+from qreplica.lab import lab as labs
+from qreplica.lab import namespaces
+from qreplica.lab.administration import ADMINISTRATOR
+from qreplica.lab.sweep import sweep_dead
+from qreplica.lab.topology import DEFAULT_ID, LABS, PORTS, Controller, Lab, Side
+
+app = typer.Typer(
+    name="./run",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+lab_app = typer.Typer(no_args_is_help=True, help="Two whole subsystems on this machine, in network namespaces.")
+app.add_typer(lab_app, name="lab")
+
+Id = Annotated[str, typer.Option("--id", help="The lab's id; labs of different ids live side by side.")]
+Root = Annotated[Path, typer.Option("--root", help="The directory that holds labs.", hidden=True)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Subsystem = Annotated[Side, typer.Argument()]
+ControllerNumber = Annotated[int, typer.Argument(min=1, max=2, metavar="CONTROLLER")]
+PortNumber = Annotated[int, typer.Argument(min=1, max=PORTS, metavar="PORT")]
+
+
+def tell(sentence: str) -> None:
+    """Show progress to people."""
+    Console(stderr=True, highlight=False).print(f"[dim]·[/dim] {sentence}", soft_wrap=True)
+
+
+@lab_app.command()
+def up(lab_id: Id = DEFAULT_ID, root: Root = LABS) -> None:
+    """Make the lab and leave it up: controller 1 of “source” and “target”, logged in to from the command line."""
+    lab = Lab(lab_id, root)
+    urls = labs.up(lab, tell)
+    labs.let_stay(lab)
+    for subsystem, url in urls.items():
+        typer.echo(f"{subsystem}: {url}  (./run cli --on {subsystem} status)")
+    typer.echo(f"The password of “{ADMINISTRATOR}” is in {lab.password_file}. Remove the lab with ./run lab down.")
+
+
+@lab_app.command()
+def status(lab_id: Id = DEFAULT_ID, root: Root = LABS, as_json: Json = False) -> None:
+    """Show the lab's controllers, their daemons, addresses and cables."""
+    states = labs.state(Lab(lab_id, root))
+    if as_json:
+        typer.echo(labs.as_json(states))
+        return
+    table = Table("Subsystem", "Controller", "Namespace", "Daemon", "Management", "Ports (✗: cable pulled)")
+    for one in states:
+        daemon = "wired, not run" if one.url is None else f"runs, pid {one.pid}" if one.pid else "[red]dead[/red]"
+        ports = "  ".join(f"{'' if port.cable else '✗'}{port.address}" for port in one.ports)
+        table.add_row(one.subsystem, str(one.number), one.namespace, daemon, one.url or "", ports)
+    Console().print(table)
+
+
+@lab_app.command()
+def down(lab_id: Id = DEFAULT_ID, root: Root = LABS) -> None:
+    """Remove the lab and everything of it, whatever state it is in; and what dead labs and test runs left."""
+    labs.down(Lab(lab_id, root))
+    sweep_dead()
+    tell("Nothing of the lab is left")
+
+
+@lab_app.command()
+def pull(
+    subsystem: Subsystem,
+    controller: ControllerNumber,
+    port: PortNumber,
+    lab_id: Id = DEFAULT_ID,
+    root: Root = LABS,
+) -> None:
+    """Pull the cable of a controller's port."""
+    namespaces.pull_cable(_controller(Lab(lab_id, root), subsystem, controller), port)
+
+
+@lab_app.command()
+def plug(
+    subsystem: Subsystem,
+    controller: ControllerNumber,
+    port: PortNumber,
+    lab_id: Id = DEFAULT_ID,
+    root: Root = LABS,
+) -> None:
+    """Put a pulled cable back."""
+    namespaces.plug_cable(_controller(Lab(lab_id, root), subsystem, controller), port)
+
+
+@app.command(hidden=True)
+def sweep() -> None:
+    """Remove what labs and test runs left whose owners have ended."""
+    for directory in sweep_dead():
+        tell(f"Removed what was left of {directory}")
+
+
+def _controller(lab: Lab, subsystem: Side, number: int) -> Controller:
+    labs.urls(lab)  # or the lab is not up
+    return lab.controller(subsystem, number)
+
+
+def main() -> None:
+    """Run the command line; an expected failure is one sentence on stderr and its exit code."""
+    try:
+        app()
+    except QReplicaError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

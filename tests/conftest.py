@@ -1,0 +1,46 @@
+"""What all tests share: a directory of this run, where a sweep finds whatever a killed run leaves behind."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from qreplica.lab.owner import make_owned
+from qreplica.lab.processes import MARK
+from qreplica.lab.sweep import sweep_dead, sweep_directory
+from qreplica.lab.topology import TESTS
+
+_DIRECTORY = pytest.StashKey[Path]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Put temporary files below the run's directory, and mark all processes that the tests start."""
+    if os.geteuid() != 0 or config.option.collectonly:
+        return
+    sweep_dead((TESTS,))
+    directory = TESTS / str(os.getpid())
+    make_owned(directory)
+    config.stash[_DIRECTORY] = directory
+    if config.option.basetemp is None:
+        config.option.basetemp = str(directory / "tmp")
+    os.environ[MARK] = str(directory)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what the tests left."""
+    directory = config.stash.get(_DIRECTORY, None)
+    if directory is not None:
+        sweep_directory(directory)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Pass over tests of real parts without root: ``./run test`` has it, so that none is passed over there."""
+    if item.get_closest_marker("root") is not None and os.geteuid() != 0:
+        pytest.skip("needs root: run it by “sudo ./run test”")
+
+
+@pytest.fixture
+def run_directory(pytestconfig: pytest.Config) -> Path:
+    """The directory of this test run; only root has one."""
+    return pytestconfig.stash[_DIRECTORY]
