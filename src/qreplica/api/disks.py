@@ -72,7 +72,7 @@ def create_disk(request: DiskRequest, services: TheServices) -> DiskAnswer:
 
 @router.get("/{name}", summary="Show a disk", responses=problems(404))
 def show_disk(name: str, services: TheServices) -> DiskAnswer:
-    """Show one disk."""
+    """Show one disk, and the RG that it belongs to."""
     with services.database.session(read_only=True) as session:
         return DiskAnswer.of(disks.get(session, name))
 

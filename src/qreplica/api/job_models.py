@@ -11,7 +11,7 @@ from qreplica.replication.status import JobStatus
 from qreplica.state.models import CycleKind, JobState, Outcome, Step
 
 _IQN = "iqn.2026-11.org.qreplica:target:backups"
-_TARGET = {"address": "192.168.1.11", "node": _IQN, "chap_user": "replica", "chap_secret": "twelve or more"}
+_TARGET = {"address": "192.168.1.11", "node": _IQN, "chap_user": "replica", "chap_secret": "twelve-or-more"}
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]

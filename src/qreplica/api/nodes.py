@@ -30,7 +30,7 @@ _NODE = {
 class ChapRequest(Strict):
     """The CHAP of a node; without `chap_user` it asks for none."""
 
-    model_config = example({"chap_user": "replica", "chap_secret": "twelve or more"})
+    model_config = example({"chap_user": "replica", "chap_secret": "twelve-or-more"})
     chap_user: Annotated[str | None, Field(description="What initiators must prove")] = None
     chap_secret: SecretIn | None = None
     mutual_user: Annotated[str | None, Field(description="What the node proves to initiators")] = None
@@ -40,7 +40,7 @@ class ChapRequest(Strict):
 class NodeRequest(ChapRequest):
     """A node to make."""
 
-    model_config = example({"name": "backups", "chap_user": "replica", "chap_secret": "twelve or more"})
+    model_config = example({"name": "backups", "chap_user": "replica", "chap_secret": "twelve-or-more"})
     name: Name
     iqn: Annotated[str | None, Field(description="Made from the subsystem's and the node's name when not given")] = None
     initiators: Annotated[

@@ -1,0 +1,115 @@
+"""Nodes, LUNs, ports, controllers: what tgtd serves follows before the answer comes."""
+
+import pytest
+
+IQN = "iqn.2026-11.org.qreplica:source.hosts"
+
+
+@pytest.fixture
+def vd(world, admin):
+    world.add_disks("d1")
+    admin.call("POST", "/raid-groups", {"name": "rg1", "level": "jbod", "disks": ["d1"]}, expect=201)
+    return admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+
+
+@pytest.fixture
+def node(admin):
+    body = {"name": "hosts", "chap_user": "host", "chap_secret": "twelve-or-more"}
+    return admin.call("POST", "/nodes", body, expect=201)
+
+
+def test_a_node_is_served_when_the_answer_comes(world, admin, node) -> None:
+    assert (node["iqn"], node["chap_user"], node["open_to_all"], node["luns"]) == (IQN, "host", True, [])
+    assert world.target.specs[IQN].chap.secret == "twelve-or-more"
+    assert world.target.specs[IQN].initiators is None
+    admin.call("DELETE", "/nodes/hosts", expect=204)
+    assert world.target.specs == {}
+
+
+def test_chap_and_initiators_change_what_is_served(world, admin, node) -> None:
+    chap = {
+        "chap_user": "other",
+        "chap_secret": "another-secret",
+        "mutual_user": "me",
+        "mutual_secret": "the-third-secret",
+    }
+    changed = admin.call("PUT", "/nodes/hosts/chap", chap)
+    assert (changed["chap_user"], changed["mutual_user"]) == ("other", "me")
+    assert world.target.specs[IQN].mutual_chap.user == "me"
+    assert admin.call("PUT", "/nodes/hosts/chap", {})["chap_user"] is None
+    assert world.target.specs[IQN].chap is None
+    names = ["iqn.1993-08.org.debian:01:b", "iqn.1993-08.org.debian:01:a"]
+    changed = admin.call("PUT", "/nodes/hosts/initiators", {"initiators": names})
+    assert (changed["open_to_all"], changed["initiators"]) == (False, sorted(names))
+    assert world.target.specs[IQN].initiators == set(names)
+    assert admin.call("PUT", "/nodes/hosts/initiators", {"initiators": None})["open_to_all"] is True
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        ({"name": "Bad"}, 422, "not-a-name"),
+        ({"name": "n", "chap_user": "u"}, 422, "chap-incomplete"),
+        ({"name": "n", "chap_user": "u", "chap_secret": "short"}, 422, "chap-secret-invalid"),
+        ({"name": "n", "initiators": ["nobody"]}, 422, "not-an-iqn"),
+        ({"name": "hosts"}, 409, "name-taken"),
+    ],
+)
+def test_a_bad_node_is_refused(world, admin, node, body, status, kind) -> None:
+    assert admin.call("POST", "/nodes", body, expect=status)["type"].endswith(kind)
+    assert set(world.target.specs) == {IQN}
+
+
+def test_a_virtual_disk_is_attached_and_detached(world, admin, node, vd) -> None:
+    lun = admin.call("POST", "/luns", {"node": "hosts", "vd": "v"}, expect=201)
+    assert lun == {"node": "hosts", "number": 1, "vd": "v", "type": "RAID", "size": vd["size"], "snapshot": None}
+    (served,) = world.target.specs[IQN].luns
+    assert (served.number, served.identity.serial, served.read_only) == (1, vd["serial"], False)
+    assert admin.call("GET", "/luns/hosts/1") == lun
+    assert admin.call("GET", "/luns") == [lun]
+    assert admin.call("GET", "/virtual-disks/v")["luns"] == [{"node": "hosts", "number": 1, "snapshot": None}]
+    assert admin.call("GET", "/nodes/hosts")["luns"] == [{"number": 1, "vd": "v", "snapshot": None}]
+    assert admin.call("DELETE", "/virtual-disks/v", expect=409)["type"].endswith("vd-in-use")
+    assert admin.call("DELETE", "/nodes/hosts", expect=409)["type"].endswith("node-has-luns")
+    again = {"node": "hosts", "vd": "v", "number": 1}
+    assert admin.call("POST", "/luns", again, expect=409)["type"].endswith("lun-taken")
+    admin.call("DELETE", "/luns/hosts/1", expect=204)
+    assert world.target.specs[IQN].luns == ()
+    assert admin.call("GET", "/luns/hosts/1", expect=404)["type"].endswith("no-such-lun")
+    assert admin.call("DELETE", "/luns/hosts/1", expect=404)["exit_code"] == 3
+    admin.call("DELETE", "/virtual-disks/v", expect=204)
+
+
+def test_a_snapshot_is_attached_read_only_and_pinned(world, admin, node, vd) -> None:
+    admin.call("PATCH", "/virtual-disks/v", {"snapshot_space": "1GiB"})
+    admin.call("POST", "/snapshots", {"vd": "v", "name": "s"}, expect=201)
+    lun = admin.call("POST", "/luns", {"node": "hosts", "vd": "v", "snapshot": "s", "number": 7}, expect=201)
+    assert (lun["number"], lun["snapshot"]) == (7, "s")
+    assert world.target.specs[IQN].luns[0].read_only
+    assert admin.call("GET", "/snapshots/v/s")["pinned_by"] == "LUN 7 of node hosts"
+    assert admin.call("DELETE", "/snapshots/v/s", expect=409)["type"].endswith("snapshot-pinned")
+
+
+@pytest.mark.parametrize("number", [0, 256, "x"])
+def test_a_lun_out_of_range_is_no_request(admin, node, number) -> None:
+    assert admin.call("GET", f"/luns/hosts/{number}", expect=422)["places"][0]["place"] == "path.number"
+
+
+def test_a_pairing_is_shown_and_reset(world, admin) -> None:
+    from qreplica.state.models import Node
+
+    admin.call("POST", "/nodes", {"name": "open"}, expect=201)
+    with world.database.session() as session:
+        session.query(Node).one().pairing_secret = "agreed"
+    assert admin.call("GET", "/nodes/open")["paired"] is True
+    admin.call("DELETE", "/nodes/open/pairing", expect=204)
+    assert admin.call("GET", "/nodes/open")["paired"] is False
+
+
+def test_ports_and_controllers_are_listed(admin) -> None:
+    ports = admin.call("GET", "/ports")
+    assert [(port["controller"], port["number"], port["address"]) for port in ports] == [
+        (1, number, f"192.168.1.{number}") for number in range(1, 5)
+    ]
+    (controller,) = admin.call("GET", "/controllers")
+    assert (controller["number"], controller["state"]) == (1, "up")

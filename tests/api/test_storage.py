@@ -1,0 +1,147 @@
+"""Disks, RAID groups, virtual disks and snapshots over HTTP."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from qreplica.units import GIB, MIB
+
+
+@pytest.fixture
+def group(world, admin):
+    world.add_disks("d1", "d2")
+    return admin.call("POST", "/raid-groups", {"name": "rg1", "level": "raid1", "disks": ["d1", "d2"]}, expect=201)
+
+
+def test_a_raid_group_takes_disks_and_gives_them_back(world, admin, group) -> None:
+    assert group["health"] == "online"
+    assert group["usable"] - group["reserve"] == group["free"] > 8 * GIB
+    assert [disk["raid_group"] for disk in admin.call("GET", "/disks")] == ["rg1", "rg1"]
+    assert admin.call("DELETE", "/disks/d1", expect=409)["type"].endswith("disk-of-group")
+    assert admin.call("GET", "/raid-groups") == [admin.call("GET", "/raid-groups/rg1")]
+    admin.call("DELETE", "/raid-groups/rg1", expect=204)
+    assert admin.call("GET", "/disks/d1")["raid_group"] is None
+    assert admin.call("GET", "/raid-groups/rg1", expect=404)["exit_code"] == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        ({"name": "UPPER", "level": "raid1", "disks": ["d1"]}, 422, "not-a-name"),
+        ({"name": "rg", "level": "raid1", "disks": ["nope", "d1"]}, 404, "not-found"),
+        ({"name": "rg", "level": "raid1", "disks": ["d1"]}, 422, "too-few-disks"),
+        ({"name": "rg", "level": "raid1", "disks": ["d1", "d1"]}, 422, "disks-repeated"),
+        ({"name": "rg", "level": "raid7", "disks": ["d1"]}, 422, "request-invalid"),
+        ({"name": "rg", "level": "raid1"}, 422, "request-invalid"),
+    ],
+)
+def test_a_bad_raid_group_is_refused_and_nothing_is_made(world, admin, body, status, kind) -> None:
+    world.add_disks("d1")
+    assert admin.call("POST", "/raid-groups", body, expect=status)["type"] == f"urn:qreplica:error:{kind}"
+    assert admin.call("GET", "/raid-groups") == []
+    assert admin.call("GET", "/disks/d1")["raid_group"] is None
+
+
+@pytest.mark.parametrize("size", [2 * GIB, "2GiB", "2048 MiB"])
+def test_a_virtual_disk_takes_a_number_of_bytes_or_a_text(admin, group, size) -> None:
+    vd = admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": size}, expect=201)
+    assert (vd["size"], vd["type"], vd["snapshot_used"], vd["luns"]) == (2 * GIB, "RAID", 0, [])
+    assert admin.call("GET", "/raid-groups/rg1")["free"] == group["free"] - 2 * GIB
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"),
+    [
+        ("ten", "request-invalid"),
+        (-4096, "request-invalid"),
+        (2.5, "request-invalid"),
+        (True, "request-invalid"),
+        (2**63, "request-invalid"),
+        (None, "request-invalid"),
+        (MIB + 1, "vd-size-invalid"),
+        (0, "vd-size-invalid"),
+    ],
+)
+def test_what_is_no_size_is_refused_with_its_place(admin, group, size, kind) -> None:
+    body = {"name": "v", "raid_group": "rg1", "size": size}
+    problem = admin.call("POST", "/virtual-disks", body, expect=422)
+    assert problem["type"].endswith(kind)
+    if kind == "request-invalid":
+        assert {place["place"].split(".")[:2] == ["body", "size"] for place in problem["places"]} == {True}
+    assert admin.call("GET", "/virtual-disks") == []
+
+
+def test_all_wrong_places_are_named_at_once(admin, group) -> None:
+    problem = admin.call("POST", "/virtual-disks", {"name": "", "size": "x", "typ": "RAID"}, expect=422)
+    places = {place["place"].split(".int")[0] for place in problem["places"]}
+    assert places == {"body.name", "body.raid_group", "body.size", "body.typ"}
+
+
+def test_a_full_raid_group_refuses_with_both_figures(admin, group) -> None:
+    needed = group["free"] // 2 // 4096 * 4096 + 4096
+    body = {"name": "v", "raid_group": "rg1", "size": needed, "type": "BACKUP"}
+    problem = admin.call("POST", "/virtual-disks", body, expect=507)
+    assert (problem["fields"]["needed"], problem["fields"]["free"]) == (2 * needed, group["free"])
+    assert problem["exit_code"] == 5
+    assert admin.call("GET", "/raid-groups/rg1")["free"] == group["free"]
+
+
+def test_snapshots_are_taken_listed_and_deleted(admin, group) -> None:
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    admin.call("POST", "/virtual-disks", {"name": "w", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    wanted = {"vd": "v", "name": "s1"}
+    assert admin.call("POST", "/snapshots", wanted, expect=507)["type"].endswith("no-snapshot-space")
+    assert admin.call("PATCH", "/virtual-disks/v", {"snapshot_space": "2GiB"})["snapshot_space"] == 2 * GIB
+    taken = admin.call("POST", "/snapshots", wanted, expect=201)
+    assert (taken["kind"], taken["size"], taken["pinned_by"]) == ("manual", GIB, None)
+    at = datetime.fromisoformat(taken["taken_at"])
+    assert taken["taken_at"].endswith("Z")
+    assert abs(datetime.now(UTC) - at) < timedelta(minutes=5)
+    assert admin.call("POST", "/snapshots", wanted, expect=409)["type"].endswith("name-taken")
+    assert admin.call("GET", "/snapshots?vd=v") == [taken] == admin.call("GET", "/snapshots")
+    assert admin.call("GET", "/snapshots?vd=w") == []
+    assert admin.call("GET", "/snapshots?vd=x", expect=404)["fields"]["name"] == "x"
+    assert admin.call("GET", "/virtual-disks/v")["snapshots"] == 1
+    admin.call("DELETE", "/snapshots/v/s1", expect=204)
+    assert admin.call("DELETE", "/snapshots/v/s1", expect=404)["type"].endswith("no-such-snapshot")
+
+
+def test_snapshot_space_beyond_the_group_is_refused(admin, group) -> None:
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    admin.call("PATCH", "/virtual-disks/v", {"snapshot_space": "100GiB"}, expect=507)
+    assert admin.call("GET", "/virtual-disks/v")["snapshot_space"] == 0
+
+
+def test_a_virtual_disk_of_a_closed_group_is_still_shown(world, admin, group) -> None:
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    world.storage.close_group(group["id"])
+    assert admin.call("GET", "/virtual-disks/v")["snapshot_used"] is None
+    assert admin.call("GET", "/raid-groups/rg1")["health"] == "closed"
+    assert "qreplica_vd_snapshot_used_bytes{" not in admin.http.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"name": "d"}, "disk-source-invalid"),
+        ({"name": "d", "device": "/dev/null"}, "path-invalid"),
+        ({"name": "d", "image": "relative"}, "path-invalid"),
+        ({"name": "d", "image": "/nowhere/at/all.img", "size": "1GiB"}, "path-invalid"),
+        ({"name": "d", "image": "/nowhere/at/all.img", "size": "1MiB"}, "disk-too-small"),
+    ],
+)
+def test_a_disk_that_cannot_be_is_refused(admin, body, kind) -> None:
+    assert admin.call("POST", "/disks", body, expect=422)["type"].endswith(kind)
+    assert admin.call("GET", "/disks") == []
+
+
+@pytest.mark.root
+def test_an_image_becomes_a_disk_on_a_loop_device(world, admin) -> None:
+    image = world.directory / "disk.img"
+    disk = admin.call("POST", "/disks", {"name": "d", "image": str(image), "size": "1GiB"}, expect=201)
+    try:
+        assert (disk["size"], disk["image"]) == (GIB, str(image))
+        assert disk["device"].startswith("/dev/loop")
+    finally:
+        admin.call("DELETE", "/disks/d", expect=204)
+    assert image.stat().st_size == GIB
