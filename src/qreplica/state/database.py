@@ -20,14 +20,17 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
 
 from qreplica.errors import QReplicaError
-from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull, StateTooNew
+from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull, StateReadOnly, StateTooNew
 
 #: How long a transaction waits for another process's write lock, in seconds.
 LOCK_PATIENCE = 10.0
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_DISK_FULL = ("disk is full", "disk I/O error", "No space left")
+_DISK_FULL = ("disk is full", "No space left")
+#: Where SQLite cannot tell why a write failed, less free space than this (bytes) is the likely cause.
+_IO_ERROR, _HARDLY_ANY = "disk I/O error", 1 << 20
 _BUSY = ("database is locked", "database table is locked", "database is busy")
+_READ_ONLY = "attempt to write a readonly database"
 
 
 class Database:
@@ -42,8 +45,8 @@ class Database:
     def session(self, *, read_only: bool = False) -> Iterator[Session]:
         """Give a session that is committed at the end and rolled back when the block raises.
 
-        ``read_only`` takes no write lock; writing in one raises. Raises StateDiskFull, StateBusy or StateDamaged in
-        place of the driver's errors; then nothing of the transaction was written.
+        ``read_only`` takes no write lock. Raises StateDiskFull, StateBusy, StateReadOnly (also for writing in a
+        ``read_only`` one) or StateDamaged in place of the driver's errors; then nothing of the transaction was written.
         """
         engine = self._engine.execution_options(read_only=read_only)
         with self._own_words(), Session(engine, expire_on_commit=False) as session, session.begin():
@@ -76,10 +79,12 @@ class Database:
         reason = str(error.orig)
         if not isinstance(error, OperationalError) and not isinstance(error.orig, sqlite3.DatabaseError):
             return error
-        if any(word in reason for word in _DISK_FULL):
+        if any(word in reason for word in _DISK_FULL) or (_IO_ERROR in reason and self._free() < _HARDLY_ANY):
             return StateDiskFull(place=self.place, free=self._free())
         if any(word in reason for word in _BUSY):
             return StateBusy(place=self.place, reason=reason)
+        if _READ_ONLY in reason:
+            return StateReadOnly(place=self.place, reason=reason)
         if isinstance(error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError):
             return error
         return StateDamaged(place=self.place, reason=reason)
@@ -92,7 +97,8 @@ class Database:
 def _create_engine(url: str) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": LOCK_PATIENCE})
+    # As many connections as there are threads: one that waits for a lock must not keep the others from reading.
+    engine = create_engine(url, connect_args={"timeout": LOCK_PATIENCE}, max_overflow=-1)
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine

@@ -23,6 +23,16 @@ class StateBusy(Unavailable):
     )
 
 
+class StateReadOnly(EngineFailed):
+    """The database cannot be written."""
+
+    kind = "state-read-only"
+    template = (
+        "The state database {place} was not changed because it can only be read ({reason}): see that its file system "
+        "is mounted for writing, and try again."
+    )
+
+
 class StateDamaged(EngineFailed):
     """The database cannot be read or written."""
 
@@ -39,4 +49,14 @@ class StateTooNew(Conflict):
     template = (
         "The state database {place} was written by a newer version (revision {revision}): start that version of "
         "qreplicad."
+    )
+
+
+class SecretUnreadable(EngineFailed):
+    """A stored secret does not fit the key."""
+
+    kind = "secret-unreadable"
+    template = (
+        "A secret in the state database cannot be decrypted because it was damaged or written with another secrets "
+        "key: restore the secrets.key that belongs to the database, and start qreplicad again."
     )

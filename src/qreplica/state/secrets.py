@@ -1,5 +1,6 @@
 """The key that encrypts secrets at rest: a file that only root reads, made at the first start."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -22,15 +23,19 @@ class SecretsKeyUnusable(EngineFailed):
 def unlock(state_dir: Path) -> None:
     """Load the key of ``state_dir``, making it when there is none; two controllers may do so at once.
 
-    Raises SecretsKeyUnusable when others than root could read it, or when it is no key.
+    Raises SecretsKeyUnusable when it cannot be made or read, when others than its owner could, or when it is no key.
     """
     file = state_dir / _FILE
-    if not file.exists():
-        _make(file)
-    if stat.S_IMODE(file.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SecretsKeyUnusable(file=file, reason="others than its owner may read it (its mode must be 0600)")
     try:
-        Secret.unlock(file.read_bytes().strip())
+        if not file.exists():
+            _make(file)
+        if stat.S_IMODE(file.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO):
+            raise SecretsKeyUnusable(file=file, reason="others than its owner may read it (its mode must be 0600)")
+        key = file.read_bytes().strip()
+    except OSError as error:
+        raise SecretsKeyUnusable(file=file, reason=error.strerror) from error
+    try:
+        Secret.unlock(key)
     except ValueError as error:
         raise SecretsKeyUnusable(file=file, reason="it does not hold a key") from error
 
@@ -44,9 +49,17 @@ def _make(file: Path) -> None:
             stream.write(Fernet.generate_key() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
-        try:
+        with contextlib.suppress(FileExistsError):
             os.link(own, file)
-        except FileExistsError:
-            return
     finally:
         own.unlink()
+    _make_entry_durable(file.parent)
+
+
+def _make_entry_durable(directory: Path) -> None:
+    """Write the directory out: what is encrypted under a key that a loss of power takes away is lost."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, InvalidToken
 from sqlalchemy import DateTime, LargeBinary
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
+
+from qreplica.state.errors import SecretUnreadable
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -47,8 +49,13 @@ class Secret(TypeDecorator[str]):
         return None if value is None else self._unlocked().encrypt(value.encode())
 
     def process_result_value(self, value: bytes | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Decrypt."""
-        return None if value is None else self._unlocked().decrypt(value).decode()
+        """Decrypt. Raises SecretUnreadable."""
+        if value is None:
+            return None
+        try:
+            return self._unlocked().decrypt(value).decode()
+        except InvalidToken as error:
+            raise SecretUnreadable from error
 
     def _unlocked(self) -> Fernet:
         if self._cipher is None:
