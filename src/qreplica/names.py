@@ -6,10 +6,14 @@ from pathlib import Path
 from qreplica.errors import Invalid
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
-#: RFC 7143, 4.2.7: at most 223 bytes; the characters of RFC 3722 that need no preparation.
-_IQN = re.compile(r"(iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[a-z0-9.:_-]+)?|eui\.[0-9a-f]{16})")
+#: RFC 7143, 4.2.7: at most 223 bytes; of the characters of RFC 3722, those that need no preparation.
+_IQN = re.compile(r"iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[a-z0-9.:-]+)?")
 _LONGEST_IQN = 223
-_CHAP_USER = re.compile(r"[\x21-\x7e]{1,64}")
+#: As initiators send them: some keep capitals and underscores. A comma separates fields in tgtd's requests.
+_INITIATOR = re.compile(
+    r"iqn\.\d{4}-\d{2}\.[!-+\--~]{1,211}|eui\.[0-9A-Fa-f]{16}|naa\.([0-9A-Fa-f]{16}|[0-9A-Fa-f]{32})"
+)
+_CHAP_USER = re.compile(r"[!-+\--~]{1,64}")
 #: RFC 7143, 12.1.2 and 9.2.1: a secret of less than 96 bits may be guessed off line.
 SHORTEST_SECRET = 12
 LONGEST_SECRET = 64
@@ -27,17 +31,30 @@ class NotAName(Invalid):
 
 
 class NotAnIqn(Invalid):
-    """A text that is no iSCSI name."""
+    """A text that cannot name an iSCSI node."""
 
     kind = "not-an-iqn"
-    template = "“{iqn}” is not an iSCSI name: write one such as iqn.2026-11.org.example:host-1 (RFC 7143, 4.2.7)."
+    template = (
+        "“{iqn}” cannot name an iSCSI node: write one such as iqn.2026-11.org.example:disks-1, of lower-case letters, "
+        "digits, “.”, “:” and “-” (RFC 7143, 4.2.7)."
+    )
+
+
+class NotAnInitiator(Invalid):
+    """A text that is no initiator's name."""
+
+    kind = "not-an-initiator"
+    template = (
+        "“{name}” is not an initiator name: write it as the initiator tells it, such as iqn.1993-08.org.debian:01:host "
+        "(RFC 7143, 4.2.7)."
+    )
 
 
 class ChapNameInvalid(Invalid):
     """A CHAP name that cannot be used."""
 
     kind = "chap-name-invalid"
-    template = "“{user}” cannot be a CHAP name: use 1 to 64 printable ASCII characters without spaces."
+    template = "“{user}” cannot be a CHAP name: use 1 to 64 printable ASCII characters, no space or comma."
 
 
 class ChapSecretInvalid(Invalid):
@@ -72,10 +89,17 @@ def check_name(name: str, what: str) -> str:
 
 
 def check_iqn(iqn: str) -> str:
-    """Return ``iqn``. Raises NotAnIqn."""
+    """Return ``iqn``, the name of a node of ours. Raises NotAnIqn."""
     if len(iqn) > _LONGEST_IQN or not _IQN.fullmatch(iqn):
         raise NotAnIqn(iqn=iqn)
     return iqn
+
+
+def check_initiator(name: str) -> str:
+    """Return the initiator name ``name`` (iqn, eui or naa). Raises NotAnInitiator."""
+    if not _INITIATOR.fullmatch(name):
+        raise NotAnInitiator(name=name)
+    return name
 
 
 def check_chap(user: str | None, secret: str | None) -> None:

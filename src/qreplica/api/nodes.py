@@ -150,7 +150,7 @@ def set_chap(name: str, request: ChapRequest, services: TheServices) -> NodeAnsw
 def set_initiators(name: str, request: InitiatorsRequest, services: TheServices) -> NodeAnswer:
     """Set the initiator names that the node admits. One with backup VDs admits only the job that claimed them."""
     with services.database.session() as session:
-        nodes.set_initiators(nodes.get(session, name), request.initiators)
+        nodes.set_initiators(session, nodes.get(session, name), request.initiators)
     services.reconciler.reconcile_now()
     return show_node(name, services)
 

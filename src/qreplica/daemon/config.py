@@ -70,8 +70,13 @@ class Config(_Strict):
 
     @property
     def tgtd_pid_file(self) -> Path:
-        """The pid file of this controller's tgtd; all controllers' lie together, for a snapshot stops them all."""
-        return self.state_dir / "tgtd" / f"{self.controller}.pid"
+        """The pid file of this controller's tgtd."""
+        return self.tgtd_pid_files[self.controller - 1]
+
+    @property
+    def tgtd_pid_files(self) -> tuple[Path, ...]:
+        """The pid files of both controllers' tgtds, whether they run or not: a snapshot stops them all."""
+        return tuple(self.state_dir / "tgtd" / f"{number}.pid" for number in (1, 2))
 
 
 def load(file: Path) -> Config:

@@ -18,10 +18,17 @@ def _hide_secrets(_logger: object, _method: str, entry: MutableMapping[str, Any]
     return entry
 
 
-def configure(log_format: str) -> None:
-    """Set up logging for this process, the libraries' included; ``log_format`` is ``json`` or ``text``."""
+def configure(log_format: str, **always: object) -> None:
+    """Set up logging for this process, the libraries' included; ``log_format`` is ``json`` or ``text``.
+
+    ``always`` is in every entry.
+    """
+
+    def add_always(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {**always, **entry}
+
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_always,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _hide_secrets,

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from qreplica.api.app import create_app
 from qreplica.daemon import logs, servers
+from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.reconcile import Reconciler
@@ -42,27 +43,32 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         config = load(arguments.config)
-        logs.configure(config.log_format)
-        run(config)
+        logs.configure(config.log_format, subsystem=config.subsystem, controller=config.controller)
+        run(arguments.config, config)
     except QReplicaError as error:
         print(error.sentence, file=sys.stderr)
         sys.exit(error.exit_code)
 
 
-def run(config: Config) -> None:
-    """Start all parts, serve, and end them in the opposite order."""
+def run(file: Path, config: Config) -> None:
+    """Start all parts, serve, and end them in the opposite order. ``file`` is what ``config`` was loaded from."""
     threading.excepthook = _end_with
-    structlog.contextvars.bind_contextvars(subsystem=config.subsystem, controller=config.controller)
+    make_directories(config)
+    with only_one(config):
+        _run(file, config)
+
+
+def _run(file: Path, config: Config) -> None:
     database = prepare(config)
     storage = BtrfsDriver(config.raid_group_mounts)
-    open_storage(database, storage)
+    open_storage(database, storage, controller=config.controller)
     management = Management(config.tgt_control_port)
     target, locks = TgtDriver(management), NodeLocks()
     reconciler = Reconciler(config, database, storage, target, locks)
     supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
-    workers = Workers(config, database)
+    workers = Workers(file, config, database)
     services = Services(
-        config, database, storage, target, locks, pause_all(config.state_dir), workers=workers, reconciler=reconciler
+        config, database, storage, target, locks, pause_all(config), workers=workers, reconciler=reconciler
     )
     recovery = Recovery(
         database,
@@ -82,7 +88,7 @@ def run(config: Config) -> None:
         part.start()
     _log.info("started", version=version("qreplica"))
     try:
-        servers.serve(apps, on_ready=ready.touch)
+        servers.serve(apps, others_ready=lambda: reconciler.tried_once, on_ready=ready.touch)
     finally:
         ready.unlink(missing_ok=True)
         for part in reversed(parts):
@@ -93,9 +99,7 @@ def run(config: Config) -> None:
 
 
 def prepare(config: Config) -> Database:
-    """Make the directories, the key and the tables, and write down who this controller is. Idempotent."""
-    for directory in (config.state_dir, config.runtime_dir, config.tgtd_pid_file.parent):
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make the key and the tables, and write down who this controller is. Idempotent."""
     (config.runtime_dir / "ready").unlink(missing_ok=True)
     secrets.unlock(config.state_dir)
     database = Database(config.database_url)

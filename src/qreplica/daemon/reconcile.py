@@ -1,23 +1,30 @@
 """Brings the controller's target daemon to what the database says: at start, when woken, and every few seconds."""
 
 import threading
+from collections.abc import Container
+
+import structlog
+from sqlalchemy import select
 
 from qreplica.daemon.config import Config
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes
-from qreplica.iscsi.target.driver import PortalSpec, TargetDriver
+from qreplica.iscsi.target.driver import NodeSpec, PortalSpec, TargetDriver
+from qreplica.iscsi.target.errors import TargetDaemonDown
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
 from qreplica.state.models import Node, Severity
 from qreplica.storage.driver import StorageDriver
 
 _EVERY = 5.0
-_PORTALS = "portals"
+_log = structlog.get_logger(__name__)
+#: What it is about, and what went wrong.
+_Failure = tuple[str, QReplicaError]
 
 
 class Reconciler:
-    """The loop. One node's failure is an event, told once until it changes, and holds no other node up."""
+    """The loop. One node's or LUN's failure is an event, told once until it changes, and holds nothing else up."""
 
     def __init__(
         self, config: Config, database: Database, storage: StorageDriver, target: TargetDriver, locks: NodeLocks
@@ -27,11 +34,11 @@ class Reconciler:
         self._storage = storage
         self._target = target
         self._locks = locks
-        self._told: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
         self._one_at_a_time = threading.Lock()
         self._woken = threading.Event()
         self._ending = threading.Event()
-        self._ready = threading.Event()
+        self._first = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
 
     def start(self) -> None:
@@ -49,80 +56,88 @@ class Reconciler:
         """Reconcile soon."""
         self._woken.set()
 
-    def wait_until_ready(self, timeout: float) -> bool:
-        """Wait until all was brought in line once; tell whether it was within ``timeout`` seconds."""
-        return self._ready.wait(timeout)
+    @property
+    def tried_once(self) -> bool:
+        """Whether everything was tried once with a target daemon that answers."""
+        return self._first.is_set()
 
     def reconcile_now(self) -> None:
-        """Reconcile and return when done. Raises the first node's failure, after all were tried."""
-        failures = self._reconcile()
-        if failures:
-            raise failures[0]
+        """Reconcile and return when done. Raises the first failure that is new, after everything was tried."""
+        news = self._reconcile()
+        if news:
+            raise news[0]
 
     def _run(self) -> None:
         while not self._ending.is_set():
             self._woken.clear()
             try:
-                if not self._reconcile():
-                    self._ready.set()
-            except QReplicaError:
-                # The database is busy or its disk is full: nothing can be read or told, and the next round tries again.
-                self._ready.clear()
+                self._reconcile()
+            except QReplicaError as error:
+                # The database is busy or its disk is full: nothing can be read, and the next round tries again.
+                _log.warning("not reconciled", reason=error.sentence)
             self._woken.wait(_EVERY)
 
     def _reconcile(self) -> list[QReplicaError]:
+        """Try everything once; return the failures that were not told before."""
         with self._one_at_a_time:
             with self._database.session(read_only=True) as session:
-                wanted = {node.iqn for node in nodes.listing(session)}
-            failures = {iqn: error for iqn in sorted(wanted) if (error := self._bring_in_line(iqn)) is not None}
-            failures |= self._remove_others(wanted)
+                wanted = {node.iqn: node.name for node in nodes.listing(session)}
+            failures = [(f"node {name}", error) for iqn, name in wanted.items() for error in self._bring_in_line(iqn)]
+            failures += self._remove_others(wanted)
             # Portals last: nobody may log in before the present epochs are in force (rule 4).
-            if error := self._attempt_portals():
-                failures[_PORTALS] = error
-            self._tell(failures)
-            return list(failures.values())
+            failures += self._listen()
+            if not any(isinstance(error, TargetDaemonDown) for _, error in failures):
+                self._first.set()
+            return self._tell(failures)
 
-    def _bring_in_line(self, iqn: str) -> QReplicaError | None:
+    def _bring_in_line(self, iqn: str) -> list[QReplicaError]:
+        left_out: list[QReplicaError] = []
         try:
             with self._locks.hold(iqn):
-                with self._database.session(read_only=True) as session:
-                    node = session.query(Node).filter_by(iqn=iqn).one_or_none()
-                    spec = nodes.spec(session, self._storage, node) if node is not None else None
-                if spec is not None:
+                spec = self._spec(iqn, left_out)
+                if spec is None:
+                    self._target.remove_node(iqn)
+                else:
                     self._target.apply_node(spec)
         except QReplicaError as error:
-            return error
-        return None
+            return [*left_out, error]
+        return left_out
 
-    def _remove_others(self, wanted: set[str]) -> dict[str, QReplicaError]:
-        failures: dict[str, QReplicaError] = {}
+    def _spec(self, iqn: str, left_out: list[QReplicaError] | None = None) -> NodeSpec | None:
+        """Return the node's desired state, None when the database no longer has it."""
+        with self._database.session(read_only=True) as session:
+            node = session.scalar(select(Node).where(Node.iqn == iqn))
+            return None if node is None else nodes.spec(session, self._storage, node, left_out)
+
+    def _remove_others(self, wanted: Container[str]) -> list[_Failure]:
         try:
-            for iqn in set(self._target.nodes()) - wanted:
-                with self._locks.hold(iqn):
-                    self._target.remove_node(iqn)
+            others = [iqn for iqn in self._target.nodes() if iqn not in wanted]
         except QReplicaError as error:
-            failures["removal"] = error
-        return failures
+            return [("target daemon", error)]
+        return [(f"node {iqn}", error) for iqn in others for error in self._bring_in_line(iqn)]
 
-    def _attempt_portals(self) -> QReplicaError | None:
-        ports = self._config.ports
+    def _listen(self) -> list[_Failure]:
+        portals = frozenset(PortalSpec(port.address, self._config.iscsi_port) for port in self._config.ports)
         try:
-            self._target.set_portals(frozenset(PortalSpec(port.address, self._config.iscsi_port) for port in ports))
+            self._target.set_portals(portals)
         except QReplicaError as error:
-            return error
-        return None
+            return [("portals", error)]
+        return []
 
-    def _tell(self, failures: dict[str, QReplicaError]) -> None:
-        news = {place: error for place, error in failures.items() if self._told.get(place) != error.sentence}
-        if news:
-            with self._database.session() as session:
-                for place, error in news.items():
-                    log.record(
-                        session,
-                        Severity.ERROR,
-                        error.kind,
-                        place if place == _PORTALS else f"node {place}",
-                        error.sentence,
-                        controller=self._config.controller,
-                    )
-        self._told = {place: error.sentence for place, error in failures.items()}
+    def _tell(self, failures: list[_Failure]) -> list[QReplicaError]:
+        """Write down what the last round had not; return it. That the daemon is down is its supervisor's news."""
+        news = [(subject, error) for subject, error in failures if (subject, error.sentence) not in self._told]
+        try:
+            if any(not isinstance(error, TargetDaemonDown) for _, error in news):
+                self._record([one for one in news if not isinstance(one[1], TargetDaemonDown)])
+            self._told = {(subject, error.sentence) for subject, error in failures}
+        except QReplicaError as error:
+            _log.warning("event not written", reason=error.sentence)
+        return [error for _, error in news]
+
+    def _record(self, failures: list[_Failure]) -> None:
+        with self._database.session() as session:
+            for subject, error in failures:
+                log.record(
+                    session, Severity.ERROR, error.kind, subject, error.sentence, controller=self._config.controller
+                )

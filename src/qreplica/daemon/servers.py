@@ -18,6 +18,7 @@ _FIRST_INHERITED = 3
 _IP_FREEBIND = 15
 _BACKLOG = 128
 _GRACE = 5
+_POLL = 0.02
 
 
 class AddressUnusable(Invalid):
@@ -67,12 +68,19 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(apps: Sequence[tuple[FastAPI, list[socket.socket]]], on_ready: Callable[[], None]) -> None:
-    """Serve each application on its sockets until SIGTERM or SIGINT; ``on_ready`` is called when all answer."""
-    asyncio.run(_serve(apps, on_ready))
+def serve(
+    apps: Sequence[tuple[FastAPI, list[socket.socket]]], others_ready: Callable[[], bool], on_ready: Callable[[], None]
+) -> None:
+    """Serve each application on its sockets until SIGTERM or SIGINT.
+
+    ``on_ready`` is called once, when all of them answer and ``others_ready`` says that everything else does.
+    """
+    asyncio.run(_serve(apps, others_ready, on_ready))
 
 
-async def _serve(apps: Sequence[tuple[FastAPI, list[socket.socket]]], on_ready: Callable[[], None]) -> None:
+async def _serve(
+    apps: Sequence[tuple[FastAPI, list[socket.socket]]], others_ready: Callable[[], bool], on_ready: Callable[[], None]
+) -> None:
     servers = [_Server(_settings(app)) for app, _ in apps]
     loop = asyncio.get_running_loop()
 
@@ -86,8 +94,10 @@ async def _serve(apps: Sequence[tuple[FastAPI, list[socket.socket]]], on_ready: 
         for server, (_, sockets) in zip(servers, apps, strict=True):
             tasks.create_task(server.serve(sockets=sockets))
         # uvicorn tells nobody when it has started.
-        while not all(server.started or server.should_exit for server in servers):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+        while not (all(server.started for server in servers) and others_ready()):
+            if any(server.should_exit for server in servers):
+                return
+            await asyncio.sleep(_POLL)
         on_ready()
 
 

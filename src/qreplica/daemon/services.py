@@ -1,14 +1,11 @@
 """What a controller's REST API, peer API and workers are given: its parts, already made."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import functools
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from qreplica.daemon.config import Config
 from qreplica.iscsi.target.driver import TargetDriver
-from qreplica.iscsi.target.pause import Pause as PausedTargets
 from qreplica.iscsi.target.pause import paused
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
@@ -27,7 +24,7 @@ class Reconciling(Wakeable, Protocol):
     """The loop that brings the target daemon to what the database says."""
 
     def reconcile_now(self) -> None:
-        """Do it now and return when done. Raises the first node's failure, after all were tried."""
+        """Do it now and return when done. Raises the first failure that is new, after everything was tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +41,6 @@ class Services:
     reconciler: Reconciling
 
 
-def pause_all(state_dir: Path) -> Pause:
+def pause_all(config: Config) -> Pause:
     """Return what stops the target daemons of all of the subsystem's controllers: rule 9 wants them all still."""
-
-    @contextmanager
-    def pause() -> Iterator[PausedTargets]:
-        with paused(sorted((state_dir / "tgtd").glob("*.pid"))) as still:
-            yield still
-
-    return pause
+    return functools.partial(paused, config.tgtd_pid_files)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qreplica.errors import NotFound
+from qreplica.errors import NotFound, QReplicaError
 from qreplica.iscsi.service_errors import (
     BackupVdAttached,
     ChapNameTaken,
@@ -18,7 +18,7 @@ from qreplica.iscsi.service_errors import (
     NoSuchLun,
 )
 from qreplica.iscsi.target.driver import LARGEST_TID, Credentials, Identity, LunSpec, NodeSpec, scsi_id_for
-from qreplica.names import ChapIncomplete, check_chap, check_iqn, check_name
+from qreplica.names import ChapIncomplete, check_chap, check_initiator, check_iqn, check_name
 from qreplica.state.models import Claim, Lun, Node, NodeInitiator, Subsystem, VdType
 from qreplica.storage import snapshots, virtual_disks
 from qreplica.storage.driver import StorageDriver
@@ -59,7 +59,7 @@ def create(
         mutual_user=mutual_user,
         mutual_secret=mutual_secret,
     )
-    set_initiators(node, initiators)
+    _admit(node, initiators)
     session.add(node)
     session.flush()
     return node
@@ -112,11 +112,30 @@ def _refuse_other_secret(session: Session, node: Node, user: str, secret: str | 
             raise ChapNameTaken(user=user, node=other.name)
 
 
-def set_initiators(node: Node, initiators: Sequence[str] | None) -> None:
-    """Admit exactly these initiator names, or with None all. A node with backup VDs admits only who claimed them."""
-    names = sorted({check_iqn(initiator) for initiator in initiators or ()})
+def set_initiators(session: Session, node: Node, initiators: Sequence[str] | None) -> None:
+    """Admit exactly these initiator names, or with None all. A node with backup VDs admits only who claimed them.
+
+    Whoever is no longer admitted is cut off: the node's sessions end, and those still admitted come back by themselves.
+    Raises NotAnInitiator.
+    """
+    before = None if node.open_to_all else {row.initiator for row in node.initiators}
+    _admit(node, initiators)
+    narrowed = initiators is not None and (before is None or not before <= set(initiators))
+    if narrowed and not any(_is_backup(lun) for lun in node.luns):
+        _end_sessions(session, node)
+
+
+def _admit(node: Node, initiators: Sequence[str] | None) -> None:
+    names = {check_initiator(initiator) for initiator in initiators or ()}
     node.open_to_all = initiators is None
-    node.initiators = [NodeInitiator(initiator=name) for name in names]
+    kept = [row for row in node.initiators if row.initiator in names]
+    new = names - {row.initiator for row in kept}
+    node.initiators = [*kept, *(NodeInitiator(initiator=name) for name in sorted(new))]
+
+
+def _end_sessions(session: Session, node: Node) -> None:
+    """Give the node a new number: target daemons then make it anew, which ends every session and half-done login."""
+    node.tid = _free_tid(session)
 
 
 def delete(session: Session, name: str) -> None:
@@ -169,6 +188,9 @@ def attach(session: Session, *, node: str, vd: str, lun: int | None = None, snap
     for existing in on.luns:
         if _is_backup(existing) != backup:
             raise NodeMixed(vd=vd, node=node)
+    if backup and not on.luns:
+        # Sessions that hosts began before the node held backup VDs must not see one.
+        _end_sessions(session, on)
     made = Lun(node=on, number=number, vd=disk, snapshot=frozen)
     session.add(made)
     session.flush()
@@ -193,12 +215,23 @@ def detach(session: Session, *, node: str, lun: int) -> None:
     session.expire(on)
 
 
-def spec(session: Session, driver: StorageDriver, node: Node) -> NodeSpec:
-    """Return what target daemons are to serve for the node. A LUN whose file is not there raises the driver's error."""
+def spec(session: Session, driver: StorageDriver, node: Node, left_out: list[QReplicaError] | None = None) -> NodeSpec:
+    """Return what target daemons are to serve for the node.
+
+    A LUN whose file is not there raises the driver's error; with ``left_out`` it is left out, and its error put there.
+    """
+    luns = []
+    for lun in node.luns:
+        try:
+            luns.append(_lun_spec(driver, lun))
+        except QReplicaError as error:
+            if left_out is None:
+                raise
+            left_out.append(error)
     return NodeSpec(
         tid=node.tid,
         iqn=node.iqn,
-        luns=tuple(_lun_spec(driver, lun) for lun in node.luns),
+        luns=tuple(luns),
         initiators=_admitted(session, node),
         chap=_credentials(node.chap_user, node.chap_secret),
         mutual_chap=_credentials(node.mutual_user, node.mutual_secret),

@@ -103,7 +103,7 @@ def _run(
                 log.record(session, severity, kind, f"job {name}", sentence, controller=config.controller)
 
         storage = BtrfsDriver(config.raid_group_mounts)
-        pause = functools.partial(paused, (config.tgtd_pid_file,))
+        pause = functools.partial(paused, config.tgtd_pid_files)
         parts = Parts(storage, QSnaps(database, storage, pause), NetworkLinks(), tell)
         logger.info("worker-begins", epoch=store.epoch)
         cycle.run(database, parts, store, stop)

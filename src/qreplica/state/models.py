@@ -139,7 +139,10 @@ class Port(Base):
 
 
 class RaidGroup(Base):
-    """An RG. ``usable`` and ``reserve`` come from its disks and level (bytes)."""
+    """An RG. ``usable`` and ``reserve`` come from its disks and level (bytes).
+
+    ``incomplete``: it is being made or deleted; left so by a crash, it is undone at the next start.
+    """
 
     __tablename__ = "raid_groups"
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
@@ -147,6 +150,7 @@ class RaidGroup(Base):
     level: Mapped[RaidLevel] = mapped_column(_enum(RaidLevel))
     usable: Mapped[int]
     reserve: Mapped[int]
+    incomplete: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
     disks: Mapped[list["Disk"]] = relationship(back_populates="raid_group", order_by="Disk.name")
     vds: Mapped[list["VirtualDisk"]] = relationship(back_populates="raid_group", order_by="VirtualDisk.name")
@@ -166,7 +170,10 @@ class Disk(Base):
 
 
 class VirtualDisk(Base):
-    """A VD. ``snapshot_space`` is what its QSnaps may use; ``serial`` is what initiators see (VPD page 0x80)."""
+    """A VD. ``snapshot_space`` is what its QSnaps may use; ``serial`` is what initiators see (VPD page 0x80).
+
+    ``incomplete`` as for an RG.
+    """
 
     __tablename__ = "virtual_disks"
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
@@ -176,6 +183,7 @@ class VirtualDisk(Base):
     snapshot_space: Mapped[int] = mapped_column(default=0)
     raid_group_id: Mapped[str] = mapped_column(ForeignKey("raid_groups.id"))
     serial: Mapped[str] = mapped_column(unique=True)
+    incomplete: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
     raid_group: Mapped[RaidGroup] = relationship(back_populates="vds")
     snapshots: Mapped[list["Snapshot"]] = relationship(back_populates="vd", order_by="Snapshot.taken_at")
@@ -183,7 +191,7 @@ class VirtualDisk(Base):
 
 
 class Snapshot(Base):
-    """A QSnap snapshot. A row without ``taken_at`` was begun and is not yet known to exist."""
+    """A QSnap snapshot. A row without ``taken_at`` is being taken or deleted: it is not to be relied upon."""
 
     __tablename__ = "snapshots"
     __table_args__ = (UniqueConstraint("vd_id", "name"),)

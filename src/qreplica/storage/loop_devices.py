@@ -7,18 +7,21 @@ from qreplica.storage.btrfs_tools import run
 
 
 def attached(image: Path) -> Path | None:
-    """Return the loop device that stands for ``image``, or None."""
+    """Return the loop device that stands for the whole of ``image``, writable, or None."""
     found = json.loads(run("losetup", "--json", "--list", "--associated", image) or "{}")
-    devices = found.get("loopdevices", [])
-    return Path(devices[0]["name"]) if devices else None
+    for device in found.get("loopdevices", []):
+        if not (device["offset"] or device["sizelimit"] or device["ro"]):
+            return Path(device["name"])
+    return None
 
 
 def attach(image: Path) -> Path:
-    """Make a loop device for ``image`` unless there is one, and return it."""
+    """Make a loop device for ``image`` unless there is one, and return it; either uses direct I/O."""
     present = attached(image)
-    if present is not None:
-        return present
-    return Path(run("losetup", "--find", "--show", "--direct-io=on", image).strip())
+    if present is None:
+        return Path(run("losetup", "--find", "--show", "--direct-io=on", image).strip())
+    run("losetup", "--direct-io=on", present)
+    return present
 
 
 def detach(image: Path) -> None:

@@ -1,5 +1,6 @@
 """RAID groups, and the accounting of what they promise."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,15 +8,15 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from qreplica.errors import NotFound
+from qreplica.errors import NotFound, QReplicaError
 from qreplica.names import check_name
 from qreplica.state.database import Database
 from qreplica.state.models import Disk, RaidGroup, VirtualDisk, new_id
 from qreplica.storage import disks as disk_service
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import RaidLevel, StorageDriver
-from qreplica.storage.errors import GroupNotEmpty
-from qreplica.storage.service_errors import DiskOfGroup, DisksRepeated, GroupHasNoRoom, NameTaken
+from qreplica.storage.errors import GroupBusy, GroupFailed, GroupNotEmpty
+from qreplica.storage.service_errors import CreationInterrupted, DiskOfGroup, DisksRepeated, GroupHasNoRoom, NameTaken
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,57 +35,111 @@ class Space:
 
 
 def create(db: Database, driver: StorageDriver, *, name: str, level: RaidLevel, disks: Sequence[str]) -> RaidGroup:
-    """Make an RG of the named disks. Raises what the checks of name, disks and level raise."""
+    """Make an RG of the named disks. A failure leaves nothing; what a crash left, the next start undoes.
+
+    Raises NotAName, NameTaken, DisksRepeated, NotFound, DiskOfGroup, TooFewDisks, DiskTooSmall, and the driver's.
+    """
     check_name(name, "RAID group")
     for disk in disks:
         if list(disks).count(disk) > 1:
             raise DisksRepeated(disk=disk)
-    with db.session(read_only=True) as session:
-        paths, sizes = _free_disks(session, name, disks)
-    room = capacity(level, sizes)
-    group = RaidGroup(id=new_id(), name=name, level=level, usable=room.usable, reserve=room.reserve)
-    driver.create_group(group.id, paths, level)
+    with db.session() as session:
+        if session.scalar(select(RaidGroup).where(RaidGroup.name == name)):
+            raise NameTaken(what="RAID group", name=name)
+        members = _free_disks(session, disks)
+        room = capacity(level, [disk.size for disk in members])
+        group = RaidGroup(
+            id=new_id(),
+            name=name,
+            level=level,
+            usable=room.usable,
+            reserve=room.reserve,
+            incomplete=True,
+            disks=members,
+        )
+        session.add(group)
+        paths = [disk_service.device_path(disk) for disk in members]
     try:
-        with db.session() as session:
-            _free_disks(session, name, disks)
-            session.add(group)
-            for disk in disks:
-                disk_service.get(session, disk).raid_group_id = group.id
+        driver.create_group(group.id, paths, level)
+        _complete(db, group)
     except BaseException:
-        driver.delete_group(group.id, paths)
+        # If this fails too, the row stays incomplete, for ``delete`` or the next start.
+        with contextlib.suppress(QReplicaError):
+            _remove(db, driver, group.id, paths)
         raise
     return group
 
 
-def _free_disks(session: Session, name: str, disks: Sequence[str]) -> tuple[list[Path], list[int]]:
-    if session.scalar(select(RaidGroup).where(RaidGroup.name == name)):
-        raise NameTaken(what="RAID group", name=name)
-    found: list[Disk] = [disk_service.get(session, disk) for disk in disks]
-    for disk in found:
+def _free_disks(session: Session, names: Sequence[str]) -> list[Disk]:
+    members = [disk_service.get(session, name) for name in names]
+    for disk in members:
         if disk.raid_group is not None:
             raise DiskOfGroup(disk=disk.name, group=disk.raid_group.name)
-    return [disk_service.device_path(disk) for disk in found], [disk.size for disk in found]
+    return members
+
+
+def _complete(db: Database, group: RaidGroup) -> None:
+    with db.session() as session:
+        row = session.get(RaidGroup, group.id)
+        if row is None:
+            raise CreationInterrupted(name=group.name)
+        row.incomplete = group.incomplete = False
 
 
 def delete(db: Database, driver: StorageDriver, name: str) -> None:
     """Delete an RG that holds no VD; its disks become free. Raises NotFound, GroupNotEmpty, GroupBusy."""
-    with db.session(read_only=True) as session:
-        group = get(session, name)
+    with db.session() as session:
+        group = _find(session, name)
         if group.vds:
             raise GroupNotEmpty(group=name, count=len(group.vds))
-        group_id, paths = group.id, [disk_service.device_path(disk) for disk in group.disks]
+        group.incomplete = True
+        paths = [disk_service.device_path(disk) for disk in group.disks]
+    try:
+        _remove(db, driver, group.id, paths)
+    except (GroupBusy, GroupNotEmpty):
+        with db.session() as session:
+            session.get_one(RaidGroup, group.id).incomplete = False
+        raise
+
+
+def _remove(db: Database, driver: StorageDriver, group_id: str, paths: Sequence[Path]) -> None:
     driver.delete_group(group_id, paths)
     with db.session() as session:
-        group = get(session, name)
-        for disk in list(group.disks):
-            disk.raid_group_id = None
-        session.flush()
-        session.expire(group)
-        session.delete(group)
+        group = session.get(RaidGroup, group_id)
+        if group is not None:
+            group.disks.clear()
+            session.flush()
+            session.delete(group)
+
+
+def undo_incomplete(db: Database, driver: StorageDriver) -> None:
+    """Undo what a crash left of an RG being made, and finish what it left of a deletion.
+
+    One that turns out to hold VDs after all is kept. Raises what the driver does.
+    """
+    with db.session(read_only=True) as session:
+        half = session.scalars(select(RaidGroup).where(RaidGroup.incomplete)).all()
+        left = [(group.id, [disk_service.device_path(disk) for disk in group.disks]) for group in half]
+    for group_id, paths in left:
+        with contextlib.suppress(GroupFailed):
+            # The driver refuses to delete a group that holds VDs only if it is open.
+            driver.open_group(group_id, paths)
+        try:
+            _remove(db, driver, group_id, paths)
+        except GroupNotEmpty:
+            with db.session() as session:
+                session.get_one(RaidGroup, group_id).incomplete = False
 
 
 def get(session: Session, name: str) -> RaidGroup:
-    """Return the RG. Raises NotFound."""
+    """Return the RG. Raises NotFound, also for one that is not yet made."""
+    group = _find(session, name)
+    if group.incomplete:
+        raise NotFound(what="RAID group", name=name, noun="rg")
+    return group
+
+
+def _find(session: Session, name: str) -> RaidGroup:
     group = session.scalar(select(RaidGroup).where(RaidGroup.name == name))
     if group is None:
         raise NotFound(what="RAID group", name=name, noun="rg")
@@ -93,7 +148,7 @@ def get(session: Session, name: str) -> RaidGroup:
 
 def listing(session: Session) -> list[RaidGroup]:
     """Return all RGs by name."""
-    return list(session.scalars(select(RaidGroup).order_by(RaidGroup.name)))
+    return list(session.scalars(select(RaidGroup).where(~RaidGroup.incomplete).order_by(RaidGroup.name)))
 
 
 def space(session: Session, group: RaidGroup) -> Space:

@@ -1,6 +1,6 @@
 """Errors of the storage services: what the administrator asked for and cannot have."""
 
-from qreplica.errors import Conflict, Invalid, NoSpace, NotFound
+from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, NotFound
 
 
 class NameTaken(Conflict):
@@ -10,6 +10,13 @@ class NameTaken(Conflict):
     template = "There is already a {what} “{name}”: choose another name."
 
 
+class CreationInterrupted(Conflict):
+    """A controller that started meanwhile undid what it found half made."""
+
+    kind = "creation-interrupted"
+    template = "“{name}” was not made because a controller started meanwhile and undid it: try again."
+
+
 class DiskSourceInvalid(Invalid):
     """A disk needs a block device or an image, not both."""
 
@@ -17,6 +24,13 @@ class DiskSourceInvalid(Invalid):
     template = (
         "Disk {disk} cannot be added because {reason}: give a block device, or an image file (with its size if new)."
     )
+
+
+class DiskImageMissing(EngineFailed):
+    """The image file of a disk is gone."""
+
+    kind = "disk-image-missing"
+    template = "Disk {disk} is missing because its image {image} is not there: bring it back and start qreplicad again."
 
 
 class DiskAlreadyAdded(Conflict):
@@ -92,7 +106,18 @@ class SnapshotNotStill(Conflict):
     """The target daemons did not stand still for a snapshot."""
 
     kind = "snapshot-not-still"
-    template = "No snapshot of {vd} was taken because a target daemon moved in each of {tries} tries: try again."
+    template = (
+        "No snapshot of {vd} was taken because a target daemon did not stand still in any of {tries} tries: try again."
+    )
+
+
+class SnapshotInterrupted(Conflict):
+    """Somebody undid a snapshot while it was taken."""
+
+    kind = "snapshot-interrupted"
+    template = (
+        "Snapshot “{snapshot}” of {vd} was not taken because it, or its virtual disk, was removed meanwhile: try again."
+    )
 
 
 class NoSuchSnapshot(NotFound):

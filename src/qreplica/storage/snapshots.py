@@ -1,12 +1,15 @@
 """QSnap snapshots: taken while the target daemons stand still, and kept as long as something needs them."""
 
+import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from sqlalchemy import delete as delete_rows
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
+from qreplica.errors import NotFound, QReplicaError
 from qreplica.names import check_name
 from qreplica.state.database import Database
 from qreplica.state.models import (
@@ -25,6 +28,7 @@ from qreplica.storage.service_errors import (
     NameTaken,
     NoSnapshotSpace,
     NoSuchSnapshot,
+    SnapshotInterrupted,
     SnapshotNotStill,
     SnapshotPinned,
 )
@@ -56,36 +60,42 @@ def take(
     """Take a snapshot of a VD: it holds every write acknowledged before, and none that was begun after.
 
     The row is there first, without ``taken_at``, so that a crash leaves nothing unknown; ``snapshot_id`` makes a second
-    call go on with the first one's. Raises NotAName, NameTaken, NoSnapshotSpace, SnapshotNotStill, PauseTimedOut.
+    call find, or begin anew, the first one's. A failure leaves nothing. Raises NotAName, NameTaken, NotFound,
+    NoSnapshotSpace, SnapshotNotStill, SnapshotInterrupted, PauseBusy, PauseTimedOut, and what the driver does.
     """
     check_name(name, "snapshot")
     snapshot_id = snapshot_id or new_id()
     with db.session(read_only=True) as session:
         known = session.get(Snapshot, snapshot_id)
-        vd = session.get_one(VirtualDisk, vd_id)
-        group = vd.raid_group_id
+        vd = _vd(session, vd_id)
     if known is not None and known.taken_at is not None:
         return known
     if known is None:
-        used = driver.space_used(group, vd_id).snapshots
+        used = driver.space_used(vd.raid_group_id, vd_id).snapshots
         _begin(db, Snapshot(id=snapshot_id, vd_id=vd_id, name=name, kind=kind, size=vd.size, taken_at=None), used)
-    else:
-        # Whether the daemons stood still when a crash interrupted this call is not known.
-        driver.delete_snapshot(group, vd_id, snapshot_id)
     try:
-        info = _freeze(driver, pause, group, vd_id, snapshot_id)
+        if known is not None:
+            # Whether the daemons stood still when a crash interrupted the first call is not known.
+            _discard(db, driver, vd, snapshot_id)
+        info = _freeze(db, driver, pause, vd, snapshot_id)
+        return _complete(db, vd, name, info)
     except BaseException:
-        _forget(db, driver, group, vd_id, snapshot_id)
+        # If this fails too, the row stays, for a second call or the next start.
+        with contextlib.suppress(QReplicaError):
+            _forget(db, driver, vd, snapshot_id)
         raise
-    with db.session() as session:
-        snapshot = session.get_one(Snapshot, snapshot_id)
-        snapshot.taken_at, snapshot.size = info.taken_at, info.size
-    return snapshot
+
+
+def _vd(session: Session, vd_id: str) -> VirtualDisk:
+    vd = session.get(VirtualDisk, vd_id)
+    if vd is None or vd.incomplete:
+        raise NotFound(what="virtual disk", name=vd_id, noun="vd")
+    return vd
 
 
 def _begin(db: Database, snapshot: Snapshot, used: int) -> None:
     with db.session() as session:
-        vd = session.get_one(VirtualDisk, snapshot.vd_id)
+        vd = _vd(session, snapshot.vd_id)
         if used >= vd.snapshot_space:
             raise NoSnapshotSpace(vd=vd.name, space=vd.snapshot_space, used=used)
         if session.scalar(select(Snapshot).where(Snapshot.vd_id == vd.id, Snapshot.name == snapshot.name)):
@@ -93,36 +103,72 @@ def _begin(db: Database, snapshot: Snapshot, used: int) -> None:
         session.add(snapshot)
 
 
-def _freeze(driver: StorageDriver, pause: Pause, group: str, vd_id: str, snapshot_id: str) -> SnapshotInfo:
+def _freeze(db: Database, driver: StorageDriver, pause: Pause, vd: VirtualDisk, snapshot_id: str) -> SnapshotInfo:
     for _ in range(_TRIES):
-        driver.prepare_snapshot(group, vd_id)
+        driver.prepare_snapshot(vd.raid_group_id, vd.id)
         with pause() as paused:
-            info = driver.take_snapshot(group, vd_id, snapshot_id)
+            info = driver.take_snapshot(vd.raid_group_id, vd.id, snapshot_id)
             if paused.still_paused():
                 return info
-        driver.delete_snapshot(group, vd_id, snapshot_id)
-    raise SnapshotNotStill(vd=vd_id, tries=_TRIES)
+        _discard(db, driver, vd, snapshot_id)
+    raise SnapshotNotStill(vd=vd.name, tries=_TRIES)
 
 
-def _forget(db: Database, driver: StorageDriver, group: str, vd_id: str, snapshot_id: str) -> None:
+def _complete(db: Database, vd: VirtualDisk, name: str, info: SnapshotInfo) -> Snapshot:
+    with db.session() as session:
+        snapshot = session.get(Snapshot, info.snapshot)
+        if snapshot is None:
+            raise SnapshotInterrupted(snapshot=name, vd=vd.name)
+        snapshot.taken_at, snapshot.size = info.taken_at, info.size
+    return snapshot
+
+
+def _discard(db: Database, driver: StorageDriver, vd: VirtualDisk, snapshot_id: str) -> bool:
+    """Delete what was taken, unless somebody who took the work over has it complete; tell whether it was deleted.
+
+    The transaction keeps it from being completed in the meantime.
+    """
     with db.session() as session:
         snapshot = session.get(Snapshot, snapshot_id)
-        if snapshot is None or snapshot.taken_at is not None:
-            return
-        session.delete(snapshot)
-    driver.delete_snapshot(group, vd_id, snapshot_id)
+        if snapshot is not None and snapshot.taken_at is not None:
+            return False
+        driver.delete_snapshot(vd.raid_group_id, vd.id, snapshot_id)
+        return True
+
+
+def _forget(db: Database, driver: StorageDriver, vd: VirtualDisk, snapshot_id: str) -> None:
+    if _discard(db, driver, vd, snapshot_id):
+        with db.session() as session:
+            session.execute(delete_rows(Snapshot).where(Snapshot.id == snapshot_id, Snapshot.taken_at.is_(None)))
 
 
 def delete(db: Database, driver: StorageDriver, vd_name: str, name: str) -> None:
-    """Delete a snapshot that nothing needs. Raises NoSuchSnapshot, SnapshotPinned."""
+    """Delete a snapshot that nothing needs. Raises NotFound, NoSuchSnapshot, SnapshotPinned.
+
+    From the first step on nobody relies on it; the next call, or start, finishes a deletion that was cut off.
+    """
     with db.session() as session:
-        snapshot = get(session, vd_name, name)
+        snapshot = _find(session, vd_name, name)
         holders = pins(session, snapshot.id)
         if holders:
             raise SnapshotPinned(snapshot=name, vd=vd_name, pins=" and ".join(holders))
-        group, vd_id, snapshot_id = snapshot.vd.raid_group_id, snapshot.vd_id, snapshot.id
-        session.delete(snapshot)
-    driver.delete_snapshot(group, vd_id, snapshot_id)
+        vd = snapshot.vd
+        snapshot.taken_at = None
+    _forget(db, driver, vd, snapshot.id)
+
+
+def undo_incomplete(db: Database, driver: StorageDriver, group_id: str) -> None:
+    """Undo what a crash left of snapshots being taken in an open RG, and finish what it left of deletions.
+
+    Those that something needs are gone on with by it, and recovery points' by the next commit.
+    """
+    with db.session(read_only=True) as session:
+        half = select(Snapshot).join(VirtualDisk, VirtualDisk.id == Snapshot.vd_id)
+        half = half.where(VirtualDisk.raid_group_id == group_id, ~VirtualDisk.incomplete)
+        half = half.where(Snapshot.taken_at.is_(None), Snapshot.kind != SnapshotKind.RECOVERY_POINT)
+        left = [(snapshot.vd, snapshot.id) for snapshot in session.scalars(half) if not pins(session, snapshot.id)]
+    for vd, snapshot_id in left:
+        _forget(db, driver, vd, snapshot_id)
 
 
 def pins(session: Session, snapshot_id: str) -> list[str]:
@@ -143,7 +189,14 @@ def pins(session: Session, snapshot_id: str) -> list[str]:
 
 
 def get(session: Session, vd_name: str, name: str) -> Snapshot:
-    """Return a snapshot of the VD by name. Raises NotFound, NoSuchSnapshot."""
+    """Return a snapshot of the VD by name. Raises NotFound, NoSuchSnapshot, also for one that is not yet taken."""
+    snapshot = _find(session, vd_name, name)
+    if snapshot.taken_at is None:
+        raise NoSuchSnapshot(vd=vd_name, name=name)
+    return snapshot
+
+
+def _find(session: Session, vd_name: str, name: str) -> Snapshot:
     vd = virtual_disks.get(session, vd_name)
     snapshot = session.scalar(select(Snapshot).where(Snapshot.vd_id == vd.id, Snapshot.name == name))
     if snapshot is None:

@@ -1,51 +1,69 @@
 """Brings the storage to the state of the database when a controller starts."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
 from sqlalchemy import select
 
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.state.database import Database
-from qreplica.state.models import Severity, Snapshot, SnapshotKind
-from qreplica.storage import disks, raid_groups
+from qreplica.state.models import Severity, VirtualDisk
+from qreplica.storage import disks, raid_groups, snapshots, virtual_disks
 from qreplica.storage.driver import StorageDriver
 
 
-def open_storage(db: Database, driver: StorageDriver) -> None:
-    """Give images their loop devices and open every RG; idempotent.
+@dataclass(frozen=True, slots=True)
+class _Group:
+    id: str
+    name: str
+    disks: Sequence[Path]
 
-    One that cannot be opened becomes an event and holds nobody else up. VDs without a row are told of, never deleted.
+
+def open_storage(db: Database, driver: StorageDriver, *, controller: int | None = None) -> None:
+    """Give images their loop devices, open every RG, and undo or finish what a crash left half done; idempotent.
+
+    What fails becomes an event of ``controller`` and holds nothing else up. VDs that the state does not know are told
+    of, never deleted.
     """
-    disks.attach_images(db)
+
+    def tell(severity: Severity, kind: str, subject: str, message: str) -> None:
+        with db.session() as session:
+            log.record(session, severity, kind, subject, message, controller=controller)
+
+    for name, error in disks.attach_images(db).items():
+        tell(Severity.ERROR, error.kind, f"disk {name}", error.sentence)
+    try:
+        raid_groups.undo_incomplete(db, driver)
+    except QReplicaError as error:
+        tell(Severity.ERROR, error.kind, "raid groups", f"One left half made could not be undone: {error.sentence}")
     with db.session(read_only=True) as session:
-        groups = {
-            group.id: (group.name, [disks.device_path(disk) for disk in group.disks], {vd.id for vd in group.vds})
+        groups = [
+            _Group(group.id, group.name, [disks.device_path(disk) for disk in group.disks])
             for group in raid_groups.listing(session)
-        }
-    for group, (name, paths, known) in groups.items():
+        ]
+    for group in groups:
         try:
-            driver.open_group(group, paths)
-            found = set(driver.list_vds(group))
+            driver.open_group(group.id, group.disks)
+            virtual_disks.undo_incomplete(db, driver, group.id)
+            snapshots.undo_incomplete(db, driver, group.id)
+            unknown, missing = _differences(db, driver, group.id)
         except QReplicaError as error:
-            _tell(db, Severity.ERROR, error.kind, name, error.sentence)
+            tell(Severity.ERROR, error.kind, f"rg {group.name}", error.sentence)
             continue
-        for vd in sorted(found - known):
-            _tell(
-                db, Severity.WARNING, "vd-unknown", name, f"It holds a virtual disk {vd} that the state does not know."
-            )
-        for vd in sorted(known - found):
-            _tell(db, Severity.ERROR, "vd-missing", name, f"Virtual disk {vd} is not there: it cannot be served.")
-    _forget_half_taken(db, driver)
+        for vd in unknown:
+            told = f"RAID group {group.name} holds a virtual disk {vd} that the state does not know: it is left alone."
+            tell(Severity.WARNING, "vd-unknown", f"rg {group.name}", told)
+        for vd in missing:
+            told = f"RAID group {group.name} does not hold virtual disk {vd}, which therefore cannot be served."
+            tell(Severity.ERROR, "vd-missing", f"vd {vd}", told)
 
 
-def _tell(db: Database, severity: Severity, kind: str, group: str, message: str) -> None:
-    with db.session() as session:
-        log.record(session, severity, kind, f"rg {group}", message)
-
-
-def _forget_half_taken(db: Database, driver: StorageDriver) -> None:
-    """Undo manual snapshots that a crash interrupted; those of cycles and recovery points are gone on with."""
-    half = select(Snapshot).where(Snapshot.taken_at.is_(None), Snapshot.kind == SnapshotKind.MANUAL)
-    with db.session() as session:
-        for snapshot in session.scalars(half).all():
-            driver.delete_snapshot(snapshot.vd.raid_group_id, snapshot.vd_id, snapshot.id)
-            session.delete(snapshot)
+def _differences(db: Database, driver: StorageDriver, group_id: str) -> tuple[list[str], list[str]]:
+    """Return the ids of VDs that only the engine has, and the names of those that only the state has."""
+    found = set(driver.list_vds(group_id))
+    with db.session(read_only=True) as session:
+        rows = session.scalars(select(VirtualDisk).where(VirtualDisk.raid_group_id == group_id)).all()
+    missing = [vd.name for vd in rows if vd.id not in found and not vd.incomplete]
+    return sorted(found - {vd.id for vd in rows}), sorted(missing)

@@ -1,15 +1,24 @@
 """Virtual disks."""
 
+import contextlib
+
+from sqlalchemy import delete as delete_rows
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qreplica.errors import NotFound
+from qreplica.errors import NotFound, QReplicaError
 from qreplica.names import check_name
 from qreplica.state.database import Database
 from qreplica.state.models import Claim, Job, RecoveryPoint, Snapshot, VdType, VirtualDisk, new_id
 from qreplica.storage import raid_groups
 from qreplica.storage.driver import BLOCK, SpaceUsed, StorageDriver
-from qreplica.storage.service_errors import NameTaken, SnapshotSpaceTooSmall, VdInUse, VdSizeInvalid
+from qreplica.storage.service_errors import (
+    CreationInterrupted,
+    NameTaken,
+    SnapshotSpaceTooSmall,
+    VdInUse,
+    VdSizeInvalid,
+)
 from qreplica.units import MIB
 
 MINIMUM_SIZE = MIB
@@ -40,28 +49,57 @@ def create(
             snapshot_space=snapshot_space,
             raid_group=group,
             serial=new_id(),
+            incomplete=True,
         )
         session.add(vd)
-        session.flush()
-        # Within the transaction: nobody may see a VD that is not there; a file without a row is cleared at start.
+    try:
         driver.create_vd(group.id, vd.id, size)
+        _complete(db, vd)
+    except BaseException:
+        # If this fails too, the row stays incomplete, for ``delete`` or the next start.
+        with contextlib.suppress(QReplicaError):
+            _remove(db, driver, group.id, vd.id)
+        raise
     return vd
 
 
-def delete(db: Database, driver: StorageDriver, name: str) -> None:
-    """Delete a VD and all its snapshots and recovery points. Raises NotFound, VdInUse (attached or replicated)."""
+def _complete(db: Database, vd: VirtualDisk) -> None:
     with db.session() as session:
-        vd = get(session, name)
+        row = session.get(VirtualDisk, vd.id)
+        if row is None:
+            raise CreationInterrupted(name=vd.name)
+        row.incomplete = vd.incomplete = False
+
+
+def delete(db: Database, driver: StorageDriver, name: str) -> None:
+    """Delete a VD and all its snapshots and recovery points. Raises NotFound, VdInUse (attached or replicated).
+
+    From the first step on nobody finds the VD any more; the next call, or start, finishes a deletion that was cut off.
+    """
+    with db.session() as session:
+        vd = _find(session, name)
         _refuse_used(session, vd)
-        vd_id = vd.id
-        # First the data: a row without them can be deleted again, data without a row would be forgotten space.
-        driver.delete_vd(vd.raid_group_id, vd_id)
+        vd.incomplete = True
+    _remove(db, driver, vd.raid_group_id, vd.id)
+
+
+def _remove(db: Database, driver: StorageDriver, group_id: str, vd_id: str) -> None:
+    driver.delete_vd(group_id, vd_id)
+    with db.session() as session:
+        # In the order of their references.
         for table in (RecoveryPoint, Snapshot, Claim):
-            for row in session.scalars(select(table).where(table.vd_id == vd_id)):
-                session.delete(row)
-            session.flush()
-        session.expire(vd)
-        session.delete(vd)
+            session.execute(delete_rows(table).where(table.vd_id == vd_id))
+        session.execute(delete_rows(VirtualDisk).where(VirtualDisk.id == vd_id))
+
+
+def undo_incomplete(db: Database, driver: StorageDriver, group_id: str) -> None:
+    """Undo what a crash left of VDs being made in an open RG, and finish what it left of deletions."""
+    with db.session(read_only=True) as session:
+        left = session.scalars(
+            select(VirtualDisk.id).where(VirtualDisk.raid_group_id == group_id, VirtualDisk.incomplete)
+        ).all()
+    for vd_id in left:
+        _remove(db, driver, group_id, vd_id)
 
 
 def _refuse_used(session: Session, vd: VirtualDisk) -> None:
@@ -91,7 +129,14 @@ def set_snapshot_space(db: Database, driver: StorageDriver, name: str, size: int
 
 
 def get(session: Session, name: str) -> VirtualDisk:
-    """Return the VD. Raises NotFound."""
+    """Return the VD. Raises NotFound, also for one that is not yet made."""
+    vd = _find(session, name)
+    if vd.incomplete:
+        raise NotFound(what="virtual disk", name=name, noun="vd")
+    return vd
+
+
+def _find(session: Session, name: str) -> VirtualDisk:
     vd = session.scalar(select(VirtualDisk).where(VirtualDisk.name == name))
     if vd is None:
         raise NotFound(what="virtual disk", name=name, noun="vd")
@@ -100,7 +145,7 @@ def get(session: Session, name: str) -> VirtualDisk:
 
 def listing(session: Session) -> list[VirtualDisk]:
     """Return all VDs by name."""
-    return list(session.scalars(select(VirtualDisk).order_by(VirtualDisk.name)))
+    return list(session.scalars(select(VirtualDisk).where(~VirtualDisk.incomplete).order_by(VirtualDisk.name)))
 
 
 def used(driver: StorageDriver, vd: VirtualDisk) -> SpaceUsed:

@@ -97,6 +97,7 @@ def upgrade() -> None:
         ),
         sa.Column("usable", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("reserve", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("incomplete", sa.Boolean(), nullable=False),
         sa.Column("created_at", types.UtcTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_raid_groups")),
         sa.UniqueConstraint("name", name=op.f("uq_raid_groups_name")),
@@ -165,6 +166,7 @@ def upgrade() -> None:
         sa.Column("snapshot_space", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("raid_group_id", sa.String(), nullable=False),
         sa.Column("serial", sa.String(), nullable=False),
+        sa.Column("incomplete", sa.Boolean(), nullable=False),
         sa.Column("created_at", types.UtcTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["raid_group_id"], ["raid_groups.id"], name=op.f("fk_virtual_disks_raid_group_id_raid_groups")
