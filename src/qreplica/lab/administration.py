@@ -6,13 +6,16 @@ All of it goes through the ``qreplica`` command line, as people do it.
 import json
 import os
 import secrets
+import shlex
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from qreplica.cli import credentials
 from qreplica.lab.commands import run
+from qreplica.lab.errors import CommandFailed
 from qreplica.lab.processes import MARK
 from qreplica.lab.topology import DEFAULT_ID, Controller, Lab, Side
 
@@ -22,30 +25,41 @@ DISK_SIZE = "16GiB"
 
 
 class CommandLine:
-    """``qreplica`` logged in to one subsystem of a lab, under the subsystem's name."""
+    """``qreplica`` logged in to one subsystem of a lab, under the subsystem's name; ``tell`` is told each command."""
 
-    def __init__(self, lab: Lab, subsystem: Side) -> None:
+    def __init__(self, lab: Lab, subsystem: Side, tell: Callable[[str], None] | None = None) -> None:
         self._lab = lab
         self._subsystem = subsystem
+        self._tell = tell
 
-    def __call__(self, *words: str, stdin: str | None = None) -> Any:  # noqa: ANN401 - the API's JSON
+    def __call__(self, *words: str) -> Any:  # noqa: ANN401 - the API's JSON
         """Run a command and return its JSON. Raises CommandFailed with the sentence that it printed."""
-        return self._run(["--on", self._subsystem, *words], stdin)
+        argv = self._argv(words)
+        output = run([*argv, "--json"], env=login_environment(self._lab))
+        return json.loads(output) if output.strip() else None
+
+    def watched(self, *words: str) -> None:
+        """Run a command that shows its progress on standard error. Raises CommandFailed."""
+        argv = self._argv(words)
+        environment = login_environment(self._lab)
+        if code := subprocess.run(argv, env=environment, stdout=sys.stderr, check=False).returncode:
+            raise CommandFailed(command=shlex.join(argv), reason=f"see above; its exit code is {code}")
 
     def set_up(self, url: str, setup_secret: Path) -> None:
         """Make the administrator and log in."""
-        self._run(
-            [
-                *("--url", url, "setup", "--name", ADMINISTRATOR, "--as", self._subsystem),
-                *("--setup-secret-file", str(setup_secret), "--password-file", str(self._lab.password_file)),
-            ],
-            None,
-        )
+        files = ("--setup-secret-file", str(setup_secret), "--password-file", str(self._lab.password_file))
+        setup = ("setup", "--name", ADMINISTRATOR, "--as", self._subsystem)
+        run([_program(), "--url", url, *setup, *files, "--json"], env=login_environment(self._lab))
 
-    def _run(self, words: list[str], stdin: str | None) -> Any:  # noqa: ANN401 - the API's JSON
-        program = str(Path(sys.executable).with_name("qreplica"))
-        output = run([program, *words, "--json"], stdin=stdin, env=login_environment(self._lab))
-        return json.loads(output) if output.strip() else None
+    def _argv(self, words: tuple[str, ...]) -> list[str]:
+        argv = ["--on", self._subsystem, *words]
+        if self._tell is not None:
+            self._tell(f"qreplica {shlex.join(argv)}")
+        return [_program(), *argv]
+
+
+def _program() -> str:
+    return str(Path(sys.executable).with_name("qreplica"))
 
 
 def login_environment(lab: Lab) -> Mapping[str, str]:

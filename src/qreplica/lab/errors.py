@@ -59,3 +59,10 @@ class TreeTooSmall(Unavailable):
 
     kind = "tree-too-small"
     template = "There are only {found:size} of files below {roots}, less than {wanted:size}: ask for a smaller tree."
+
+
+class CopyDiffers(EngineFailed):
+    """The copy is not what was replicated: a defect, since a cycle commits only what arrived."""
+
+    kind = "copy-differs"
+    template = "The copy differs from its source ({digests}): this must never be: keep the lab and report it."

@@ -1,19 +1,24 @@
 """``./run lab`` and ``./run demo``."""
 
+import json
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from qreplica.errors import QReplicaError
+from qreplica.lab import demo_views, namespaces
 from qreplica.lab import lab as labs
-from qreplica.lab import namespaces
 from qreplica.lab.administration import ADMINISTRATOR
+from qreplica.lab.demo import TREE, Demo
 from qreplica.lab.sweep import sweep_dead
 from qreplica.lab.topology import DEFAULT_ID, LABS, PORTS, Controller, Lab, Side
+from qreplica.units import format_size, parse_size
 
 app = typer.Typer(
     name="./run",
@@ -45,7 +50,7 @@ def up(lab_id: Id = DEFAULT_ID, root: Root = LABS) -> None:
     urls = labs.up(lab, tell)
     labs.let_stay(lab)
     for subsystem, url in urls.items():
-        typer.echo(f"{subsystem}: {url}  (./run cli --on {subsystem} status)")
+        typer.echo(f"{subsystem}: {url}" + (f"  (./run cli --on {subsystem} status)" if lab_id == DEFAULT_ID else ""))
     typer.echo(f"The password of “{ADMINISTRATOR}” is in {lab.password_file}. Remove the lab with ./run lab down.")
 
 
@@ -56,11 +61,11 @@ def status(lab_id: Id = DEFAULT_ID, root: Root = LABS, as_json: Json = False) ->
     if as_json:
         typer.echo(labs.as_json(states))
         return
-    table = Table("Subsystem", "Controller", "Namespace", "Daemon", "Management", "Ports (✗: cable pulled)")
+    table = Table("Controller", "Namespace", "Daemon", "Management", "Ports (✗: no cable)", box=box.SIMPLE)
     for one in states:
-        daemon = "wired, not run" if one.url is None else f"runs, pid {one.pid}" if one.pid else "[red]dead[/red]"
-        ports = "  ".join(f"{'' if port.cable else '✗'}{port.address}" for port in one.ports)
-        table.add_row(one.subsystem, str(one.number), one.namespace, daemon, one.url or "", ports)
+        daemon = "not run" if one.url is None else f"pid {one.pid}" if one.pid else "[red]dead[/red]"
+        ports = " ".join(f"{'' if port.cable else '✗'}.{port.address.rpartition('.')[2]}" for port in one.ports)
+        table.add_row(f"{one.subsystem} {one.number}", one.namespace, daemon, one.url or "", ports)
     Console().print(table)
 
 
@@ -96,11 +101,53 @@ def plug(
     namespaces.plug_cable(_controller(Lab(lab_id, root), subsystem, controller), port)
 
 
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Remove everything at the end.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON in the last line.")] = False,
+    tree: Annotated[str, typer.Option(help="How much data the filesystem holds at least.")] = format_size(TREE),
+    lab_id: Id = DEFAULT_ID,
+    root: Root = LABS,
+) -> None:
+    """Replicate a virtual disk with a real filesystem, in full and then what changed, and prove both copies equal."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is cleaned up
+    figures: dict[str, Any] = {"ok": False}
+    try:
+        figures = _demonstrate(Lab(lab_id, root), parse_size(tree), once=once)
+    except QReplicaError as error:
+        figures |= {"error": error.kind, "sentence": error.sentence}
+        typer.echo(error.sentence, err=True)
+        raise typer.Exit(error.exit_code) from error
+    finally:
+        if as_json:
+            typer.echo(json.dumps(figures))
+
+
 @app.command(hidden=True)
 def sweep() -> None:
     """Remove what labs and test runs left whose owners have ended."""
     for directory in sweep_dead():
         tell(f"Removed what was left of {directory}")
+
+
+def _demonstrate(lab: Lab, tree: int, *, once: bool) -> dict[str, Any]:
+    urls = labs.up(lab, tell)
+    try:
+        figures = {"ok": True, **Demo(lab, tell, tree=tree).run()}
+    except QReplicaError:
+        if not once:
+            tell(f"The lab stays up to look at: logs are below {lab.directory}, “./run lab down” removes it")
+        raise
+    finally:
+        if once:
+            labs.down(lab)
+        else:
+            labs.let_stay(lab)
+    console = Console(stderr=True, highlight=False)
+    console.print(demo_views.figures(figures))
+    if not once:
+        console.print(demo_views.what_next(lab, urls))
+    return figures
 
 
 def _controller(lab: Lab, subsystem: Side, number: int) -> Controller:

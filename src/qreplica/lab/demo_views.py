@@ -1,0 +1,46 @@
+"""What the demo tells people at its end."""
+
+from typing import Any
+
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+
+from qreplica.lab.administration import ADMINISTRATOR
+from qreplica.lab.demo import BACKUP, JOB, VD
+from qreplica.lab.topology import Lab, Side
+from qreplica.units import format_duration, format_rate, format_size
+
+
+def figures(result: dict[str, Any]) -> RenderableType:
+    """Return the figures of both cycles as a table."""
+    table = Table("Cycle", title="Both copies are equal, byte for byte")
+    for heading in ("Sent", "Time", "Rate"):
+        table.add_column(heading, justify="right")
+    for kind in ("full", "incremental"):
+        cycle = result[kind]
+        rate = format_rate(cycle["bytes"] / cycle["seconds"])
+        table.add_row(kind, format_size(cycle["bytes"]), format_duration(cycle["seconds"]), rate)
+    table.caption = f"The workers used {format_size(result['worker_peak_memory'])} of memory at most."
+    return table
+
+
+def what_next(lab: Lab, urls: dict[str, str]) -> RenderableType:
+    """Return what there is to try on the two subsystems."""
+    lines = [
+        "",
+        "Both subsystems stay up. Try:",
+        "",
+        "  ./run cli --on source status",
+        f"  ./run cli --on source job show {JOB}",
+        f"  ./run cli --on source job start {JOB} --follow",
+        f"  ./run cli --on source snapshot create {VD} before-lunch",
+        f"  ./run cli --on target snapshot list {BACKUP}",
+        "  ./run cli --on target event list",
+        "  ./run lab pull target 1 1      # pull the cable of the target's port 1; “plug” puts it back",
+        "  ./run lab status",
+        "  ./run lab down                 # removes all of it",
+        *(f"  REST of {side}: {urls[side]}/api/v1/openapi.json" for side in Side),
+        f"  Administrator “{ADMINISTRATOR}”, password in {lab.password_file}",
+    ]
+    return escape("\n".join(lines))
