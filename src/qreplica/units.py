@@ -1,6 +1,7 @@
 """Sizes, rates and durations: bytes and seconds inside, binary units and words at the edges."""
 
 import re
+from fractions import Fraction
 
 from qreplica.errors import Invalid
 
@@ -10,7 +11,9 @@ GIB = 1024**3
 TIB = 1024**4
 
 _UNITS = {"": 1, "B": 1, "K": KIB, "M": MIB, "G": GIB, "T": TIB}
-_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:I?B)?", re.IGNORECASE)
+#: From here on a number of the next smaller unit would be written as 1024.00.
+_ONE = 1 - 0.005 / 1024
+_SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:I?B)?", re.ASCII | re.IGNORECASE)
 
 
 class NotASize(Invalid):
@@ -28,22 +31,26 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if match is None:
         raise NotASize(text=text)
-    size = float(match["number"]) * _UNITS[match["unit"].upper()]
-    if not size.is_integer():
+    size = Fraction(match["number"]) * _UNITS[match["unit"].upper()]
+    if size.denominator != 1:
         raise NotASize(text=text)
-    return int(size)
+    return size.numerator
 
 
 def format_size(size: float) -> str:
-    """Return ``size`` bytes with the largest binary unit that keeps the number at 1 or more.
+    """Return ``size`` bytes with the largest binary unit that keeps the number, as written, at 1 or more.
 
     Whole numbers of a unit are written without a fraction, so that figures in sentences stay exact where they can.
     """
-    for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if abs(size) >= unit:
-            value = size / unit
-            return f"{value:.0f} {name}" if value.is_integer() else f"{value:.2f} {name}"
-    return f"{size:.0f} B"
+    if abs(size) < KIB:
+        return f"{size:.0f} B"
+    unit, name = next(
+        (unit, name)
+        for unit, name in ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
+        if abs(size) / unit >= _ONE
+    )
+    value = size / unit
+    return f"{value:.0f} {name}" if value.is_integer() else f"{value:.2f} {name}"
 
 
 def format_rate(bytes_per_second: float) -> str:
@@ -53,7 +60,7 @@ def format_rate(bytes_per_second: float) -> str:
 
 def format_duration(seconds: float) -> str:
     """Return a duration for people: ``4.2 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if seconds < 60:  # noqa: PLR2004 - seconds in a minute
+    if round(seconds, 1) < 60:  # noqa: PLR2004 - seconds in a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:  # noqa: PLR2004 - minutes in an hour

@@ -93,7 +93,7 @@ class ChoiceAmbiguous(Invalid):
     """There is nothing, or more than one thing, to choose from, and nobody can be asked."""
 
     kind = "choice-ambiguous"
-    template = "{option} has to be given, because the target offers {offered}."
+    template = "Nobody can be asked to choose, and the target offers {offered}: give {option}."
 
 
 class FollowedJobFailed(QReplicaError):

@@ -22,7 +22,7 @@ def check(directory: Path) -> None:
     if missing:
         raise LabCannotBe(reason=f"these programs are missing: {', '.join(missing)}; “./run lab up” installs them")
     if not _has_btrfs():
-        raise LabCannotBe(reason="its kernel has no btrfs")
+        raise LabCannotBe(reason="its kernel has no btrfs: use a machine whose kernel has it")
     if not Path("/dev/loop-control").exists():
         raise LabCannotBe(reason="it has no loop devices (/dev/loop-control): a container must be given them")
     place = next(parent for parent in (directory, *directory.parents) if parent.exists())

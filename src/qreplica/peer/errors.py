@@ -104,7 +104,7 @@ class MessageTooSlow(Invalid):
 class NoSuchRoute(NotFound):
     """A request that the conversation does not know."""
 
-    kind = "no-such-route"
+    kind = "peer-no-such-route"
     template = (
         "{method} {path} is not part of the peer conversation: use the same version of QReplica on both subsystems."
     )

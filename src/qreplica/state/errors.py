@@ -55,7 +55,7 @@ class StateTooNew(Conflict):
 class SecretUnreadable(EngineFailed):
     """A stored secret does not fit the key."""
 
-    kind = "secret-unreadable"
+    kind = "stored-secret-unreadable"
     template = (
         "A secret in the state database cannot be decrypted because it was damaged or written with another secrets "
         "key: restore the secrets.key that belongs to the database, and start qreplicad again."
