@@ -116,14 +116,16 @@ class Demo:
     def _make_source(self) -> Node:
         disks = [word for number in range(1, 5) for word in ("--disk", f"disk{number}")]
         self._source("rg", "create", RG, "--level", "raid10", *disks)
-        self._source("vd", "create", VD, "--rg", RG, "--size", str(self._size))
+        self._source("vd", "create", VD, "--rg", RG, "--size", format_size(self._size).replace(" ", ""))
         host = self._make_node(self._source, Side.SOURCE, "host", port=1)
         self._source("lun", "create", "host", VD, "--lun", "1")
         return host
 
     def _make_target(self) -> Node:
         self._target("rg", "create", RG, "--level", "raid1", "--disk", "disk1", "--disk", "disk2")
-        self._target("vd", "create", BACKUP, "--rg", RG, "--size", str(self._size), "--type", "BACKUP")
+        self._target(
+            "vd", "create", BACKUP, "--rg", RG, "--size", format_size(self._size).replace(" ", ""), "--type", "BACKUP"
+        )
         node = self._make_node(self._target, Side.TARGET, "backups", port=1)
         self._target("lun", "create", "backups", BACKUP, "--lun", "1")
         return node
@@ -165,7 +167,7 @@ class Demo:
         original.unlink()
 
     def _read_back(self, qreplica: CommandLine, side: Side, vd: str, kind: str) -> Path:
-        newest = [one["name"] for one in qreplica("snapshot", "list", vd) if one["kind"] == kind][-1]
+        newest = [one["name"] for one in qreplica("snapshot", "list", "--vd", vd) if one["kind"] == kind][-1]
         node = self._make_node(qreplica, side, "check", port=2)
         qreplica("lun", "create", "check", vd, "--lun", "1", "--snapshot", newest)
         into = self._place / f"{side}-snapshot.img"
