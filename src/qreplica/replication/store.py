@@ -271,7 +271,8 @@ def _present(session: Session, job: Job) -> Cycle:
 
 
 def _made(session: Session, job: Job) -> dict[int, str]:
-    return dict(session.execute(select(Cycle.generation, Cycle.id).where(Cycle.job_id == job.id)).tuples())
+    rows = session.execute(select(Cycle.generation, Cycle.id).where(Cycle.job_id == job.id))
+    return {generation: snapshot for generation, snapshot in rows}  # noqa: C416 - rows are not pairs to the type checker
 
 
 def _base(generation: int | None, snapshot: str | None) -> Base | None:

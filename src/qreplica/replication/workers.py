@@ -125,7 +125,7 @@ class Workers:
     def _wanted(self) -> dict[str, _Wanted]:
         with self.database.session(read_only=True) as session:
             chosen = select(Job.id, Job.name, Job.state).where(Job.controller == self.config.controller)
-            return {job: _Wanted(name, state) for job, name, state in session.execute(chosen).tuples()}
+            return {job: _Wanted(name, state) for job, name, state in session.execute(chosen)}
 
     def _spawn(self, job: str, name: str) -> None:
         if time.monotonic() < self._crashes.get(job, _Crashes()).not_before:

@@ -1,0 +1,373 @@
+"""The pump against a LUN that forgets what no flush covered."""
+
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qreplica.errors import QReplicaError
+from qreplica.iscsi.errors import CommandFailed, SessionLost
+from qreplica.replication.errors import SourceUnreadable
+from qreplica.replication.transfer import Progress, Settings, Transfer
+from qreplica.storage.driver import BLOCK, Extent, ExtentKind
+from qreplica.units import KIB
+
+from .fakes import FakeDisk, FakeSession, Sent, lost, refused
+
+BLOCKS = 48
+SIZE = BLOCKS * BLOCK
+SMALL = Settings(chunk=4 * BLOCK, depth=4, checkpoint_bytes=6 * BLOCK, checkpoint_seconds=1e9)
+
+
+class Clock:
+    """Goes on by ``step`` seconds at each look."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.time = 0.0
+        self.step = step
+
+    def __call__(self) -> float:
+        self.time += self.step
+        return self.time
+
+
+class Bench:
+    """A source file, a LUN, and every checkpoint and progress that was told."""
+
+    def __init__(self, folder: Path, source: bytes, before: bytes) -> None:
+        folder.mkdir(exist_ok=True)
+        (folder / "source").write_bytes(source)
+        (folder / "target").write_bytes(before)
+        self.source = source
+        self.disk = FakeDisk(folder / "target")
+        self.descriptor = os.open(folder / "source", os.O_RDONLY)
+        self.checkpoints: list[Progress] = []
+        self.progress: list[Progress] = []
+        self.stop = threading.Event()
+
+    def transfer(self, session: FakeSession, extents: list[Extent], start: int = 0, **how: Any) -> Transfer:
+        return Transfer(
+            session,
+            1,
+            self.descriptor,
+            extents,
+            start=start,
+            end=len(self.source),
+            stop=self.stop,
+            on_checkpoint=self.checkpoints.append,
+            on_progress=self.progress.append,
+            **{"settings": SMALL, "clock": Clock(), **how},
+        )
+
+    @property
+    def checkpoint(self) -> int:
+        return self.checkpoints[-1].checkpoint if self.checkpoints else 0
+
+
+@contextmanager
+def bench(folder: Path, source: bytes, before: bytes | None = None) -> Iterator[Bench]:
+    made = Bench(folder, source, before if before is not None else bytes(len(source)))
+    try:
+        yield made
+    finally:
+        os.close(made.descriptor)
+
+
+def data(block: int, count: int = 1) -> Extent:
+    return Extent(block * BLOCK, count * BLOCK, ExtentKind.DATA)
+
+
+def zero(block: int, count: int = 1) -> Extent:
+    return Extent(block * BLOCK, count * BLOCK, ExtentKind.ZERO)
+
+
+def patterned(blocks: int = BLOCKS) -> bytes:
+    return b"".join(bytes([1 + block % 250]) * BLOCK for block in range(blocks))
+
+
+def calm(disk: FakeDisk, **how: Any) -> FakeSession:
+    return FakeSession(disk, random.Random(7), **how)
+
+
+def test_a_plan_is_sent_ascending_cut_at_aligned_places_and_sealed(tmp_path: Path) -> None:
+    extents = [data(1, 3), data(5, 14), zero(20, 9), data(40)]
+    with bench(tmp_path, patterned(), before=b"\xff" * SIZE) as b:
+        session = calm(b.disk)
+        transfer = b.transfer(session, extents)
+        assert transfer.run()
+        transfer.seal()
+        got = [(one.kind, one.offset // BLOCK, one.length // BLOCK) for one in session.written()]
+        assert got == [
+            ("write", 1, 3),
+            ("write", 5, 3),
+            ("write", 8, 4),
+            ("write", 12, 4),
+            ("write", 16, 3),
+            ("zeros", 20, 9),
+            ("write", 40, 1),
+        ]
+        assert b.checkpoint == SIZE
+        assert b.disk.cache == []
+        after = b.disk.content()
+        source = patterned()
+        for extent in extents:
+            expected = bytes(extent.length) if extent.kind is ExtentKind.ZERO else source[extent.offset : extent.end]
+            assert after[extent.offset : extent.end] == expected
+        assert after[:BLOCK] == b"\xff" * BLOCK
+        assert session.most_in_flight <= SMALL.depth + 1
+        assert transfer.progress == Progress(done=27 * BLOCK, sent=18 * BLOCK, checkpoint=SIZE)
+
+
+def test_zero_runs_within_data_are_sent_as_zeros(tmp_path: Path) -> None:
+    source = bytearray(patterned())
+    source[8 * BLOCK : 16 * BLOCK] = bytes(8 * BLOCK)
+    with bench(tmp_path, bytes(source), before=b"\xff" * SIZE) as b:
+        session = calm(b.disk)
+        transfer = b.transfer(session, [data(0, BLOCKS)])
+        transfer.run()
+        transfer.seal()
+        zeros = [(one.offset // BLOCK, one.length // BLOCK) for one in session.written() if one.kind == "zeros"]
+        assert zeros == [(8, 4), (12, 4)]
+        assert b.disk.file.read_bytes() == bytes(source)
+        assert transfer.progress.sent == (BLOCKS - 8) * BLOCK
+
+
+def test_zeros_go_in_pieces_that_one_command_may_carry(tmp_path: Path) -> None:
+    with bench(tmp_path, bytes(SIZE), before=b"\xff" * SIZE) as b:
+        session = calm(b.disk)
+        session.most_zeros = lambda _lun: 16 * BLOCK  # type: ignore[method-assign]
+        transfer = b.transfer(session, [zero(3, 40)])
+        transfer.run()
+        assert [(one.offset // BLOCK, one.length // BLOCK) for one in session.written()] == [
+            (3, 13),
+            (16, 16),
+            (32, 11),
+        ]
+
+
+def test_a_transfer_that_goes_on_sends_nothing_below_its_start(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as b:
+        session = calm(b.disk)
+        transfer = b.transfer(session, [data(0, 10), data(20, 10)], start=5 * BLOCK)
+        assert transfer.progress.done == 5 * BLOCK
+        transfer.run()
+        transfer.seal()
+        assert min(one.offset for one in session.written()) == 5 * BLOCK
+        assert sum(one.length for one in session.written()) == 15 * BLOCK
+        assert transfer.progress.done == 20 * BLOCK
+
+
+def test_an_empty_plan_still_flushes(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as b:
+        session = calm(b.disk)
+        transfer = b.transfer(session, [])
+        assert transfer.run()
+        transfer.seal()
+        assert [one.kind for one in session.sent] == ["flush"]
+        assert b.checkpoint == SIZE
+
+
+def test_checkpoints_come_by_bytes_and_by_time(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as b:
+        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=Settings(BLOCK, 2, 8 * BLOCK, 1e9)).run()
+        by_bytes = len(b.checkpoints)
+        assert by_bytes >= 3
+        b.checkpoints.clear()
+        slow = Settings(BLOCK, 2, 1 << 40, 5.0)
+        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=slow, clock=Clock(1.0)).run()
+        assert len(b.checkpoints) >= 3
+        b.checkpoints.clear()
+        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=slow, clock=Clock(0.0)).run()
+        assert b.checkpoints == []
+
+
+def test_writing_goes_on_while_a_flush_is_under_way(tmp_path: Path) -> None:
+    """The flush takes until all is submitted, and its checkpoint is the place of the moment it was sent."""
+    with bench(tmp_path, patterned()) as b:
+        session = calm(b.disk)
+        real = session.poll
+
+        def poll(timeout: float) -> list[Any]:
+            flushes = [one for one in session.in_flight if one.kind == "flush"]
+            others = [one for one in session.in_flight if one.kind != "flush"]
+            if sum(one.length for one in session.written()) < SIZE:
+                session.in_flight = others
+                completions = real(timeout)
+                session.in_flight = session.in_flight + flushes
+                return completions
+            return real(timeout)
+
+        session.poll = poll  # type: ignore[method-assign]
+        transfer = b.transfer(session, [data(0, BLOCKS)])
+        transfer.run()
+        kinds = [one.kind for one in session.sent]
+        assert kinds.index("flush") < len(kinds) // 2
+        assert 0 < b.checkpoints[0].checkpoint < SIZE // 2
+
+
+def test_stop_ends_it_with_a_durable_checkpoint(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as b:
+        session = calm(b.disk)
+
+        def stop_after_ten(_: str) -> None:
+            if len(session.written()) == 10:
+                b.stop.set()
+
+        session.before = stop_after_ten
+        transfer = b.transfer(session, [data(0, BLOCKS)], settings=Settings(BLOCK, 4, 1 << 40, 1e9))
+        assert not transfer.run()
+        assert not session.in_flight
+        assert len(session.written()) < 16
+        b.disk.lose_power()
+        assert b.checkpoint >= 10 * BLOCK
+        assert b.disk.content()[: b.checkpoint] == patterned()[: b.checkpoint]
+        assert b.progress[-1].checkpoint == b.checkpoint
+
+
+@pytest.mark.parametrize("kind", ["write", "zeros", "flush"])
+def test_a_refused_command_ends_it_with_the_error_that_it_was(tmp_path: Path, kind: str) -> None:
+    with bench(tmp_path, patterned()) as b:
+        session = calm(b.disk, fails=lambda one: refused(one.kind) if one.kind == kind else None)
+        transfer = b.transfer(session, [data(0, 10), zero(10, 10), data(20, 28)])
+        with pytest.raises(CommandFailed, match=kind):
+            transfer.run()
+
+
+def test_an_unreadable_source_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.preadv
+
+    def preadv(descriptor: int, buffers: Any, offset: int) -> int:
+        if offset == 8 * BLOCK:
+            raise OSError(5, "Input/output error")
+        return real(descriptor, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    with bench(tmp_path, patterned()) as b:
+        transfer = b.transfer(calm(b.disk), [data(0, BLOCKS)])
+        with pytest.raises(SourceUnreadable, match=rf"16 KiB at byte {8 * BLOCK} .*Input/output error"):
+            transfer.run()
+
+
+def test_a_source_that_ends_early_is_unreadable(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as b:
+        os.truncate(tmp_path / "source", 10 * BLOCK)
+        with pytest.raises(SourceUnreadable, match="ends before"):
+            b.transfer(calm(b.disk), [data(0, BLOCKS)]).run()
+
+
+def test_progress_is_told_about_once_a_second(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as b:
+        clock = Clock(0.25)
+        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=Settings(BLOCK, 1, 1 << 40, 1e9), clock=clock).run()
+        assert 3 <= len(b.progress) <= clock.time + 1
+        done = [one.done for one in b.progress]
+        assert done == sorted(done)
+        assert done[-1] == SIZE
+
+
+def plans() -> st.SearchStrategy[list[Extent]]:
+    """Ascending, disjoint extents; neighbours may differ in kind."""
+
+    def build(spec: list[tuple[int, int, bool]]) -> list[Extent]:
+        extents, at = [], 0
+        for gap, count, is_zero in spec:
+            first = at + gap
+            if first + count > BLOCKS:
+                break
+            extents.append(zero(first, count) if is_zero else data(first, count))
+            at = first + count
+        return extents
+
+    return st.lists(st.tuples(st.integers(0, 4), st.integers(1, 11), st.booleans()), max_size=12).map(build)
+
+
+def applied(extents: list[Extent], source: bytes, before: bytes) -> bytes:
+    after = bytearray(before)
+    for one in extents:
+        after[one.offset : one.end] = bytes(one.length) if one.kind is ExtentKind.ZERO else source[one.offset : one.end]
+    return bytes(after)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=plans(), seed=st.integers(0, 2**32), cuts=st.lists(st.integers(1, 40), max_size=4), depth=st.integers(1, 9))
+def test_whatever_is_below_the_checkpoint_survives_any_end(
+    tmp_path: Path, plan: list[Extent], seed: int, cuts: list[int], depth: int
+) -> None:
+    """Sessions are lost after so many calls, each time with the target's power; then it goes on from the checkpoint."""
+    chance = random.Random(seed)
+    source, before = patterned(), b"\xee" * SIZE
+    wanted = applied(plan, source, before)
+    how = Settings(chunk=4 * BLOCK, depth=depth, checkpoint_bytes=chance.randint(1, 12) * BLOCK, checkpoint_seconds=1e9)
+    with bench(tmp_path, source, before) as b:
+        for cut in [*cuts, None]:
+            left = cut
+
+            def die_in_time(_: str) -> None:
+                nonlocal left
+                if left is not None:
+                    left -= 1
+                    if left < 0:
+                        raise lost()
+
+            session = FakeSession(b.disk, chance, die_in_time)
+            start = b.checkpoint
+            transfer = b.transfer(session, plan, start=start, settings=how)
+            try:
+                transfer.run()
+                transfer.seal()
+            except SessionLost:
+                b.disk.lose_power(chance)
+            assert all(one.offset >= start for one in session.written())
+            assert b.checkpoint >= start
+            assert b.disk.file.read_bytes()[: b.checkpoint] == wanted[: b.checkpoint]
+            if cut is None:
+                break
+        assert b.checkpoint == SIZE
+        assert b.disk.file.read_bytes() == wanted
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=plans(), seed=st.integers(0, 2**32), nth=st.integers(0, 60))
+def test_a_failure_of_any_command_leaves_a_true_checkpoint(
+    tmp_path: Path, plan: list[Extent], seed: int, nth: int
+) -> None:
+    chance = random.Random(seed)
+    source, before = patterned(), b"\xee" * SIZE
+    wanted = applied(plan, source, before)
+    with bench(tmp_path, source, before) as b:
+        session = FakeSession(b.disk, chance, fails=failing(nth))
+        transfer = b.transfer(session, plan)
+        try:
+            transfer.run()
+            transfer.seal()
+        except CommandFailed:
+            b.disk.lose_power(chance)
+        else:
+            assert b.disk.file.read_bytes() == wanted
+        assert b.disk.file.read_bytes()[: b.checkpoint] == wanted[: b.checkpoint]
+
+
+def failing(nth: int) -> Callable[[Sent], QReplicaError | None]:
+    """Fail the command that completes as number ``nth``."""
+    count = 0
+
+    def fails(one: Sent) -> QReplicaError | None:
+        nonlocal count
+        count += 1
+        return refused(one.kind) if count == nth + 1 else None
+
+    return fails
+
+
+def test_a_worker_holds_no_more_buffers_than_commands(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as b:
+        how = Settings()
+        transfer = b.transfer(calm(b.disk), [], settings=how)
+        assert sum(one.size for one in transfer._buffers) == how.depth * how.chunk <= 8192 * KIB
