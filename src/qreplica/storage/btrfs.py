@@ -229,7 +229,7 @@ class BtrfsDriver(StorageDriver):
         else:
             base_path = self.snapshot_path(group, vd, base)
             growth = (base_path.stat().st_size, size)
-            changed = cover([*btrfs_send.changes(base_path, path).ranges, growth], size)
+            changed = cover([*btrfs_send.changes(base_path, path), growth], size)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             return list(classify(changed, written(fd, changed)))

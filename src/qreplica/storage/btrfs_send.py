@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import IO, cast
 
 from qreplica.storage.errors import DeltaStreamBroken
-from qreplica.storage.send_stream import Changes, read_changes
+from qreplica.storage.extents import Range
+from qreplica.storage.send_stream import read_changes
 
 #: Large reads from the pipe; a change takes some 70 bytes.
 _BUFFER = 1 << 18
 
 
-def changes(base: Path, new: Path) -> Changes:
+def changes(base: Path, new: Path) -> list[Range]:
     """Return what changed in the file ``new`` since ``base``; each is the only file of a read-only subvolume.
 
     Raises DeltaStreamBroken, with what the program said, and DeltaStreamUnknown.

@@ -7,7 +7,6 @@ that we do not know is an error: a command skipped by guess would be a change lo
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import IO
 
 import crc32c
@@ -24,54 +23,55 @@ _U64 = struct.Struct("<Q")
 #: No command without data comes near this; a larger length can only be damage.
 _LONGEST_COMMAND = 1 << 20
 
-_SNAPSHOT = 2
-_CLONE = 16
-_TRUNCATE = 17
-_END = 21
-_UPDATE_EXTENT = 22
-#: Commands that change no content: extended attributes set and removed, mode, owner, times, file attributes.
-_WITHOUT_CONTENT = frozenset({13, 14, 18, 19, 20, 24})
+_SNAPSHOT, _CLONE, _TRUNCATE, _END, _UPDATE_EXTENT = 2, 16, 17, 21, 22
+_UUID, _TRANSACTION, _SIZE, _PATH, _OFFSET = 1, 2, 4, 15, 18
+_CLONE_UUID, _CLONE_TRANSACTION, _CLONE_PATH, _CLONE_OFFSET, _CLONE_LENGTH = 20, 21, 22, 23, 24
+#: Every command that may come, with the attributes that it may have.
+_KNOWN = {
+    _SNAPSHOT: {_PATH, _UUID, _TRANSACTION, _CLONE_UUID, _CLONE_TRANSACTION},
+    _CLONE: {_PATH, _OFFSET, _CLONE_UUID, _CLONE_TRANSACTION, _CLONE_PATH, _CLONE_OFFSET, _CLONE_LENGTH},
+    _TRUNCATE: {_PATH, _SIZE},
+    _UPDATE_EXTENT: {_PATH, _OFFSET, _SIZE},
+    # Extended attributes set and removed, mode, owner, times, flags: these change no content.
+    13: {_PATH, 13, 14},
+    14: {_PATH, 13},
+    18: {_PATH, 5},
+    19: {_PATH, 6, 7},
+    20: {_PATH, 9, 10, 11, 12},
+    24: {_PATH, 26},
+}
 
-_SIZE, _PATH, _OFFSET = 4, 15, 18
-_CLONE_UUID, _CLONE_PATH, _CLONE_OFFSET, _CLONE_LENGTH = 20, 22, 23, 24
 
+def read_changes(stream: IO[bytes], file: bytes) -> list[Range]:
+    """Read a whole stream about ``file``, the only file of its subvolume, and return what was changed in it.
 
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a stream says of the file: ranges written, discarded or cloned, and the size, if it was set (bytes)."""
-
-    ranges: list[Range]
-    size: int | None
-
-
-def read_changes(stream: IO[bytes], file: bytes) -> Changes:
-    """Read a whole stream about ``file``, the only file of its subvolume.
-
-    Raises DeltaStreamBroken when it is damaged or ends before its END command, and DeltaStreamUnknown for a command, a
-    version, or a file that is not known. A clone counts as changed unless it comes from the same offset of the base.
+    The ranges were written, discarded or cloned (bytes, in the stream's order). A clone counts as changed unless it
+    comes from the same offset of the base. Raises DeltaStreamBroken when the stream is damaged or ends before its END
+    command, and DeltaStreamUnknown for a command, an attribute, a version, or a file that is not known.
     """
     ranges: list[Range] = []
-    size: int | None = None
     base: bytes | None = None
     for number, attributes in _commands(stream):
-        if number == _UPDATE_EXTENT:
-            _expect(attributes, file)
-            start = _number(attributes, _OFFSET)
-            ranges.append((start, start + _number(attributes, _SIZE)))
-        elif number == _CLONE:
-            _expect(attributes, file)
-            start = _number(attributes, _OFFSET)
-            same_place = start == _number(attributes, _CLONE_OFFSET) and attributes.get(_CLONE_PATH) == file
-            if not (same_place and base is not None and attributes.get(_CLONE_UUID) == base):
-                ranges.append((start, start + _number(attributes, _CLONE_LENGTH)))
-        elif number == _TRUNCATE:
-            _expect(attributes, file)
-            size = _number(attributes, _SIZE)
-        elif number == _SNAPSHOT:
+        if number == _SNAPSHOT:
             base = attributes.get(_CLONE_UUID)
-        elif number not in _WITHOUT_CONTENT:
-            raise DeltaStreamUnknown(what=f"command {number}")
-    return Changes(ranges, size)
+            continue
+        path = attributes.get(_PATH)
+        if number == _UPDATE_EXTENT:
+            start, length = _number(attributes, _OFFSET), _number(attributes, _SIZE)
+        elif number == _CLONE:
+            start, length = _number(attributes, _OFFSET), _number(attributes, _CLONE_LENGTH)
+            same_place = start == _number(attributes, _CLONE_OFFSET) and attributes.get(_CLONE_PATH) == file
+            if same_place and base is not None and attributes.get(_CLONE_UUID) == base:
+                length = 0
+        elif number == _TRUNCATE:
+            # The size is the file's own, and what a change of it uncovers comes as an extent.
+            start = length = 0
+        else:
+            continue
+        if path != file:
+            raise DeltaStreamUnknown(what=f"a change of the file {path!r}")
+        ranges.append((start, start + length))
+    return ranges
 
 
 def _commands(stream: IO[bytes]) -> Iterator[tuple[int, dict[int, bytes]]]:
@@ -90,7 +90,13 @@ def _commands(stream: IO[bytes]) -> Iterator[tuple[int, dict[int, bytes]]]:
             raise DeltaStreamBroken(reason="a checksum does not match")
         if number == _END:
             return
-        yield number, _attributes(body)
+        attributes = _attributes(body)
+        known = _KNOWN.get(number)
+        if known is None:
+            raise DeltaStreamUnknown(what=f"command {number}")
+        if not known.issuperset(attributes):
+            raise DeltaStreamUnknown(what=f"attribute {max(set(attributes) - known)} of command {number}")
+        yield number, attributes
 
 
 def _exactly(stream: IO[bytes], length: int) -> bytes:
@@ -115,6 +121,8 @@ def _attributes(body: bytes) -> dict[int, bytes]:
         at += _ATTRIBUTE_HEADER.size
         if at + length > len(body):
             raise DeltaStreamBroken(reason="an attribute is longer than its command")
+        if kind in found:
+            raise DeltaStreamBroken(reason=f"attribute {kind} comes twice in a command")
         found[kind] = body[at : at + length]
         at += length
     return found
@@ -125,9 +133,3 @@ def _number(attributes: dict[int, bytes], kind: int) -> int:
     if value is None or len(value) != _U64.size:
         raise DeltaStreamBroken(reason=f"attribute {kind} is missing or is no number")
     return int(_U64.unpack(value)[0])
-
-
-def _expect(attributes: dict[int, bytes], file: bytes) -> None:
-    path = attributes.get(_PATH)
-    if path != file:
-        raise DeltaStreamUnknown(what=f"a change of the file {path!r}")

@@ -1,0 +1,74 @@
+"""What is promised of disks, level by level; that it can really be written is proved in ``test_btrfs``."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qreplica.storage.capacity import MINIMUM_DISK, capacity, minimum_disks
+from qreplica.storage.driver import RaidLevel
+from qreplica.storage.errors import DiskTooSmall, TooFewDisks
+from qreplica.units import GIB, MIB, TIB
+
+
+@pytest.mark.parametrize(
+    ("level", "disks", "usable"),
+    [
+        (RaidLevel.JBOD, [4, 2, 1], 7),
+        (RaidLevel.RAID0, [4, 4], 8),
+        (RaidLevel.RAID0, [4, 2, 2], 6),
+        (RaidLevel.RAID1, [4, 4], 4),
+        (RaidLevel.RAID1, [4, 4, 4], 6),
+        (RaidLevel.RAID1, [8, 2, 2], 4),
+        (RaidLevel.RAID10, [4, 4, 4, 4], 8),
+        (RaidLevel.RAID10, [10, 1, 1, 1], 2),
+        (RaidLevel.RAID10, [4, 4, 4, 4, 4], 10),
+        (RaidLevel.MIRROR3, [4, 4, 4], 4),
+        (RaidLevel.MIRROR3, [4, 4, 2, 2], 4),
+        (RaidLevel.MIRROR4, [4, 4, 4, 4], 4),
+    ],
+)
+def test_usable_is_what_the_level_leaves(level: RaidLevel, disks: list[int], usable: int) -> None:
+    found = capacity(level, [disk * TIB for disk in disks])
+    assert found.raw == sum(disks) * TIB
+    assert found.usable == pytest.approx(usable * TIB, rel=0.002)
+    assert found.usable <= usable * TIB
+
+
+@st.composite
+def levels_and_disks(draw: st.DrawFn) -> tuple[RaidLevel, list[int]]:
+    """A level and enough disks for it, the largest up to four times the smallest."""
+    level = draw(st.sampled_from(RaidLevel))
+    smallest = draw(st.integers(MINIMUM_DISK, 20 * TIB))
+    sizes = st.integers(smallest, 4 * smallest)
+    return level, draw(st.lists(sizes, min_size=minimum_disks(level), max_size=12))
+
+
+@given(levels_and_disks())
+def test_the_reserve_leaves_something_to_promise_and_room_for_metadata(case: tuple[RaidLevel, list[int]]) -> None:
+    level, sizes = case
+    found = capacity(level, sizes)
+    assert 0 < found.promisable < found.usable <= found.raw
+    # Each copy of fragmented data needs some 5 % of metadata, two copies of it where data has only one.
+    copies = {RaidLevel.JBOD: 2, RaidLevel.RAID0: 2}.get(level, 1)
+    assert found.reserve >= 0.05 * copies * found.promisable
+
+
+@given(levels_and_disks(), st.randoms())
+def test_the_order_of_disks_does_not_matter(case: tuple[RaidLevel, list[int]], chance: random.Random) -> None:
+    level, sizes = case
+    shuffled = list(sizes)
+    chance.shuffle(shuffled)
+    assert capacity(level, shuffled) == capacity(level, sizes)
+
+
+@pytest.mark.parametrize("level", RaidLevel)
+def test_a_disk_less_is_too_few(level: RaidLevel) -> None:
+    with pytest.raises(TooFewDisks, match=f"needs at least {minimum_disks(level)} disks"):
+        capacity(level, [GIB] * (minimum_disks(level) - 1))
+
+
+def test_a_small_disk_is_named_with_both_sizes() -> None:
+    with pytest.raises(DiskTooSmall, match="number 2 has 511 MiB and an RG needs disks of at least 512 MiB"):
+        capacity(RaidLevel.RAID1, [GIB, 511 * MIB])
