@@ -53,6 +53,7 @@ def main() -> None:
 def run(file: Path, config: Config) -> None:
     """Start all parts, serve, and end them in the opposite order. ``file`` is what ``config`` was loaded from."""
     threading.excepthook = _end_with
+    os.umask(0o077)
     make_directories(config)
     with only_one(config):
         _run(file, config)

@@ -1,0 +1,32 @@
+"""Fixtures: a subsystem's state over a memory driver."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from qreplica.state.database import Database
+from qreplica.state.types import Secret
+
+from .world import World
+
+
+@pytest.fixture(scope="session")
+def empty_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state database without rows: copying it is faster than migrating anew."""
+    file = tmp_path_factory.mktemp("state") / "state.db"
+    database = Database(f"sqlite:///{file}")
+    database.upgrade()
+    database.dispose()
+    return file
+
+
+@pytest.fixture
+def world(tmp_path: Path, empty_state: Path) -> Iterator[World]:
+    Secret.unlock(Fernet.generate_key())
+    shutil.copy(empty_state, tmp_path / "state.db")
+    made = World(tmp_path)
+    yield made
+    made.database.dispose()
