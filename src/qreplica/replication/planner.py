@@ -118,13 +118,13 @@ def plan(facts: Facts, lineage: Lineage) -> Plan:
 
 
 def _check_ours(facts: Facts, newest: Point) -> None:
+    if newest.generation > facts.generation:
+        raise TargetIsAhead(node=facts.node, newest=newest.generation, generation=facts.generation)
     known = facts.made.get(newest.generation)
     if known != newest.source_snapshot:
         raise HistoriesDiverged(
             node=facts.node, generation=newest.generation, found=newest.source_snapshot, known=known or "unknown"
         )
-    if newest.generation > facts.generation:
-        raise TargetIsAhead(node=facts.node, newest=newest.generation, generation=facts.generation)
 
 
 def _goes_on(facts: Facts, begun: Begun, newest: Point | None, present: InProgress | None) -> bool:
