@@ -17,6 +17,8 @@ _CHAP_USER = re.compile(r"[!-+\--~]{1,64}")
 #: RFC 7143, 12.1.2 and 9.2.1: a secret of less than 96 bits may be guessed off line.
 SHORTEST_SECRET = 12
 LONGEST_SECRET = 64
+#: PATH_MAX less the final NUL, and NAME_MAX, of limits.h.
+_LONGEST_PATH, _LONGEST_PART = 4095, 255
 _CHAP_SECRET = re.compile(r"[\x21-\x7e]*")
 
 
@@ -123,4 +125,6 @@ def check_path(path: str) -> Path:
         raise PathInvalid(path=path, reason="it is not absolute")
     if ".." in path.split("/") or any(not character.isprintable() for character in path):
         raise PathInvalid(path=path, reason="it holds “..” or characters that cannot be printed")
+    if len(path.encode()) > _LONGEST_PATH or any(len(part.encode()) > _LONGEST_PART for part in path.split("/")):
+        raise PathInvalid(path=path, reason="it, or a name in it, is too long")
     return Path(path)
