@@ -1,7 +1,7 @@
 """What a client says when something else than a QReplica target answers, or nothing."""
 
-import json
 import hashlib
+import json
 import socket
 import threading
 from collections.abc import Callable

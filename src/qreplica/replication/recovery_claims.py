@@ -16,6 +16,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from qreplica.iscsi.target.driver import LARGEST_TID
 from qreplica.peer import messages
 from qreplica.peer.errors import NoSuchNode, PeerBusy
 from qreplica.replication.recovery_errors import (
@@ -33,8 +34,6 @@ from qreplica.state.models import Claim, Lun, Node, Subsystem, VdType, VirtualDi
 
 #: ``job_id`` of a row whose backup VD nobody holds.
 NOBODY = ""
-
-_LARGEST_TID = 2**31 - 1
 
 
 def holder_of_vd(session: Session, vd_id: str) -> Claim | None:
@@ -173,7 +172,7 @@ def renumber(session: Session, node: Node) -> None:
     used = set(session.scalars(select(Node.tid)))
     tid = node.tid
     while tid in used:
-        tid = 1 + secrets.randbelow(_LARGEST_TID)
+        tid = 1 + secrets.randbelow(LARGEST_TID)
     node.tid = tid
 
 

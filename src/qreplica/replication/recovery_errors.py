@@ -87,7 +87,7 @@ class FencingFailed(Unavailable):
     kind = "fencing-failed"
     template = (
         "Backup VD “{vd}” cannot be taken over yet, because controller {controller} of the target did not confirm that "
-        "older sessions are cut off ({reason}): nobody may write it meanwhile; the job tries again."
+        "older sessions are cut off ({reason}): run the job again in a moment."
     )
 
 
