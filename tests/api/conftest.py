@@ -2,11 +2,16 @@
 
 import importlib.util
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
+
+from qreplica.access import passwords
 
 
 def _load(name: str, file: Path) -> ModuleType:
@@ -22,21 +27,32 @@ def _load(name: str, file: Path) -> ModuleType:
 worlds = _load("qreplica_worlds", Path(__file__).with_name("world.py"))
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[worlds.World]:  # type: ignore[name-defined] # loaded at run time
-    made = worlds.World(tmp_path / "source")
-    yield made
-    made.close()
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash passwords cheaply: each test makes some, and none tests how well they are guarded."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "_HASHER", hasher)
+    monkeypatch.setattr(passwords, "_NOBODY", hasher.hash("nobody"))
 
 
 @pytest.fixture
-def port(world) -> Iterator[int]:
+def world() -> Iterator[Any]:
+    # In memory where there is such a place: a database that waits for a disk is most of such a test's time.
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="qreplica-test-", dir=memory) as directory:
+        made = worlds.World(Path(directory) / "source")
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def port(world: Any) -> Iterator[int]:
     with worlds.served(world.app) as number:
         yield number
 
 
 @pytest.fixture
-def admin(world, port: int):
+def admin(world: Any, port: int) -> Iterator[Any]:
     administrator = worlds.Administrator(port)
     administrator.set_up(world)
     yield administrator
@@ -44,7 +60,7 @@ def admin(world, port: int):
 
 
 @pytest.fixture
-def stranger(port: int):
+def stranger(port: int) -> Iterator[Any]:
     administrator = worlds.Administrator(port)
     yield administrator
     administrator.http.close()

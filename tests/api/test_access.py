@@ -1,6 +1,8 @@
 """Who is let in, and where."""
 
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,10 +18,10 @@ OPEN_ANSWERS = {
 }
 
 
-def routes(world) -> list[tuple[str, str]]:
+def routes(world: Any) -> list[tuple[str, str]]:
     """Return every method and path that the application really answers, whatever its description says."""
 
-    def walk(found):
+    def walk(found: list[Any]) -> Iterator[tuple[str, str]]:
         for route in found:
             included = getattr(route, "original_router", None)
             if included is not None:
@@ -36,7 +38,9 @@ def filled(path: str) -> str:
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic YTpi"}])
-def test_every_route_but_the_listed_ones_answers_401_without_a_token(world, stranger, headers: dict[str, str]) -> None:
+def test_every_route_but_the_listed_ones_answers_401_without_a_token(
+    world: Any, stranger: Any, headers: dict[str, str]
+) -> None:
     walked = routes(world)
     assert len(walked) >= 40
     for method, path in walked:
@@ -49,16 +53,16 @@ def test_every_route_but_the_listed_ones_answers_401_without_a_token(world, stra
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
-def test_the_list_of_open_routes_is_what_is_open(world) -> None:
+def test_the_list_of_open_routes_is_what_is_open(world: Any) -> None:
     assert set(OPEN) == {path for _, path in OPEN_ANSWERS}
     assert set(OPEN_ANSWERS) <= set(routes(world))
 
 
-def test_health_tells_nothing(stranger) -> None:
+def test_health_tells_nothing(stranger: Any) -> None:
     assert stranger.call("GET", "/health") == {"status": "ok"}
 
 
-def test_setup_works_once_and_login_gives_a_token_that_logout_ends(world, stranger) -> None:
+def test_setup_works_once_and_login_gives_a_token_that_logout_ends(world: Any, stranger: Any) -> None:
     stranger.set_up(world)
     assert not (world.directory / "setup-secret").exists()
     assert stranger.call("GET", "/disks") == []
@@ -68,14 +72,14 @@ def test_setup_works_once_and_login_gives_a_token_that_logout_ends(world, strang
     assert stranger.call("GET", "/disks", expect=401)["exit_code"] == 6
 
 
-def test_a_wrong_setup_secret_and_a_short_password_are_refused(world, stranger) -> None:
+def test_a_wrong_setup_secret_and_a_short_password_are_refused(world: Any, stranger: Any) -> None:
     body = {"setup_secret": "wrong", "name": "admin", "password": "long enough it is"}
     assert stranger.call("POST", "/setup", body, expect=401)["type"].endswith("wrong-setup-secret")
     body = {"setup_secret": world.setup_secret, "name": "admin", "password": "too short"}
     assert stranger.call("POST", "/setup", body, expect=422)["type"].endswith("password-too-short")
 
 
-def test_failed_logins_are_slowed_with_retry_after_and_logged_as_events(admin) -> None:
+def test_failed_logins_are_slowed_with_retry_after_and_logged_as_events(admin: Any) -> None:
     body = {"name": "admin", "password": "not the password"}
     for _ in range(5):
         assert admin.http.post("/api/v1/login", json=body).status_code == 401
@@ -86,7 +90,7 @@ def test_failed_logins_are_slowed_with_retry_after_and_logged_as_events(admin) -
     assert [event["kind"] for event in events] == ["login-failed"] * 5
 
 
-def test_no_secret_is_in_any_answer_or_problem(admin) -> None:
+def test_no_secret_is_in_any_answer_or_problem(admin: Any) -> None:
     secret = "a-very-secret-secret"
     node = {"name": "n", "chap_user": "u", "chap_secret": secret}
     answers = [
@@ -103,7 +107,7 @@ def test_no_secret_is_in_any_answer_or_problem(admin) -> None:
         assert secret not in answer.text
 
 
-def test_the_metrics_token_opens_the_metrics_and_nothing_else(world, stranger) -> None:
+def test_the_metrics_token_opens_the_metrics_and_nothing_else(world: Any, stranger: Any) -> None:
     file = world.directory / "metrics-token"
     assert file.stat().st_mode & 0o777 == 0o600
     headers = {"Authorization": f"Bearer {file.read_text().strip()}"}
@@ -111,5 +115,5 @@ def test_the_metrics_token_opens_the_metrics_and_nothing_else(world, stranger) -
     assert stranger.http.get("/api/v1/disks", headers=headers).status_code == 401
 
 
-def test_an_administrators_token_reads_the_metrics_too(admin) -> None:
+def test_an_administrators_token_reads_the_metrics_too(admin: Any) -> None:
     assert admin.http.get("/metrics").status_code == 200

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from qreplica.api import fields
+
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
 @pytest.fixture
-def description(world) -> dict[str, Any]:
+def description(world: Any) -> dict[str, Any]:
     return world.app.openapi()
 
 
@@ -77,9 +79,8 @@ def test_each_operation_tells_of_its_problems(description: dict[str, Any]) -> No
     assert lacking == []
 
 
-def test_examples_fit_their_schemas(world) -> None:
-    from qreplica.api import fields
-
+@pytest.mark.usefixtures("world")
+def test_examples_fit_their_schemas() -> None:
     models = [*all_subclasses(fields.Strict), *all_subclasses(fields.Answer)]
     checked = 0
     for model in models:

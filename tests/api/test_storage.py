@@ -1,6 +1,7 @@
 """Disks, RAID groups, virtual disks and snapshots over HTTP."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -8,12 +9,13 @@ from qreplica.units import GIB, MIB
 
 
 @pytest.fixture
-def group(world, admin):
+def group(world: Any, admin: Any) -> Any:
     world.add_disks("d1", "d2")
     return admin.call("POST", "/raid-groups", {"name": "rg1", "level": "raid1", "disks": ["d1", "d2"]}, expect=201)
 
 
-def test_a_raid_group_takes_disks_and_gives_them_back(world, admin, group) -> None:
+@pytest.mark.usefixtures("world")
+def test_a_raid_group_takes_disks_and_gives_them_back(admin: Any, group: Any) -> None:
     assert group["health"] == "online"
     assert group["usable"] - group["reserve"] == group["free"] > 8 * GIB
     assert [disk["raid_group"] for disk in admin.call("GET", "/disks")] == ["rg1", "rg1"]
@@ -35,7 +37,9 @@ def test_a_raid_group_takes_disks_and_gives_them_back(world, admin, group) -> No
         ({"name": "rg", "level": "raid1"}, 422, "request-invalid"),
     ],
 )
-def test_a_bad_raid_group_is_refused_and_nothing_is_made(world, admin, body, status, kind) -> None:
+def test_a_bad_raid_group_is_refused_and_nothing_is_made(
+    world: Any, admin: Any, body: Any, status: int, kind: str
+) -> None:
     world.add_disks("d1")
     assert admin.call("POST", "/raid-groups", body, expect=status)["type"] == f"urn:qreplica:error:{kind}"
     assert admin.call("GET", "/raid-groups") == []
@@ -43,12 +47,13 @@ def test_a_bad_raid_group_is_refused_and_nothing_is_made(world, admin, body, sta
 
 
 @pytest.mark.parametrize("size", [2 * GIB, "2GiB", "2048 MiB"])
-def test_a_virtual_disk_takes_a_number_of_bytes_or_a_text(admin, group, size) -> None:
+def test_a_virtual_disk_takes_a_number_of_bytes_or_a_text(admin: Any, group: Any, size: Any) -> None:
     vd = admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": size}, expect=201)
     assert (vd["size"], vd["type"], vd["snapshot_used"], vd["luns"]) == (2 * GIB, "RAID", 0, [])
     assert admin.call("GET", "/raid-groups/rg1")["free"] == group["free"] - 2 * GIB
 
 
+@pytest.mark.usefixtures("group")
 @pytest.mark.parametrize(
     ("size", "kind"),
     [
@@ -62,22 +67,24 @@ def test_a_virtual_disk_takes_a_number_of_bytes_or_a_text(admin, group, size) ->
         (0, "vd-size-invalid"),
     ],
 )
-def test_what_is_no_size_is_refused_with_its_place(admin, group, size, kind) -> None:
+def test_what_is_no_size_is_refused_with_its_place(admin: Any, size: Any, kind: str) -> None:
     body = {"name": "v", "raid_group": "rg1", "size": size}
     problem = admin.call("POST", "/virtual-disks", body, expect=422)
     assert problem["type"].endswith(kind)
     if kind == "request-invalid":
-        assert {place["place"].split(".")[:2] == ["body", "size"] for place in problem["places"]} == {True}
+        assert all(place["place"].startswith("body.size") for place in problem["places"])
+        assert problem["places"]
     assert admin.call("GET", "/virtual-disks") == []
 
 
-def test_all_wrong_places_are_named_at_once(admin, group) -> None:
+@pytest.mark.usefixtures("group")
+def test_all_wrong_places_are_named_at_once(admin: Any) -> None:
     problem = admin.call("POST", "/virtual-disks", {"name": "", "size": "x", "typ": "RAID"}, expect=422)
     places = {place["place"].split(".int")[0] for place in problem["places"]}
     assert places == {"body.name", "body.raid_group", "body.size", "body.typ"}
 
 
-def test_a_full_raid_group_refuses_with_both_figures(admin, group) -> None:
+def test_a_full_raid_group_refuses_with_both_figures(admin: Any, group: Any) -> None:
     needed = group["free"] // 2 // 4096 * 4096 + 4096
     body = {"name": "v", "raid_group": "rg1", "size": needed, "type": "BACKUP"}
     problem = admin.call("POST", "/virtual-disks", body, expect=507)
@@ -86,7 +93,8 @@ def test_a_full_raid_group_refuses_with_both_figures(admin, group) -> None:
     assert admin.call("GET", "/raid-groups/rg1")["free"] == group["free"]
 
 
-def test_snapshots_are_taken_listed_and_deleted(admin, group) -> None:
+@pytest.mark.usefixtures("group")
+def test_snapshots_are_taken_listed_and_deleted(admin: Any) -> None:
     admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
     admin.call("POST", "/virtual-disks", {"name": "w", "raid_group": "rg1", "size": "1GiB"}, expect=201)
     wanted = {"vd": "v", "name": "s1"}
@@ -106,13 +114,14 @@ def test_snapshots_are_taken_listed_and_deleted(admin, group) -> None:
     assert admin.call("DELETE", "/snapshots/v/s1", expect=404)["type"].endswith("no-such-snapshot")
 
 
-def test_snapshot_space_beyond_the_group_is_refused(admin, group) -> None:
+@pytest.mark.usefixtures("group")
+def test_snapshot_space_beyond_the_group_is_refused(admin: Any) -> None:
     admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
     admin.call("PATCH", "/virtual-disks/v", {"snapshot_space": "100GiB"}, expect=507)
     assert admin.call("GET", "/virtual-disks/v")["snapshot_space"] == 0
 
 
-def test_a_virtual_disk_of_a_closed_group_is_still_shown(world, admin, group) -> None:
+def test_a_virtual_disk_of_a_closed_group_is_still_shown(world: Any, admin: Any, group: Any) -> None:
     admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
     world.storage.close_group(group["id"])
     assert admin.call("GET", "/virtual-disks/v")["snapshot_used"] is None
@@ -130,13 +139,13 @@ def test_a_virtual_disk_of_a_closed_group_is_still_shown(world, admin, group) ->
         ({"name": "d", "image": "/nowhere/at/all.img", "size": "1MiB"}, "disk-too-small"),
     ],
 )
-def test_a_disk_that_cannot_be_is_refused(admin, body, kind) -> None:
+def test_a_disk_that_cannot_be_is_refused(admin: Any, body: Any, kind: str) -> None:
     assert admin.call("POST", "/disks", body, expect=422)["type"].endswith(kind)
     assert admin.call("GET", "/disks") == []
 
 
 @pytest.mark.root
-def test_an_image_becomes_a_disk_on_a_loop_device(world, admin) -> None:
+def test_an_image_becomes_a_disk_on_a_loop_device(world: Any, admin: Any) -> None:
     image = world.directory / "disk.img"
     disk = admin.call("POST", "/disks", {"name": "d", "image": str(image), "size": "1GiB"}, expect=201)
     try:

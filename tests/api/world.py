@@ -21,7 +21,8 @@ from qreplica.peer.server import peer_app
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
-from qreplica.state.models import Disk, Job, Path as JobPath, Subsystem, VirtualDisk, new_id
+from qreplica.state.models import Disk, Job, Subsystem, VirtualDisk, new_id
+from qreplica.state.models import Path as JobPath
 from qreplica.state.types import Secret
 from qreplica.storage.memory import MemoryDriver
 from qreplica.units import GIB

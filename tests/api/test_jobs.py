@@ -1,0 +1,175 @@
+"""Replication jobs over HTTP, against a target that answers the peer conversation for real."""
+
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qreplica.iscsi.target.errors import TargetDaemonDown
+from qreplica.replication import creation
+from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Snapshot, SnapshotKind, Step, now
+from qreplica.units import GIB, MIB
+
+CHAP = {"chap_user": "replica", "chap_secret": "twelve-or-more"}
+
+
+@pytest.fixture
+def source_vd(world: Any, admin: Any) -> Any:
+    world.add_disks("d1")
+    admin.call("POST", "/raid-groups", {"name": "rg1", "level": "jbod", "disks": ["d1"]}, expect=201)
+    return admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+
+
+@pytest.fixture
+def target(world: Any, tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """Give what a request says to name a target's node with a backup VD at LUN 1."""
+    from_class = type(world)
+    made = from_class(tmp_path / "target", "target")
+    with worlds_of(world).served(made.app) as port:
+        admin = worlds_of(world).Administrator(port)
+        admin.set_up(made)
+        made.add_disks("d1")
+        admin.call("POST", "/raid-groups", {"name": "rg1", "level": "jbod", "disks": ["d1"]}, expect=201)
+        body = {"name": "copy", "raid_group": "rg1", "size": "1GiB", "type": "BACKUP"}
+        admin.call("POST", "/virtual-disks", body, expect=201)
+        node = admin.call("POST", "/nodes", {"name": "backups", **CHAP}, expect=201)
+        admin.call("POST", "/luns", {"node": "backups", "vd": "copy"}, expect=201)
+        admin.http.close()
+    with worlds_of(world).served(made.peer_app()) as port:
+        yield {"address": "127.0.0.1", "peer_port": port, "node": node["iqn"], **CHAP}
+    made.close()
+
+
+def worlds_of(world: Any) -> Any:
+    return sys.modules[type(world).__module__]
+
+
+def test_the_wizard_finds_nodes_and_backup_vds(admin: Any, target: dict[str, Any]) -> None:
+    where = {key: target[key] for key in ("address", "peer_port")}
+    assert admin.call("POST", "/jobs/discover", where) == {
+        "subsystem": "target",
+        "controller": 1,
+        "nodes": [{"iqn": target["node"], "chap": True, "backup_vds": 1}],
+    }
+    offered = admin.call("POST", "/jobs/backup-vds", target)
+    assert offered["vds"] == [{"lun": 1, "name": "copy", "type": "BACKUP", "size": GIB, "claimed": False}]
+
+
+@pytest.mark.usefixtures("source_vd")
+def test_a_job_is_made_started_stopped_and_deleted(
+    world: Any, admin: Any, target: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No target daemon serves the node here: the log-on of the wizard's end is shown with real ones elsewhere.
+    monkeypatch.setattr(creation, "_log_on", lambda *_: None)
+    job = admin.call("POST", "/jobs", {"name": "j", "source_vd": "v", "lun": 1, **target}, expect=201)
+    assert (job["state"], job["target_vd"], job["target_subsystem"], job["cycle"]) == ("idle", "copy", "target", None)
+    assert (job["lag_seconds"], job["error"]) == (None, None)
+    assert admin.call("GET", "/virtual-disks/v")["snapshot_space"] == 2 * GIB
+    assert admin.call("GET", "/jobs") == [job]
+    assert admin.call("GET", "/jobs/j/cycles") == []
+    running = admin.call("POST", "/jobs/j/start", expect=202)
+    assert (running["state"], running["cycle"]["generation"], running["cycle"]["step"]) == ("running", 1, "snapshot")
+    assert world.workers.woken.acquire(blocking=False)
+    assert admin.call("POST", "/jobs/j/start", expect=409)["type"].endswith("job-running")
+    assert admin.call("DELETE", "/jobs/j", expect=409)["type"].endswith("job-running")
+    assert admin.call("POST", "/jobs/j/stop", expect=202)["state"] == "stopping"
+    assert world.workers.woken.acquire(blocking=False)
+    with world.database.session() as session:
+        session.query(Job).one().state = JobState.STOPPED
+    admin.call("DELETE", "/jobs/j", expect=204)
+    assert admin.call("GET", "/jobs/j", expect=404)["fields"]["noun"] == "job"
+    for method, path in (("POST", "start"), ("POST", "stop"), ("GET", "cycles")):
+        admin.call(method, f"/jobs/j/{path}", expect=404)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "kind"),
+    [
+        ({"chap_secret": "wrong-wrong-wrong"}, 401, "wrong-chap"),
+        ({"chap_user": None, "chap_secret": None}, 401, "chap-required"),
+        ({"chap_user": None}, 422, "chap-incomplete"),
+        ({"lun": 2}, 422, "backup-vd-missing"),
+        ({"lun": 0}, 422, "request-invalid"),
+        ({"node": "iqn.2026-11.org.qreplica:target.nope"}, 502, "node-not-offered"),
+        ({"source_vd": "nope"}, 404, "not-found"),
+        ({"name": "No Name"}, 422, "not-a-name"),
+        ({"address": "not an address"}, 422, "portal-invalid"),
+        ({"peer_port": 1}, 502, "peer-unreachable"),
+    ],
+)
+@pytest.mark.usefixtures("source_vd")
+def test_a_job_that_cannot_be_leaves_nothing_behind(
+    admin: Any, target: dict[str, Any], change: dict[str, Any], status: int, kind: str
+) -> None:
+    body = {"name": "j", "source_vd": "v", "lun": 1, **target, **change}
+    problem = admin.call("POST", "/jobs", body, expect=status)
+    assert problem["type"] == f"urn:qreplica:error:{kind}"
+    assert admin.call("GET", "/jobs") == []
+    assert admin.call("GET", "/virtual-disks/v")["snapshot_space"] == 0
+
+
+@pytest.mark.usefixtures("source_vd")
+def test_a_running_cycle_is_shown_with_progress_and_a_finished_one_with_its_lag(world: Any, admin: Any) -> None:
+    job = world.add_job("j", "v", state=JobState.RUNNING, base_generation=1, generation=2)
+    frozen, begun = now() - timedelta(seconds=100), now() - timedelta(seconds=10)
+    with world.database.session() as session:
+        done = Cycle(job_id=job.id, generation=1, kind=CycleKind.FULL, step=Step.DONE, outcome=Outcome.COMMITTED)
+        done.started_at, done.finished_at = frozen, frozen + timedelta(seconds=8)
+        done.total_bytes, done.done_bytes, done.sent_bytes = 800 * MIB, 800 * MIB, 600 * MIB
+        session.add(done)
+        session.flush()
+        session.add(
+            Snapshot(
+                id=done.id, vd_id=job.source_vd_id, name="g1", kind=SnapshotKind.REPLICATION, size=GIB, taken_at=frozen
+            )
+        )
+        present = Cycle(job_id=job.id, generation=2, kind=CycleKind.INCREMENTAL, step=Step.TRANSFER, base_generation=1)
+        present.started_at, present.progressed_at = begun, now()
+        present.total_bytes, present.done_bytes, present.zero_bytes = 400 * MIB, 100 * MIB, 4 * MIB
+        present.rate, present.checkpoint, present.worker_peak_memory = 50.0 * MIB, 700 * MIB, 64 * MIB
+        session.add(present)
+    shown = admin.call("GET", "/jobs/j")
+    cycle = shown["cycle"]
+    assert (cycle["percent"], cycle["eta_seconds"], cycle["step"]) == (25.0, 6.0, "transfer")
+    assert shown["lag_seconds"] >= 100
+    assert shown["last_committed_at"] is not None
+    first, second = admin.call("GET", "/jobs/j/cycles")
+    assert (first["generation"], second["seconds"], second["rate"]) == (2, 8.0, 100.0 * MIB)
+    assert admin.call("GET", "/jobs/j/cycles?limit=1") == [first]
+    metrics = admin.http.get("/metrics")
+    assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+    for line in (
+        'qreplica_job_state{job="j",state="running"} 1.0',
+        'qreplica_job_state{job="j",state="idle"} 0.0',
+        'qreplica_cycle_percent{job="j"} 25.0',
+        'qreplica_cycle_rate_bytes_per_second{job="j"} 5.24288e+07',
+        'qreplica_vd_size_bytes{type="RAID",vd="v"} 1.073741824e+09',
+        'qreplica_raid_group_online{raid_group="rg1"} 1.0',
+        'qreplica_target_daemon_up{controller="1"} 1.0',
+        'qreplica_events{severity="info"}',
+    ):
+        assert line in metrics.text, line
+
+
+@pytest.mark.usefixtures("source_vd")
+def test_a_failed_job_tells_its_error_and_can_be_started_again(world: Any, admin: Any) -> None:
+    sentence = "The target is full: free some space there."
+    job = world.add_job("j", "v", state=JobState.FAILED, error_kind="target-full", error=sentence, generation=1)
+    with world.database.session() as session:
+        session.add(Cycle(job_id=job.id, generation=1, error=sentence))
+    assert admin.call("GET", "/jobs/j")["error"] == {"kind": "target-full", "sentence": sentence}
+    started = admin.call("POST", "/jobs/j/start", expect=202)
+    assert (started["state"], started["error"], started["cycle"]["generation"]) == ("running", None, 1)
+
+
+def test_the_metrics_say_when_the_target_daemon_is_down(
+    world: Any, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down() -> None:
+        raise TargetDaemonDown(control_port=1, reason="a test")
+
+    monkeypatch.setattr(world.target, "nodes", down)
+    assert 'qreplica_target_daemon_up{controller="1"} 0.0' in admin.http.get("/metrics").text

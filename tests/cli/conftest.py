@@ -1,0 +1,137 @@
+"""The command line as a process of its own, and subsystems for it to talk to."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+
+from qreplica.access import passwords
+
+
+def _load(name: str, file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+worlds = _load("qreplica_worlds_of_cli", Path(__file__).parents[1] / "api" / "world.py")
+
+
+@pytest.fixture(autouse=True)
+def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr(passwords, "_HASHER", hasher)
+    monkeypatch.setattr(passwords, "_NOBODY", hasher.hash("nobody"))
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """Give a directory in memory where there is such a place: databases that wait for a disk are slow."""
+    place = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="qreplica-test-", dir=place) as directory:
+        yield Path(directory)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    def problem(self) -> dict[str, Any]:
+        return json.loads(self.err)
+
+
+class Shell:
+    """Runs ``qreplica`` as this user, who has a home of their own, without a terminal."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "PYTHONPATH": str(Path(__file__).parents[2] / "src"),
+            "PYTHONWARNINGS": "error",
+            "TZ": "Europe/Vienna",
+            "COLUMNS": "100",
+        }
+
+    @property
+    def credentials(self) -> Path:
+        return self.home / ".config" / "qreplica" / "credentials.json"
+
+    def run(self, *arguments: str, stdin: str = "", code: int = 0, **environment: str) -> Ended:
+        """Run a command that must end with ``code``."""
+        process = subprocess.run(
+            self.command(*arguments),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env=self.environment | environment,
+        )
+        ended = Ended(process.returncode, process.stdout, process.stderr)
+        assert ended.code == code, ended
+        return ended
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-c", "from qreplica.cli.main import main; main()", *arguments]
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Shell(home)
+
+
+@pytest.fixture
+def world(memory: Path) -> Iterator[Any]:
+    made = worlds.World(memory / "source")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def url(world: Any) -> Iterator[str]:
+    with worlds.served(world.app) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def logged_in(world: Any, url: str, shell: Shell) -> Shell:
+    """Give a shell of an administrator who is logged in to ``world``."""
+    shell.run(
+        *("--url", url, "setup", "--name", "admin", "--setup-secret-file", str(world.directory / "setup-secret")),
+        QREPLICA_PASSWORD=worlds.PASSWORD,
+    )
+    return shell
+
+
+@pytest.fixture
+def served_target(memory: Path) -> Iterator[Any]:
+    """Give a second subsystem, and the port of its peer conversation."""
+    target = worlds.World(memory / "target", "target")
+    with worlds.served(target.peer_app()) as port:
+        yield target, port
+    target.close()
