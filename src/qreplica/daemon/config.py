@@ -3,11 +3,13 @@
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from qreplica.errors import Invalid
+
+_LARGEST_PORT = 65535
 
 
 class ConfigurationInvalid(Invalid):
@@ -58,6 +60,42 @@ class Config(_Strict):
     log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
     ports: Annotated[tuple[PortConfig, ...], Field(min_length=1, max_length=4)]
 
+    @field_validator("state_dir", "runtime_dir")
+    @classmethod
+    def _is_absolute(cls, value: Path) -> Path:
+        if not value.is_absolute():
+            message = "it must be an absolute path"
+            raise ValueError(message)
+        return value
+
+    @field_validator("management")
+    @classmethod
+    def _is_an_endpoint(cls, value: str) -> str:
+        address, _, port = value.rpartition(":")
+        ipaddress.IPv4Address(address)
+        if not (port.isdecimal() and int(port) <= _LARGEST_PORT):
+            message = "it must be an IPv4 address and a TCP port, such as 127.0.0.1:8080"
+            raise ValueError(message)
+        return value
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        for what in ("number", "address"):
+            values = [getattr(port, what) for port in self.ports]
+            if twice := {value for value in values if values.count(value) > 1}:
+                message = f"two ports have the same {what} {min(twice)}"
+                raise ValueError(message)
+        if self.iscsi_port == self.peer_port:
+            message = "iscsi_port and peer_port must differ"
+            raise ValueError(message)
+        return self
+
+    @property
+    def management_address(self) -> tuple[str, int]:
+        """The address and TCP port of ``management``."""
+        address, _, port = self.management.rpartition(":")
+        return address, int(port)
+
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL of the state database."""
@@ -88,4 +126,5 @@ def load(file: Path) -> Config:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise ConfigurationInvalid(file=file, reason=f"{place}: {first['msg']}") from error
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationInvalid(file=file, reason=f"{place}: {reason}" if place else reason) from error

@@ -60,6 +60,9 @@ def run(file: Path, config: Config) -> None:
 
 
 def _run(file: Path, config: Config) -> None:
+    # First of all: a descriptor that is opened later could take an inherited one's place, and an address that is in
+    # use is to be told of before anything changes.
+    management_sockets, peer_sockets = servers.management_sockets(config), servers.peer_sockets(config)
     database = prepare(config)
     storage = BtrfsDriver(config.raid_group_mounts)
     open_storage(database, storage, controller=config.controller)
@@ -79,8 +82,8 @@ def _run(file: Path, config: Config) -> None:
         locks,
     )
     apps = [
-        (create_app(services), servers.management_sockets(config)),
-        (peer_app(database, config.controller, recovery), servers.peer_sockets(config)),
+        (create_app(services), management_sockets),
+        (peer_app(database, config.controller, recovery), peer_sockets),
     ]
     parts = (Heartbeat(database, config.controller), reconciler, workers)
     ready = config.runtime_dir / "ready"

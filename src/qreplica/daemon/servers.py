@@ -31,18 +31,33 @@ class AddressUnusable(Invalid):
 def management_sockets(config: Config) -> list[socket.socket]:
     """Return the inherited listening sockets (LISTEN_FDS of sd_listen_fds(3)), or one on the configured address.
 
-    LISTEN_PID is honoured when set; a launcher that cannot know the pid leaves it out.
+    LISTEN_PID is honoured when set; a launcher that cannot know the pid leaves it out. Call it before other files are
+    opened, which could take an inherited descriptor's place. Raises AddressUnusable.
     """
-    count = int(os.environ.pop("LISTEN_FDS", "0"))
+    count = os.environ.pop("LISTEN_FDS", "0")
     for_us = os.environ.pop("LISTEN_PID", str(os.getpid())) == str(os.getpid())
-    if count and for_us:
-        return [socket.socket(fileno=fd) for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + count)]
-    address, _, port = config.management.rpartition(":")
-    return [_listen(address, int(port))]
+    if for_us and count != "0":
+        if not count.isdecimal():
+            raise AddressUnusable(address="An inherited socket", reason=f"LISTEN_FDS is {count!r} and no number")
+        return [_inherited(fd) for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))]
+    return [_listen(*config.management_address)]
+
+
+def _inherited(fd: int) -> socket.socket:
+    try:
+        listening = socket.socket(fileno=fd)
+        accepts = listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise AddressUnusable(address=f"The inherited descriptor {fd}", reason=error.strerror) from error
+    if not accepts:
+        listening.close()
+        raise AddressUnusable(address=f"The inherited descriptor {fd}", reason="it is no listening socket")
+    listening.set_inheritable(False)
+    return listening
 
 
 def peer_sockets(config: Config) -> list[socket.socket]:
-    """Return a listening socket on each iSCSI port's address."""
+    """Return a listening socket on each iSCSI port's address. Raises AddressUnusable."""
     return [_listen(port.address, config.peer_port) for port in config.ports]
 
 

@@ -1,0 +1,188 @@
+"""A whole controller: a qreplicad process on loopback, with real btrfs, a real tgtd and an inherited socket."""
+
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from qreplica.iscsi.initiator import Portal, Session
+
+SOURCE = Path(__file__).parents[2] / "src"
+HOST = "iqn.2026-11.org.example:host"
+NAME, PASSWORD = "admin", "correct horse battery"
+_PATIENCE = 60.0
+_INHERIT = """
+import os, sys
+descriptor = int(sys.argv[1])
+if descriptor != 3:
+    os.dup2(descriptor, 3)
+os.set_inheritable(3, True)
+os.environ["LISTEN_FDS"] = "1"
+os.execv(sys.executable, [sys.executable, "-m", "qreplica.daemon", *sys.argv[2:]])
+"""
+#: As iscsi/target's, from another part of the range.
+_control_ports = iter(range(1_000 + os.getpid() % 10_000, 20_000))
+
+
+T = TypeVar("T")
+
+
+def eventually(look: Callable[[], T]) -> T:
+    """Return what ``look`` finds, as soon as that is true; fail after a minute."""
+    deadline = time.monotonic() + _PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+    return found
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+class Controller:
+    """One controller in ``directory``; ``listener`` is its management socket, which outlives its daemons."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.iscsi_port, self.peer_port = free_port(), free_port()
+        self.control_port = next(_control_ports)
+        self.config = directory / "qreplicad.toml"
+        self.config.write_text(self.text())
+        self.log = directory / "log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.listener.getsockname()[1]}/api/v1", trust_env=False, timeout=60
+        )
+
+    def text(self, **changes: object) -> str:
+        values: dict[str, object] = {
+            "subsystem": "source",
+            "controller": 1,
+            "state_dir": str(self.directory / "state"),
+            "runtime_dir": str(self.directory / "run"),
+            "iscsi_port": self.iscsi_port,
+            "peer_port": self.peer_port,
+            "tgt_control_port": self.control_port,
+            **changes,
+        }
+        lines = [f"{name} = {value!r}" for name, value in values.items()]
+        return "\n".join([*lines, "[[ports]]", "number = 1", "interface = 'lo'", "address = '127.0.0.1'", ""])
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def ready(self) -> bool:
+        return (self.directory / "run" / "ready").exists()
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", _INHERIT, str(self.listener.fileno()), "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self.listener.fileno()],
+                env={**os.environ, "PYTHONPATH": str(SOURCE)},
+            )
+        eventually(lambda: self.ready or self._fail_if_ended())
+
+    def _fail_if_ended(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log.read_text()[-4000:]
+        return False
+
+    def kill(self) -> None:
+        """Kill the daemon, which can do nothing about it."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """Ask the daemon to end, and return its exit status."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(_PATIENCE)
+
+    def children(self) -> dict[int, str]:
+        """Return the daemon's child processes with their names."""
+        found = {}
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            for pid in map(int, (task / "children").read_text().split()):
+                found[pid] = Path(f"/proc/{pid}/comm").read_text().strip()
+        return found
+
+    def tgtd(self) -> int:
+        """Return the pid of the daemon's tgtd, as soon as there is one."""
+        return eventually(lambda: [pid for pid, name in self.children().items() if name == "tgtd"])[0]
+
+    def call(self, method: str, path: str, body: object = None, *, expect: int = 200) -> Any:
+        answer = self.http.request(method, path, json=body)
+        assert answer.status_code == expect, (answer.status_code, answer.text)
+        return answer.json() if answer.content else None
+
+    def set_up(self) -> None:
+        """Make the first administrator and log in."""
+        secret = (self.directory / "state" / "setup-secret").read_text().strip()
+        self.call("POST", "/setup", {"setup_secret": secret, "name": NAME, "password": PASSWORD}, expect=204)
+        token = self.call("POST", "/login", {"name": NAME, "password": PASSWORD})["token"]
+        self.http.headers["Authorization"] = f"Bearer {token}"
+
+    def log_in(self, iqn: str, name: str = HOST) -> Session:
+        """Log in to a node, as soon as its portal answers."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return Session.connect(Portal("127.0.0.1", self.iscsi_port), iqn, name, timeout=5)
+            except Exception:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def close(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        self.http.close()
+        self.listener.close()
+        clean_up(self.directory)
+
+
+def clean_up(directory: Path) -> None:
+    """Unmount what is mounted below the directory, and remove the loop devices of its files."""
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for mount in sorted((mount for mount in mounts if mount.startswith(f"{directory}/")), reverse=True):
+        eventually(lambda mount=mount: subprocess.run(["umount", mount], check=False).returncode == 0)
+    for image in directory.glob("*.img"):
+        shown = subprocess.run(
+            ["losetup", "--noheadings", "--output", "NAME", "--associated", str(image)],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        for device in shown.stdout.split():
+            subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def gone(pid: int) -> bool:
+    """Wait until the process has ended, and tell whether it has."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], 30)[0])
+    finally:
+        os.close(pidfd)
