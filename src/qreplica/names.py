@@ -64,8 +64,8 @@ class ChapSecretInvalid(Invalid):
 
     kind = "chap-secret-invalid"
     template = (
-        "The CHAP secret cannot be used because it has {length} characters or others than printable ASCII: choose "
-        "{shortest} to {longest} (RFC 7143, 12.1.2)."
+        "The CHAP secret cannot be used because it has {length} characters or others than printable ASCII without "
+        "spaces: choose {shortest} to {longest} (RFC 7143, 12.1.2)."
     )
 
 
