@@ -18,6 +18,7 @@ _NODE = {
     "name": "backups",
     "iqn": "iqn.2026-11.org.qreplica:target:backups",
     "open_to_all": False,
+    "for_replication": True,
     "initiators": [],
     "chap_user": "replica",
     "mutual_user": None,
@@ -71,6 +72,7 @@ class NodeAnswer(Answer):
     name: str
     iqn: str
     open_to_all: Annotated[bool, Field(description="Whether every initiator is admitted (never to backup VDs)")]
+    for_replication: Annotated[bool, Field(description="Whether it shows backup VDs: only their job is admitted then")]
     initiators: list[str]
     chap_user: str | None
     mutual_user: str | None
@@ -86,6 +88,7 @@ class NodeAnswer(Answer):
             name=node.name,
             iqn=node.iqn,
             open_to_all=node.open_to_all,
+            for_replication=nodes.for_replication(node),
             initiators=sorted(row.initiator for row in node.initiators),
             chap_user=node.chap_user,
             mutual_user=node.mutual_user,

@@ -112,6 +112,8 @@ def _credentials(
 
 
 def _admitted(node: dict[str, Any]) -> str:
+    if node["for_replication"]:
+        return "its job only"
     if node["open_to_all"]:
         return "every initiator"
     return ", ".join(node["initiators"]) or "nobody"

@@ -121,7 +121,7 @@ def set_initiators(session: Session, node: Node, initiators: Sequence[str] | Non
     before = None if node.open_to_all else {row.initiator for row in node.initiators}
     _admit(node, initiators)
     narrowed = initiators is not None and (before is None or not before <= set(initiators))
-    if narrowed and not any(_is_backup(lun) for lun in node.luns):
+    if narrowed and not for_replication(node):
         _end_sessions(session, node)
 
 
@@ -197,6 +197,11 @@ def attach(session: Session, *, node: str, vd: str, lun: int | None = None, snap
     return made
 
 
+def for_replication(node: Node) -> bool:
+    """Tell whether the node shows backup VDs: it then admits only the worker of the job that claimed them."""
+    return any(_is_backup(lun) for lun in node.luns)
+
+
 def _is_backup(lun: Lun) -> bool:
     return lun.vd.type is VdType.BACKUP and lun.snapshot_id is None
 
@@ -240,7 +245,7 @@ def spec(session: Session, driver: StorageDriver, node: Node, left_out: list[QRe
 
 def _admitted(session: Session, node: Node) -> frozenset[str] | None:
     """Return who may log in: on a node with backup VDs whoever claimed last, or nobody; None means all."""
-    if any(_is_backup(lun) for lun in node.luns):
+    if for_replication(node):
         return frozenset(session.scalars(select(Claim.initiator).where(Claim.node_id == node.id)))
     if node.open_to_all:
         return None
