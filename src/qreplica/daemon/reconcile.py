@@ -11,14 +11,17 @@ from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes
 from qreplica.iscsi.target.driver import NodeSpec, PortalSpec, TargetDriver
-from qreplica.iscsi.target.errors import TargetDaemonDown
+from qreplica.iscsi.target.errors import TargetDaemonDown, TargetDaemonSilent
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
+from qreplica.state.errors import StateBusy, StateDiskFull
 from qreplica.state.models import Node, Severity
 from qreplica.storage.driver import StorageDriver
 
 _EVERY = 5.0
 _log = structlog.get_logger(__name__)
+#: After one of these it is not known what would have become of the rest.
+_NOT_TRIED = (TargetDaemonDown, TargetDaemonSilent, StateBusy, StateDiskFull)
 #: What it is about, and what went wrong.
 _Failure = tuple[str, QReplicaError]
 
@@ -86,7 +89,7 @@ class Reconciler:
             failures += self._remove_others(wanted)
             # Portals last: nobody may log in before the present epochs are in force (rule 4).
             failures += self._listen()
-            if not any(isinstance(error, TargetDaemonDown) for _, error in failures):
+            if not any(isinstance(error, _NOT_TRIED) for _, error in failures):
                 self._first.set()
             return self._tell(failures)
 

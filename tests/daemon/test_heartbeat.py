@@ -1,0 +1,94 @@
+"""The heartbeat."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qreplica.daemon import heartbeat
+from qreplica.daemon.config import Config, PortConfig
+from qreplica.daemon.heartbeat import Heartbeat
+from qreplica.daemon.main import prepare
+from qreplica.iscsi import ports
+from qreplica.state.database import Database
+from qreplica.state.errors import StateBusy
+from qreplica.state.models import Controller, Event, Subsystem
+
+from .running import eventually
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config(
+        subsystem="source",
+        controller=2,
+        state_dir=tmp_path,
+        runtime_dir=tmp_path,
+        tgt_control_port=1,
+        ports=(PortConfig(number=4, interface="lo", address="127.0.0.1"),),
+    )
+
+
+@pytest.fixture
+def database(config: Config) -> Iterator[Database]:
+    made = prepare(config)
+    yield made
+    made.dispose()
+
+
+def row(database: Database) -> Controller:
+    with database.session(read_only=True) as session:
+        return session.get_one(Controller, 2)
+
+
+def test_it_counts_up_until_it_is_stopped(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_EVERY", 0.01)
+    before = datetime.now(UTC)
+    beating = Heartbeat(database, 2)
+    beating.start()
+    assert eventually(lambda: row(database).heartbeat >= 3)
+    beating.stop()
+    beating.stop()
+    last = row(database)
+    assert last.heartbeat_at is not None
+    assert before < last.heartbeat_at <= datetime.now(UTC)
+    assert not beating._thread.is_alive()
+
+
+def test_it_survives_a_busy_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeat, "_EVERY", 0.01)
+    refused: list[bool] = []
+
+    class Busy:
+        def session(self) -> Any:
+            if len(refused) < 3:
+                refused.append(True)
+                raise StateBusy(place="x", reason="y")
+            return database.session()
+
+    beating = Heartbeat(Busy(), 2)  # type: ignore[arg-type] # what it uses of one
+    beating.start()
+    assert eventually(lambda: row(database).heartbeat >= 1)
+    beating.stop()
+    assert len(refused) == 3
+
+
+def test_it_may_be_stopped_before_it_began(database: Database) -> None:
+    Heartbeat(database, 2).stop()
+    assert row(database).heartbeat == 0
+
+
+def test_preparing_again_keeps_the_subsystem_and_tells_of_the_start(config: Config, database: Database) -> None:
+    with database.session() as session:
+        first = session.query(Subsystem).one()
+        session.get_one(Controller, 2).heartbeat = 41
+    again = prepare(config.model_copy(update={"subsystem": "renamed"}))
+    with again.session(read_only=True) as session:
+        assert session.query(Subsystem).one().id == first.id
+        assert session.query(Event).filter_by(kind="controller-started").count() == 2
+        (controller,) = ports.controllers(session)
+        assert (controller.number, controller.heartbeat) == (2, 41)
+        assert [port.address for port in controller.ports] == ["127.0.0.1"]
+    again.dispose()
