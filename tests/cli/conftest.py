@@ -1,12 +1,15 @@
 """The command line as a process of its own, and subsystems for it to talk to."""
 
 import importlib.util
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +19,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from qreplica.access import passwords
+from qreplica.cli.main import app
 
 
 def _load(name: str, file: Path) -> ModuleType:
@@ -80,7 +84,24 @@ class Shell:
         return self.home / ".config" / "qreplica" / "credentials.json"
 
     def run(self, *arguments: str, stdin: str = "", code: int = 0, **environment: str) -> Ended:
-        """Run a command that must end with ``code``."""
+        """Run a command in this process, which is faster; it must end with ``code``."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name in (*os.environ,):
+                patch.delenv(name)
+            for name, value in (self.environment | environment).items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            time.tzset()
+            with pytest.raises(SystemExit) as ended_by:
+                app(list(arguments), prog_name="qreplica")
+        time.tzset()
+        ended = Ended(int(ended_by.value.code or 0), out.getvalue(), err.getvalue())
+        assert ended.code == code, ended
+        return ended
+
+    def execute(self, *arguments: str, stdin: str = "", code: int = 0, **environment: str) -> Ended:
+        """Run a command as a process of its own, as people do; it must end with ``code``."""
         process = subprocess.run(
             self.command(*arguments),
             input=stdin,

@@ -11,7 +11,7 @@ from qreplica.state.models import Token
 
 
 def test_setup_logs_in_and_keeps_the_token_for_the_user_alone(world: Any, url: str, shell: Any) -> None:
-    ended = shell.run(
+    ended = shell.execute(
         *("--url", url, "setup", "--name", "admin", "--setup-secret-file", "-", "--password-file", "-", "--as", "lab"),
         stdin=f"{world.setup_secret}\ncorrect horse battery\n",
     )

@@ -11,7 +11,7 @@ import typer
 from rich.console import RenderableType
 
 from qreplica.cli import credentials, output
-from qreplica.cli.errors import NoSubsystem, Refused
+from qreplica.cli.errors import NameImpossible, NoSubsystem, Refused
 from qreplica.errors import QReplicaError
 
 if TYPE_CHECKING:
@@ -88,7 +88,10 @@ def failures_end(*, as_json: bool) -> Iterator[None]:
 
 
 def path(*parts: object) -> str:
-    """Return an API path with each part quoted: names are the user's."""
+    """Return an API path with each part quoted. Raises NameImpossible for a name that would lead elsewhere."""
+    for part in map(str, parts):
+        if part in {"", ".", ".."} or "/" in part:
+            raise NameImpossible(name=part)
     return "/" + "/".join(quote(str(part), safe="") for part in parts)
 
 

@@ -20,6 +20,13 @@ class NotAUrl(Invalid):
     template = "“{url}” is not a subsystem's address: write it as http://HOST:PORT."
 
 
+class NameImpossible(Invalid):
+    """Nothing can have that name."""
+
+    kind = "name-impossible"
+    template = "Nothing can be named “{name}”: give the name as “list” shows it."
+
+
 class NoSuchLogin(NotFound):
     """No login was saved under that name."""
 

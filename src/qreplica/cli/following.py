@@ -81,6 +81,7 @@ class _Lines(_Silent):
 
     def __init__(self) -> None:
         self._last: tuple[object, ...] = ()
+        self._reason = ""
 
     def update(self, job: dict[str, Any]) -> None:
         """Print a line when there is something new to tell."""
@@ -90,8 +91,14 @@ class _Lines(_Silent):
         now = (cycle["generation"], cycle["step"], int(cycle["percent"]) // STEP_OF_LINES)
         if now != self._last:
             self._last = now
-            figures = f"{cycle['percent']:5.1f} %  {_figures(cycle)}"
-            output.console(error=True).print(f"{job['name']}: {cycle['step']:<8} {figures}", soft_wrap=True)
+            self._say(job, f"{cycle['step']:<8} {cycle['percent']:5.1f} %  {_figures(cycle)}")
+        if _reason(job) != self._reason:
+            self._reason = _reason(job)
+            if self._reason:
+                self._say(job, f"waiting: {self._reason}")
+
+    def _say(self, job: dict[str, Any], text: str) -> None:
+        output.console(error=True).print(output.printable(f"{job['name']}: {text}"), soft_wrap=True)
 
 
 class _Bar:
@@ -108,6 +115,7 @@ class _Bar:
             expand=True,
             transient=True,
         )
+        self._reason = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -125,9 +133,18 @@ class _Bar:
                 self._task,
                 description=output.printable(job["name"]),
                 completed=cycle["percent"],
-                step=cycle["step"],
+                step="waiting" if job["state"] == "waiting" else cycle["step"],
                 figures=_figures(cycle),
             )
+        if _reason(job) != self._reason:
+            self._reason = _reason(job)
+            if self._reason:
+                self._progress.console.print(output.printable(f"Waiting: {self._reason}"))
+
+
+def _reason(job: dict[str, Any]) -> str:
+    """Return why the job waits for a way to its target, nothing when it does not."""
+    return job["error"]["sentence"] if job["state"] == "waiting" and job["error"] else ""
 
 
 def _figures(cycle: dict[str, Any]) -> str:

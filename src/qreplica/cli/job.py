@@ -10,6 +10,7 @@ from qreplica.cli.context import Json, Session, Yes, path, session
 app = typer.Typer(no_args_is_help=True, help="Replication jobs, on the source subsystem.")
 
 Name = Annotated[str, typer.Argument(help="The job's name.")]
+PeerPort = Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the target's peer conversation.")]
 Follow = Annotated[bool, typer.Option("--follow", help="Show the progress until it ends.")]
 
 
@@ -38,11 +39,12 @@ def cycles(context: typer.Context, name: Name, as_json: Json = False) -> None:
 def discover(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="An iSCSI port's address of the target subsystem.")],
+    peer_port: PeerPort = 3261,
     as_json: Json = False,
 ) -> None:
     """List the iSCSI nodes of a target subsystem that hold backup VDs."""
     with session(context, as_json=as_json) as here:
-        here.show(here.api.post("/jobs/discover", {"address": address}), job_views.nodes)
+        here.show(here.api.post("/jobs/discover", {"address": address, "peer_port": peer_port}), job_views.nodes)
 
 
 @app.command("backup-vds")
@@ -52,12 +54,13 @@ def backup_vds(
     node: Annotated[str, typer.Argument(help="The node's IQN, as “discover” lists it.")],
     chap_user: Annotated[str | None, typer.Option(help="The node's CHAP name.")] = None,
     chap_secret_file: asking.ChapFile = None,
+    peer_port: PeerPort = 3261,
     as_json: Json = False,
 ) -> None:
     """List the VDs that an iSCSI node of a target subsystem offers."""
     with session(context, as_json=as_json) as here:
         secret = asking.chap_secret(chap_user, chap_secret_file)
-        body = wizard.node_body(address, node, chap_user, secret)
+        body = wizard.node_body(wizard.Portal(address, peer_port), node, chap_user, secret)
         here.show(here.api.post("/jobs/backup-vds", body), job_views.backup_vds)
 
 
@@ -74,12 +77,25 @@ def create(
     mutual_secret_file: asking.MutualFile = None,
     lun: Annotated[int | None, typer.Option(help="The backup VD's LUN.")] = None,
     vd: Annotated[str | None, typer.Option(help="The backup VD's name, in place of --lun.")] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the target's iSCSI portal.")] = 3260,
+    peer_port: PeerPort = 3261,
     as_json: Json = False,
 ) -> None:
     """Make a replication job. What is not given is asked for on a terminal, step by step."""
     with session(context, as_json=as_json) as here:
         given = wizard.Given(
-            name, source_vd, address, node, chap_user, chap_secret_file, mutual_user, mutual_secret_file, lun, vd
+            name=name,
+            source_vd=source_vd,
+            address=address,
+            port=port,
+            peer_port=peer_port,
+            node=node,
+            chap_user=chap_user,
+            chap_file=chap_secret_file,
+            mutual_user=mutual_user,
+            mutual_file=mutual_secret_file,
+            lun=lun,
+            vd=vd,
         )
         job = here.api.post("/jobs", wizard.complete(here.api, given))
         here.say(

@@ -1,6 +1,6 @@
 """The white paper's wizard for a new job: options answer its questions, a terminal is asked the others."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from qreplica.cli import asking, job_views, output
@@ -10,12 +10,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Portal:
+    """Where the target's peer conversation is."""
+
+    address: str
+    peer_port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
     """What the options of ``job create`` say."""
 
     name: str
     source_vd: str | None
     address: str | None
+    port: int
+    peer_port: int
     node: str | None
     chap_user: str | None
     chap_file: str | None
@@ -29,21 +39,22 @@ def complete(api: "Client", given: Given) -> dict[str, Any]:
     """Return the request that makes the job."""
     source = given.source_vd or _source_vd(api)
     address = asking.value(given.address, "Address of an iSCSI port of the target", option="--address")
-    node, wants_chap = _node(api, address, given.node)
+    portal = Portal(address, given.peer_port)
+    node, wants_chap = _node(api, portal, given.node)
     user = given.chap_user
     if user is None and wants_chap:
         user = asking.value(None, "CHAP name", option="--chap-user")
-    body = node_body(address, node, user, asking.chap_secret(user, given.chap_file))
+    body = node_body(portal, node, user, asking.chap_secret(user, given.chap_file))
     if given.mutual_user is not None:
         body["mutual_user"] = given.mutual_user
         body["mutual_secret"] = asking.mutual_secret(given.mutual_user, given.mutual_file)
     lun = given.lun if given.lun is not None else _lun(api, body, given.vd)
-    return {"name": given.name, "source_vd": source, "lun": lun, **body}
+    return {"name": given.name, "source_vd": source, "lun": lun, "port": given.port, **body}
 
 
-def node_body(address: str, node: str, user: str | None, secret: str | None) -> dict[str, Any]:
+def node_body(portal: Portal, node: str, user: str | None, secret: str | None) -> dict[str, Any]:
     """Return the part of a request that names a target's node and logs in to it."""
-    body = {"address": address, "node": node, "chap_user": user, "chap_secret": secret}
+    body = {**asdict(portal), "node": node, "chap_user": user, "chap_secret": secret}
     return {key: value for key, value in body.items() if value is not None}
 
 
@@ -54,11 +65,11 @@ def _source_vd(api: "Client") -> str:
     return name
 
 
-def _node(api: "Client", address: str, given: str | None) -> tuple[str, bool]:
+def _node(api: "Client", portal: Portal, given: str | None) -> tuple[str, bool]:
     """Return the node's IQN, and whether it asks for CHAP; one that is given is not looked for."""
     if given is not None:
         return given, False
-    nodes = api.post("/jobs/discover", {"address": address})["nodes"]
+    nodes = api.post("/jobs/discover", asdict(portal))["nodes"]
     offered = [f"{one['iqn']}{' (CHAP)' if one['chap'] else ''}" for one in nodes]
     chosen = nodes[asking.choice(offered, "iSCSI node to log on to", option="--node")]
     return chosen["iqn"], chosen["chap"]

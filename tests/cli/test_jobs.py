@@ -1,0 +1,220 @@
+"""The wizard, and watching a job to its end."""
+
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from qreplica.iscsi import nodes
+from qreplica.replication import creation
+from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Step, VdType, now
+from qreplica.storage import raid_groups, virtual_disks
+from qreplica.storage.driver import RaidLevel
+from qreplica.units import GIB, MIB
+
+SECRET = "twelve-or-more"
+
+
+def stock(world: Any, vd: str, type_: VdType = VdType.RAID) -> None:
+    if type_ is VdType.RAID or not list(world.directory.glob("d1")):
+        world.add_disks("d1")
+        raid_groups.create(world.database, world.storage, name="rg1", level=RaidLevel.JBOD, disks=["d1"])
+    virtual_disks.create(world.database, world.storage, name=vd, raid_group="rg1", size=GIB, type_=type_)
+
+
+@pytest.fixture
+def target(served_target: Any) -> Iterator[tuple[str, str]]:
+    """Give the peer port and the IQN of a node that holds backup VD ``copy`` at LUN 1."""
+    world, port = served_target
+    stock(world, "copy", VdType.BACKUP)
+    with world.database.session() as session:
+        node = nodes.create(session, name="backups", chap_user="replica", chap_secret=SECRET)
+        nodes.attach(session, node="backups", vd="copy")
+        iqn = node.iqn
+    return str(port), iqn
+
+
+@pytest.fixture
+def no_log_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No target daemon serves the node here; the log-on is shown with real ones elsewhere."""
+    monkeypatch.setattr(creation, "_log_on", lambda *_: None)
+
+
+def test_a_target_is_asked_for_its_nodes_and_vds(logged_in: Any, target: tuple[str, str]) -> None:
+    port, iqn = target
+    (row,) = [
+        line
+        for line in logged_in.run("job", "discover", "127.0.0.1", "--peer-port", port).out.splitlines()
+        if line.startswith(iqn)
+    ]
+    assert row.split() == [iqn, "yes", "1"]
+    ended = logged_in.run(
+        *("job", "backup-vds", "127.0.0.1", iqn, "--peer-port", port, "--chap-user", "replica"),
+        QREPLICA_CHAP_SECRET=SECRET,
+    )
+    (row,) = [line for line in ended.out.splitlines() if "copy" in line]
+    assert row.split() == ["1", "copy", "BACKUP", "1", "GiB", "yes"]
+    ended = logged_in.run(
+        *("job", "backup-vds", "127.0.0.1", iqn, "--peer-port", port, "--chap-user", "replica"),
+        code=6,
+        QREPLICA_CHAP_SECRET="wrong-wrong-wrong",
+    )
+    assert "did not accept CHAP name “replica”" in ended.err
+
+
+@pytest.mark.usefixtures("no_log_on")
+def test_the_wizard_takes_options_and_what_there_is_only_one_of(
+    world: Any, logged_in: Any, target: tuple[str, str]
+) -> None:
+    port, iqn = target
+    stock(world, "payroll")
+    made = logged_in.run(
+        *("job", "create", "nightly", "--source-vd", "payroll", "--address", "127.0.0.1", "--node", iqn),
+        *("--peer-port", port, "--chap-user", "replica", "--chap-secret-file", "-", "--vd", "copy", "--json"),
+        stdin=SECRET,
+    ).json()
+    assert (made["source_vd"], made["target_vd"], made["target_lun"]) == ("payroll", "copy", 1)
+    assert made["paths"] == [{"address": "127.0.0.1", "port": 3260, "peer_port": int(port)}]
+    assert SECRET not in str(made)
+    logged_in.run("job", "delete", "nightly", "--yes")
+    # Only the name and the address: one source VD, one node, one backup VD; who logs on has to be said.
+    given = ("job", "create", "nightly", "--address", "127.0.0.1", "--peer-port", port)
+    assert "--chap-user is needed" in logged_in.run(*given, code=2, QREPLICA_CHAP_SECRET=SECRET).err
+    ended = logged_in.run(*given, "--chap-user", "replica", QREPLICA_CHAP_SECRET=SECRET)
+    assert ended.out.startswith("Job “nightly” was made: payroll → copy on target.")
+
+
+def test_the_wizard_names_what_it_cannot_choose(world: Any, logged_in: Any, target: tuple[str, str]) -> None:
+    port, iqn = target
+    stock(world, "payroll")
+    virtual_disks.create(world.database, world.storage, name="other", raid_group="rg1", size=GIB)
+    ended = logged_in.run("job", "create", "j", "--address", "127.0.0.1", "--peer-port", port, code=2)
+    assert "other, 1 GiB; payroll, 1 GiB" in ended.err
+    assert "--source-vd" in ended.err
+    given = ("--source-vd", "other", "--node", iqn, "--chap-user", "replica", "--vd", "nope")
+    ended = logged_in.run(
+        *("job", "create", "j", "--address", "127.0.0.1", "--peer-port", port, *given),
+        code=2,
+        QREPLICA_CHAP_SECRET=SECRET,
+    )
+    assert "none that can be used" in ended.err
+
+
+@pytest.fixture
+def job(world: Any) -> str:
+    stock(world, "payroll")
+    return str(world.add_job("nightly", "payroll").id)
+
+
+def at_work(world: Any, work: Callable[[Any, Job, Cycle], None]) -> threading.Thread:
+    """Do ``work`` to the job's row once a start has woken the workers, as a worker would."""
+
+    def wait() -> None:
+        if world.workers.woken.acquire(timeout=30):
+            with world.database.session() as session:
+                found = session.query(Job).one()
+                work(session, found, found.cycles[-1])
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def commit(_: Any, job: Job, cycle: Cycle) -> None:
+    cycle.kind, cycle.step, cycle.outcome = CycleKind.FULL, Step.DONE, Outcome.COMMITTED
+    cycle.total_bytes = cycle.done_bytes = 512 * MIB
+    cycle.sent_bytes, cycle.finished_at = 500 * MIB, cycle.started_at + timedelta(seconds=2)
+    job.state, job.base_generation = JobState.IDLE, cycle.generation
+
+
+def fail(_: Any, job: Job, cycle: Cycle) -> None:
+    cycle.error = job.error = "LUN 1 is gone: attach the backup VD again."
+    job.state, job.error_kind = JobState.FAILED, "wrong-disk"
+
+
+@pytest.mark.usefixtures("job")
+def test_following_a_start_ends_with_the_outcome(world: Any, logged_in: Any) -> None:
+    worker = at_work(world, commit)
+    ended = logged_in.execute("job", "start", "nightly", "--follow")
+    worker.join()
+    assert ended.out == (
+        "Job “nightly”: recovery point 1 is committed on target (full, 512 MiB changed, 500 MiB sent in 2.0 s).\n"
+    )
+    worker = at_work(world, commit)
+    answer = logged_in.run("job", "start", "nightly", "--follow", "--json").json()
+    worker.join()
+    assert (answer["state"], answer["cycle"]["generation"]) == ("idle", 2)
+    (second, first) = logged_in.run("job", "cycles", "nightly", "--json").json()
+    assert (first["outcome"], second["generation"]) == ("committed", 2)
+    rows = [line.split() for line in logged_in.run("job", "cycles", "nightly").out.splitlines() if " 2.0 s " in line]
+    assert [row[:2] for row in rows] == [["2", "full"], ["1", "full"]]
+    assert [row[-7:] for row in rows] == [["512", "MiB", "500", "MiB", "256", "MiB/s", "committed"]] * 2
+
+
+@pytest.mark.usefixtures("job")
+def test_following_a_job_that_fails_ends_with_10(world: Any, logged_in: Any) -> None:
+    worker = at_work(world, fail)
+    ended = logged_in.execute("job", "start", "nightly", "--follow", code=10)
+    worker.join()
+    assert ended.err.endswith("Error: Job “nightly” is failed: LUN 1 is gone: attach the backup VD again.\n")
+    problem = logged_in.run("job", "watch", "nightly", "--json", code=10)
+    assert problem.problem()["type"] == "urn:qreplica:error:followed-job-failed"
+    assert problem.json()["state"] == "failed"
+    assert "LUN 1 is gone" in logged_in.run("job", "show", "nightly").out
+
+
+def test_watching_prints_plain_lines_and_the_waiting_reason(world: Any, logged_in: Any, job: str) -> None:
+    with world.database.session() as session:
+        cycle = Cycle(job_id=job, generation=1, kind=CycleKind.FULL, step=Step.TRANSFER, started_at=now())
+        cycle.total_bytes, cycle.done_bytes, cycle.rate = 400 * MIB, 100 * MIB, 50.0 * MIB
+        session.add(cycle)
+        found = session.get_one(Job, job)
+        found.state, found.error_kind, found.error = JobState.WAITING, "peer-unreachable", "No way to the target."
+    watching = subprocess.Popen(
+        logged_in.command("job", "watch", "nightly"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=logged_in.environment,
+    )
+    try:
+        assert watching.stderr is not None
+        lines = [watching.stderr.readline() for _ in range(2)]
+    finally:
+        with world.database.session() as session:
+            found = session.get_one(Job, job)
+            commit(session, found, found.cycles[-1])
+        out, _ = watching.communicate(timeout=60)
+    assert "nightly: transfer" in lines[0]
+    assert "25.0 %  100 MiB of 400 MiB  50 MiB/s  6.0 s left" in lines[0]
+    assert lines[1] == "nightly: waiting: No way to the target.\n"
+    assert watching.returncode == 0
+    assert "recovery point 1 is committed" in out
+
+
+def test_a_job_is_listed_with_its_progress_and_lag(world: Any, logged_in: Any, job: str) -> None:
+    with world.database.session() as session:
+        cycle = Cycle(job_id=job, generation=1, kind=CycleKind.FULL, step=Step.TRANSFER)
+        cycle.total_bytes, cycle.done_bytes, cycle.rate = 400 * MIB, 100 * MIB, 50.0 * MIB
+        session.add(cycle)
+        session.get_one(Job, job).state = JobState.RUNNING
+    (row,) = [line for line in logged_in.run("job", "list").out.splitlines() if line.startswith("nightly")]
+    expected = "nightly payroll target:payroll-copy running transfer 25 % 50 MiB/s - never"
+    assert row.split() == expected.split()
+    sheet = logged_in.run("job", "show", "nightly").out
+    assert "Step            transfer, 25.0 % of 400 MiB" in sheet
+    assert "Time left       6.0 s" in sheet
+
+
+@pytest.mark.usefixtures("job")
+def test_stopping_keeps_and_deleting_needs_a_word(world: Any, logged_in: Any) -> None:
+    logged_in.run("job", "start", "nightly")
+    assert logged_in.run("job", "stop", "nightly").out == "Job “nightly” stops; what was sent is kept.\n"
+    with world.database.session() as session:
+        session.query(Job).one().state = JobState.STOPPED
+    assert "stopped" in logged_in.run("job", "watch", "nightly", code=10).err
+    assert "was not confirmed" in logged_in.run("job", "delete", "nightly", code=4).err
+    assert len(logged_in.run("job", "list", "--json").json()) == 1
