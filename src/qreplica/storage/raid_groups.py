@@ -15,7 +15,7 @@ from qreplica.state.models import Disk, RaidGroup, VirtualDisk, new_id
 from qreplica.storage import disks as disk_service
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import RaidLevel, StorageDriver
-from qreplica.storage.errors import GroupBusy, GroupFailed, GroupNotEmpty
+from qreplica.storage.errors import GroupBusy, GroupFailed, GroupLocked, GroupNotEmpty
 from qreplica.storage.service_errors import CreationInterrupted, DiskOfGroup, DisksRepeated, GroupHasNoRoom, NameTaken
 
 
@@ -87,18 +87,18 @@ def _complete(db: Database, group: RaidGroup) -> None:
 
 
 def delete(db: Database, driver: StorageDriver, name: str) -> None:
-    """Delete an RG that holds no VD; its disks become free. Raises NotFound, GroupNotEmpty, GroupBusy."""
+    """Delete an RG that holds no VD; its disks become free. Raises NotFound, GroupNotEmpty, GroupBusy, GroupLocked."""
     with db.session() as session:
         group = _find(session, name)
         if group.vds:
             raise GroupNotEmpty(group=name, count=len(group.vds))
-        group.incomplete = True
+        begun_before, group.incomplete = group.incomplete, True
         paths = [disk_service.device_path(disk) for disk in group.disks]
     try:
         _remove(db, driver, group.id, paths)
-    except (GroupBusy, GroupNotEmpty):
+    except (GroupBusy, GroupLocked, GroupNotEmpty):
         with db.session() as session:
-            session.get_one(RaidGroup, group.id).incomplete = False
+            session.get_one(RaidGroup, group.id).incomplete = begun_before
         raise
 
 

@@ -24,6 +24,7 @@ from qreplica.state.models import (
 )
 from qreplica.storage import virtual_disks
 from qreplica.storage.driver import SnapshotInfo, StorageDriver
+from qreplica.storage.errors import GroupClosed
 from qreplica.storage.service_errors import (
     NameTaken,
     NoSnapshotSpace,
@@ -143,7 +144,9 @@ def _forget(db: Database, driver: StorageDriver, vd: VirtualDisk, snapshot_id: s
 
 
 def delete(db: Database, driver: StorageDriver, vd_name: str, name: str) -> None:
-    """Delete a snapshot that nothing needs. Raises NotFound, NoSuchSnapshot, SnapshotPinned.
+    """Delete a snapshot that nothing needs.
+
+    Raises NotFound, NoSuchSnapshot, SnapshotPinned and GroupClosed; then nothing was deleted.
 
     From the first step on nobody relies on it; the next call, or start, finishes a deletion that was cut off.
     """
@@ -153,8 +156,14 @@ def delete(db: Database, driver: StorageDriver, vd_name: str, name: str) -> None
         if holders:
             raise SnapshotPinned(snapshot=name, vd=vd_name, pins=" and ".join(holders))
         vd = snapshot.vd
-        snapshot.taken_at = None
-    _forget(db, driver, vd, snapshot.id)
+        taken_at, snapshot.taken_at = snapshot.taken_at, None
+    try:
+        _forget(db, driver, vd, snapshot.id)
+    except GroupClosed:
+        # Nothing was deleted: what the administrator is told has failed must not happen at the next start.
+        with db.session() as session:
+            session.get_one(Snapshot, snapshot.id).taken_at = taken_at
+        raise
 
 
 def undo_incomplete(db: Database, driver: StorageDriver, group_id: str) -> None:

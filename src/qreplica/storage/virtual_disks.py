@@ -12,6 +12,7 @@ from qreplica.state.database import Database
 from qreplica.state.models import Claim, Job, RecoveryPoint, Snapshot, VdType, VirtualDisk, new_id
 from qreplica.storage import raid_groups
 from qreplica.storage.driver import BLOCK, SpaceUsed, StorageDriver
+from qreplica.storage.errors import GroupClosed, GroupLocked
 from qreplica.storage.service_errors import (
     CreationInterrupted,
     NameTaken,
@@ -72,15 +73,22 @@ def _complete(db: Database, vd: VirtualDisk) -> None:
 
 
 def delete(db: Database, driver: StorageDriver, name: str) -> None:
-    """Delete a VD and all its snapshots and recovery points. Raises NotFound, VdInUse (attached or replicated).
+    """Delete a VD and all its snapshots and recovery points.
 
+    Raises NotFound, VdInUse (attached or replicated), GroupClosed and GroupLocked; then nothing was deleted.
     From the first step on nobody finds the VD any more; the next call, or start, finishes a deletion that was cut off.
     """
     with db.session() as session:
         vd = _find(session, name)
         _refuse_used(session, vd)
-        vd.incomplete = True
-    _remove(db, driver, vd.raid_group_id, vd.id)
+        begun_before, vd.incomplete = vd.incomplete, True
+    try:
+        _remove(db, driver, vd.raid_group_id, vd.id)
+    except (GroupClosed, GroupLocked):
+        # Nothing was deleted yet: what the administrator is told has failed must not happen at the next start.
+        with db.session() as session:
+            session.get_one(VirtualDisk, vd.id).incomplete = begun_before
+        raise
 
 
 def _remove(db: Database, driver: StorageDriver, group_id: str, vd_id: str) -> None:
