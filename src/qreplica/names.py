@@ -7,11 +7,11 @@ from qreplica.errors import Invalid
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 #: RFC 7143, 4.2.7: at most 223 bytes; of the characters of RFC 3722, those that need no preparation.
-_IQN = re.compile(r"iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[a-z0-9.:-]+)?")
+_IQN = re.compile(r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[a-z0-9.:-]+)?")
 _LONGEST_IQN = 223
 #: As initiators send them: some keep capitals and underscores. A comma separates fields in tgtd's requests.
 _INITIATOR = re.compile(
-    r"iqn\.\d{4}-\d{2}\.[!-+\--~]{1,211}|eui\.[0-9A-Fa-f]{16}|naa\.([0-9A-Fa-f]{16}|[0-9A-Fa-f]{32})"
+    r"iqn\.[0-9]{4}-[0-9]{2}\.[!-+\--~]{1,211}|eui\.[0-9A-Fa-f]{16}|naa\.([0-9A-Fa-f]{16}|[0-9A-Fa-f]{32})"
 )
 _CHAP_USER = re.compile(r"[!-+\--~]{1,64}")
 #: RFC 7143, 12.1.2 and 9.2.1: a secret of less than 96 bits may be guessed off line.

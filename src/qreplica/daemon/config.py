@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from qreplica.errors import Invalid
+from qreplica.names import NotAnIqn, check_iqn
 
 _LARGEST_PORT = 65535
 
@@ -56,16 +57,27 @@ class Config(_Strict):
     iscsi_port: Annotated[int, Field(ge=1, le=65535)] = 3260
     peer_port: Annotated[int, Field(ge=1, le=65535)] = 3261
     tgt_control_port: Annotated[int, Field(ge=1, le=32767)]
-    iqn_prefix: Annotated[str, Field(pattern=r"^iqn\.\d{4}-\d{2}\.[a-z0-9.-]+$")] = "iqn.2026-11.org.qreplica"
+    iqn_prefix: Annotated[str, Field(max_length=100)] = "iqn.2026-11.org.qreplica"
     log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
     ports: Annotated[tuple[PortConfig, ...], Field(min_length=1, max_length=4)]
 
     @field_validator("state_dir", "runtime_dir")
     @classmethod
     def _is_absolute(cls, value: Path) -> Path:
-        if not value.is_absolute():
-            message = "it must be an absolute path"
+        # tgtd separates what it is told by commas, and is told paths below.
+        if not value.is_absolute() or "," in str(value) or not str(value).isprintable():
+            message = "it must be an absolute path without commas"
             raise ValueError(message)
+        return value
+
+    @field_validator("iqn_prefix")
+    @classmethod
+    def _begins_an_iqn(cls, value: str) -> str:
+        try:
+            check_iqn(f"{value}:node")
+        except NotAnIqn as error:
+            message = "it must be the beginning of an IQN, such as iqn.2026-11.org.example"
+            raise ValueError(message) from error
         return value
 
     @field_validator("management")

@@ -1,5 +1,6 @@
 """Loop devices with direct I/O, which stand for image files (losetup(8))."""
 
+import fcntl
 import json
 from pathlib import Path
 
@@ -16,12 +17,18 @@ def attached(image: Path) -> Path | None:
 
 
 def attach(image: Path) -> Path:
-    """Make a loop device for ``image`` unless there is one, and return it; either uses direct I/O."""
-    present = attached(image)
-    if present is None:
-        return Path(run("losetup", "--find", "--show", "--direct-io=on", image).strip())
-    run("losetup", "--direct-io=on", present)
-    return present
+    """Make a loop device for ``image`` unless there is one, and return it; either uses direct I/O.
+
+    Two controllers may do so at once: a second loop device over the same image would be a second disk with the same
+    content to btrfs, and a way to destroy it.
+    """
+    with image.open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        present = attached(image)
+        if present is None:
+            return Path(run("losetup", "--find", "--show", "--direct-io=on", image).strip())
+        run("losetup", "--direct-io=on", present)
+        return present
 
 
 def detach(image: Path) -> None:

@@ -8,7 +8,7 @@ from qreplica.iscsi.target.errors import NodeSpecInvalid
 
 #: tgtd accepts no other characters in a target name; RFC 7143, 4.2.7 has them too, in lower case, up to 223
 #: bytes.
-_IQN = re.compile(r"iqn\.\d{4}-\d{2}\.[a-z0-9:.-]{1,211}")
+_IQN = re.compile(r"iqn\.[0-9]{4}-[0-9]{2}\.[a-z0-9:.-]{1,211}")
 #: An initiator's name as it sends it, less the comma, which separates fields in tgtd's requests.
 _INITIATOR = re.compile(r"(iqn\.|eui\.|naa\.)[!-+\--~]{1,219}")
 #: tgtd lists CHAP names one a line and separates fields by commas.
