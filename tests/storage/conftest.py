@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,11 +61,13 @@ def _loop(place: Path, size: int, stack: ExitStack) -> Path:
 
 
 @pytest.fixture(scope="module", params=["memory", pytest.param("btrfs", marks=pytest.mark.root)])
-def driver(request: pytest.FixtureRequest, place: Path, tmp_path_factory: pytest.TempPathFactory) -> StorageDriver:
+def driver(request: pytest.FixtureRequest, place: Path) -> Iterator[StorageDriver]:
     """Each driver in turn."""
-    if request.param == "memory":
-        return MemoryDriver(tmp_path_factory.mktemp("memory"))
-    return BtrfsDriver(place / "rg")
+    if request.param == "btrfs":
+        yield BtrfsDriver(place / "rg")
+        return
+    with tempfile.TemporaryDirectory(prefix="qreplica-test-", dir="/dev/shm") as memory:
+        yield MemoryDriver(Path(memory))
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +93,16 @@ def group(driver: StorageDriver, disks: list[Path]) -> Iterator[str]:
     for vd in driver.list_vds("g1"):
         driver.delete_vd("g1", vd)
     driver.delete_group("g1", disks)
+
+
+@pytest.fixture(scope="module")
+def btrfs(place: Path) -> BtrfsDriver:
+    """The btrfs driver."""
+    return BtrfsDriver(place / "rg")
+
+
+@pytest.fixture(scope="module")
+def rg(btrfs: BtrfsDriver, make_disks: MakeDisks) -> str:
+    """An open group of one disk."""
+    btrfs.create_group("one", make_disks(1, 4 * GIB), RaidLevel.JBOD)
+    return "one"

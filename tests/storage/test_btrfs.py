@@ -1,149 +1,38 @@
-"""What only a real btrfs can show: every level, missing disks, a full group, deltas of every kind of change."""
+"""VDs and snapshots on a real btrfs: a full group, crashes in the middle, two controllers at once."""
 
 import contextlib
 import os
-import random
-import struct
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from qreplica.storage.btrfs import BtrfsDriver
-from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import BLOCK, GroupHealth, RaidLevel
-from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFull, NotADisk
+from qreplica.storage.errors import GroupFull
 from qreplica.units import GIB, MIB
 
 pytestmark = pytest.mark.root
 
 MakeDisks = Callable[..., list[Path]]
 
-LEVELS = {
-    RaidLevel.JBOD: 2,
-    RaidLevel.RAID0: 2,
-    RaidLevel.RAID1: 3,
-    RaidLevel.RAID10: 4,
-    RaidLevel.MIRROR3: 3,
-    RaidLevel.MIRROR4: 4,
-}
 
-
-@pytest.fixture(scope="module")
-def btrfs(place: Path) -> BtrfsDriver:
-    return BtrfsDriver(place / "rg")
-
-
-@pytest.fixture(scope="module")
-def rg(btrfs: BtrfsDriver, make_disks: MakeDisks) -> str:
-    btrfs.create_group("prop", make_disks(1, 4 * GIB), RaidLevel.JBOD)
-    return "prop"
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_what_is_promised_of_a_level_can_be_written(
-    btrfs: BtrfsDriver, make_disks: MakeDisks, level: RaidLevel
-) -> None:
-    size = 768 * MIB
-    devices = make_disks(LEVELS[level], size)
-    promised = capacity(level, [size] * len(devices))
-    room = (promised.usable - promised.reserve) // BLOCK * BLOCK
-    btrfs.create_group(level.value, devices, level)
-    btrfs.create_vd(level.value, "full", room)
-    chunk = random.Random(level.value).randbytes(MIB)
-    with btrfs.vd_path(level.value, "full").open("r+b") as file:
-        for offset in range(0, room, MIB):
-            file.write(chunk[: room - offset])
-        os.fsync(file.fileno())
-    btrfs.close_group(level.value)
-    btrfs.open_group(level.value, devices)
-    with btrfs.vd_path(level.value, "full").open("rb") as file:
-        assert all(file.read(MIB) == chunk[: room - offset] for offset in range(0, room, MIB))
-    btrfs.delete_vd(level.value, "full")
-    btrfs.delete_group(level.value, devices)
-    assert all(
-        b"btrfs" not in subprocess.run(["blkid", "-p", disk], capture_output=True, check=False).stdout
-        for disk in devices
-    )
-
-
-def test_opened_degraded_without_one_disk(btrfs: BtrfsDriver, make_disks: MakeDisks) -> None:
-    devices = make_disks(2, GIB)
-    btrfs.create_group("degraded", devices, RaidLevel.RAID1)
-    btrfs.create_vd("degraded", "v", MIB)
-    btrfs.vd_path("degraded", "v").write_bytes(b"m" * MIB)
-    btrfs.close_group("degraded")
-    image = subprocess.run(["losetup", "-nO", "BACK-FILE", devices[0]], check=True, capture_output=True, text=True)
-    subprocess.run(["btrfs", "device", "scan", "--forget"], check=False, capture_output=True)
-    subprocess.run(["losetup", "--detach", devices[0]], check=True)
-    try:
-        btrfs.open_group("degraded", [Path("/dev/gone"), devices[1]])
-        status = btrfs.group_status("degraded")
-        assert (status.health, status.missing_disks) == (GroupHealth.DEGRADED, 1)
-        assert btrfs.vd_path("degraded", "v").read_bytes() == b"m" * MIB
-        btrfs.close_group("degraded")
-    finally:
-        subprocess.run(["losetup", devices[0], image.stdout.strip()], check=True)
-
-
-def test_a_group_in_use_is_not_closed(btrfs: BtrfsDriver, rg: str) -> None:
-    btrfs.create_vd(rg, "held", MIB)
-    with btrfs.vd_path(rg, "held").open("rb"), pytest.raises(GroupBusy):
-        btrfs.close_group(rg)
-    btrfs.delete_vd(rg, "held")
-
-
-def make_ext4(disk: Path) -> None:
-    subprocess.run(["mkfs.ext4", "-q", disk], check=True)
-
-
-def make_partitions(disk: Path) -> None:
-    """A master boot record with one Linux partition of 64 MiB that begins at 1 MiB."""
-    partition = struct.pack("<B3sB3sII", 0, b"\0\0\0", 0x83, b"\0\0\0", 2048, 64 * MIB // 512)
-    with disk.open("r+b") as file:
-        file.write(bytes(446) + partition.ljust(64, b"\0") + b"\x55\xaa")
-
-
-def make_two_signatures(disk: Path) -> None:
-    """An XFS over what was an ext4: blkid finds both and tells neither."""
-    make_ext4(disk)
-    with disk.open("r+b") as file:
-        file.seek(0)
-        file.write(b"XFSB")
-
-
-@pytest.mark.parametrize("use", [make_ext4, make_partitions, make_two_signatures])
-def test_a_used_disk_is_left_alone(btrfs: BtrfsDriver, make_disks: MakeDisks, use: Callable[[Path], None]) -> None:
-    used, free = make_disks(2, GIB)
-    use(used)
-    before = used.read_bytes()[: 4 * MIB]
-    with pytest.raises(DiskInUse, match=f"{used} is already used by"):
-        btrfs.create_group("never", [free, used], RaidLevel.RAID1)
-    assert used.read_bytes()[: 4 * MIB] == before
-    assert free.read_bytes()[: 4 * MIB] == bytes(4 * MIB)
-    assert btrfs.group_status("never").health is GroupHealth.CLOSED
-
-
-def test_a_blank_disk_that_the_system_holds_is_refused(btrfs: BtrfsDriver, make_disks: MakeDisks) -> None:
-    (disk,) = make_disks(1, GIB)
-    holder = os.open(disk, os.O_RDWR | os.O_EXCL)
-    try:
-        with pytest.raises(DiskInUse, match="already used by the system"):
-            btrfs.create_group("never", [disk], RaidLevel.JBOD)
-    finally:
-        os.close(holder)
-
-
-def test_what_is_no_disk_is_refused(btrfs: BtrfsDriver, place: Path, make_disks: MakeDisks) -> None:
-    (disk,) = make_disks(1, GIB)
-    image = place / "image"
-    with image.open("xb") as file:
-        file.truncate(GIB)
-    with pytest.raises(NotADisk, match="it is no block device"):
-        btrfs.create_group("never", [disk, image], RaidLevel.JBOD)
-    with pytest.raises(NotADisk, match="No such file"):
-        btrfs.create_group("never", [disk, place / "gone"], RaidLevel.JBOD)
+def fill(mount: Path) -> None:
+    """Take all space: data by preallocation, then metadata by large extended attributes."""
+    with (mount / "stuffing").open("xb") as file:
+        size = 256 * MIB
+        while size >= BLOCK:
+            try:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), size)
+            except OSError:
+                size //= 2
+    with contextlib.suppress(OSError):
+        for number in range(100_000):
+            stuffing = mount / f"stuffing-{number}"
+            stuffing.touch()
+            os.setxattr(stuffing, "user.stuffing", bytes(15_000))
 
 
 def make_many_vds(btrfs: BtrfsDriver) -> None:
@@ -152,20 +41,17 @@ def make_many_vds(btrfs: BtrfsDriver) -> None:
 
 
 def test_a_full_group_says_so(btrfs: BtrfsDriver, make_disks: MakeDisks) -> None:
-    devices = make_disks(1, 600 * MIB)
+    devices = make_disks(1, 512 * MIB)
     btrfs.create_group("full", devices, RaidLevel.JBOD)
-    btrfs.create_vd("full", "v", GIB)
-    with contextlib.suppress(OSError), btrfs.vd_path("full", "v").open("r+b", buffering=0) as file:
-        while True:
-            file.write(b"f" * MIB)
-    assert btrfs.vd_path("full", "v").stat().st_size == GIB
-    stuffing = btrfs.vd_path("full", "v").parents[3]
-    with contextlib.suppress(OSError):
-        for number in range(500_000):
-            (stuffing / f"stuffing-{number}").write_bytes(b"s" * 2000)
+    btrfs.create_vd("full", "v", MIB)
+    btrfs.vd_path("full", "v").write_bytes(b"v" * MIB)
+    btrfs.flush("full", "v")
+    fill(btrfs.vd_path("full", "v").parents[3])
     with pytest.raises(GroupFull, match="RAID group full is full and refused"):
         make_many_vds(btrfs)
     assert "v" in btrfs.list_vds("full")
+    assert btrfs.vd_path("full", "v").read_bytes() == b"v" * MIB
+    assert btrfs.group_status("full").health is GroupHealth.ONLINE
 
 
 def test_leftovers_of_a_crash_are_cleared_at_open(btrfs: BtrfsDriver, make_disks: MakeDisks) -> None:
@@ -185,3 +71,60 @@ def test_leftovers_of_a_crash_are_cleared_at_open(btrfs: BtrfsDriver, make_disks
     assert sorted(path.name for path in (mount / "vds/c").iterdir()) == ["live", "snapshots"]
     assert list((mount / "trash").iterdir()) == []
     btrfs.create_vd("crash", "a", MIB)
+
+
+def test_a_deletion_cut_short_does_not_stop_the_next(btrfs: BtrfsDriver, place: Path, rg: str) -> None:
+    btrfs.create_vd(rg, "again", MIB)
+    (place / "rg" / rg / "vds/again").rename(place / "rg" / rg / "trash/again")
+    btrfs.create_vd(rg, "again", 2 * MIB)
+    btrfs.delete_vd(rg, "again")
+    assert "again" not in btrfs.list_vds(rg)
+    assert list((place / "rg" / rg / "trash").iterdir()) == []
+
+
+def test_a_controller_that_opens_does_not_clear_what_the_other_makes(
+    btrfs: BtrfsDriver, place: Path, make_disks: MakeDisks
+) -> None:
+    devices = make_disks(1, GIB)
+    btrfs.create_group("shared", devices, RaidLevel.JBOD)
+    btrfs.create_vd("shared", "rolled", MIB)
+    btrfs.take_snapshot("shared", "rolled", "s")
+    other = BtrfsDriver(place / "rg")
+    done = threading.Event()
+    opened = 0
+
+    def open_again() -> None:
+        nonlocal opened
+        while not done.is_set():
+            other.open_group("shared", devices)
+            opened += 1
+
+    opener = threading.Thread(target=open_again)
+    opener.start()
+    try:
+        for number in range(12):
+            btrfs.create_vd("shared", f"v{number}", MIB)
+            btrfs.roll_back("shared", "rolled", "s")
+            btrfs.delete_vd("shared", f"v{number}")
+            btrfs.create_vd("shared", f"w{number}", MIB)
+    finally:
+        done.set()
+        opener.join()
+    assert opened > 0
+    assert btrfs.list_vds("shared") == sorted(["rolled", *(f"w{number}" for number in range(12))])
+
+
+def test_two_controllers_open_a_group_once(btrfs: BtrfsDriver, place: Path, make_disks: MakeDisks) -> None:
+    devices = make_disks(1, GIB)
+    btrfs.create_group("once", devices, RaidLevel.JBOD)
+    btrfs.close_group("once")
+    drivers = [BtrfsDriver(place / "rg") for _ in range(4)]
+    threads = [threading.Thread(target=driver.open_group, args=("once", devices)) for driver in drivers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    assert mounts.count(str(place / "rg" / "once")) == 1
+    drivers[0].close_group("once")
+    assert not (place / "rg" / "once").exists()

@@ -9,6 +9,7 @@ import pytest
 from qreplica.storage.driver import BLOCK, ExtentKind, GroupHealth, RaidLevel, StorageDriver
 from qreplica.storage.errors import (
     DiskInUse,
+    DiskTwice,
     GroupClosed,
     GroupFailed,
     GroupNotEmpty,
@@ -69,6 +70,23 @@ def test_a_group_that_holds_vds_is_not_deleted(driver: StorageDriver, group: str
     with pytest.raises(GroupNotEmpty, match="1 virtual disk"):
         driver.delete_group(group, disks)
     assert driver.list_vds(group) == [vd]
+
+
+def test_a_closed_group_that_holds_vds_is_not_deleted_either(
+    driver: StorageDriver, group: str, disks: list[Path], vd: str
+) -> None:
+    driver.close_group(group)
+    with pytest.raises(GroupNotEmpty, match="1 virtual disk"):
+        driver.delete_group(group, disks)
+    assert driver.group_status(group).health is GroupHealth.CLOSED
+    driver.open_group(group, disks)
+    assert driver.list_vds(group) == [vd]
+
+
+def test_a_disk_named_twice_is_refused(driver: StorageDriver, disks: list[Path]) -> None:
+    with pytest.raises(DiskTwice, match="is named twice"):
+        driver.create_group("twice", [disks[0], disks[0]], RaidLevel.RAID1)
+    assert driver.group_status("twice").health is GroupHealth.CLOSED
 
 
 def test_closed_and_opened_again_all_is_there(driver: StorageDriver, group: str, disks: list[Path], vd: str) -> None:

@@ -3,6 +3,7 @@
 Its ``referenced`` counts every extent of any of them once, with the unreferenced rest of extents partly overwritten.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def drop_unused(mount: Path, vds: Sequence[str]) -> None:
             try:
                 run("btrfs", "qgroup", "destroy", facts.name.replace("_", "/"), mount)
             except StorageCommandFailed as error:
-                if os.strerror(16) not in str(error.fields["reason"]):
+                if os.strerror(errno.EBUSY) not in str(error.fields["reason"]):
                     raise
 
 
@@ -51,9 +52,9 @@ def referenced(mount: Path, vd: str, group: str) -> int:
 
     Raises StorageCommandFailed when the quota group is gone.
     """
-    if (_root(mount) / "inconsistent").read_text().strip() != "0":
-        run("btrfs", "quota", "rescan", "-w", mount, group=group)
     try:
+        if (_root(mount) / "inconsistent").read_text().strip() != "0":
+            run("btrfs", "quota", "rescan", "-w", mount, group=group)
         return int((_facts(mount, vd) / "referenced").read_text())
     except FileNotFoundError as error:
         reason = "quotas were switched off; close the RAID group and open it again"

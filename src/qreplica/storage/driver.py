@@ -93,14 +93,20 @@ class SpaceUsed:
 
 
 class StorageDriver(ABC):
-    """Everything that the services need from an engine. Paths returned stay valid until the object is deleted."""
+    """Everything that the services need from an engine. Paths returned stay valid until the object is deleted.
+
+    Calls that make, change or delete an RG or a VD wait for each other, also across processes; one that waits for
+    minutes raises GroupLocked. Any of them raises StorageCommandFailed when the engine fails, and those that need space
+    GroupFull.
+    """
 
     @abstractmethod
     def create_group(self, group: str, disks: Sequence[Path], level: RaidLevel) -> None:
         """Make an RG of ``disks`` (block devices) and open it.
 
         Raises DiskInUse for a disk that carries a filesystem, a partition table or any signature, or belongs to an RG;
-        TooFewDisks; DiskTooSmall. Calling again with the same arguments after success opens the group.
+        DiskTwice; NotADisk; TooFewDisks; DiskTooSmall. Calling again with the same arguments after success opens the
+        group, and never makes it anew: what cannot be opened raises GroupFailed.
         """
 
     @abstractmethod
@@ -116,7 +122,10 @@ class StorageDriver(ABC):
 
     @abstractmethod
     def delete_group(self, group: str, disks: Sequence[Path]) -> None:
-        """Close the RG and wipe its signatures from ``disks``. Raises GroupNotEmpty while it holds VDs."""
+        """Close the RG and wipe its signatures from those of ``disks`` that are its own.
+
+        Raises GroupNotEmpty while it holds VDs, open or not, and GroupBusy; one that cannot be opened is wiped.
+        """
 
     @abstractmethod
     def group_status(self, group: str) -> GroupStatus:
@@ -140,14 +149,19 @@ class StorageDriver(ABC):
 
     @abstractmethod
     def prepare_snapshot(self, group: str, vd: str) -> None:
-        """Do beforehand, while writes go on, what would make the next ``take_snapshot`` slow; changes nothing."""
+        """Do beforehand, while writes go on, what would make the next ``take_snapshot`` slow; changes nothing.
+
+        Hosts wait during ``take_snapshot`` (rule 9): call this before they are paused, and only that between pause and
+        resume. It may be left out; the snapshot is the same and takes longer.
+        """
 
     @abstractmethod
     def take_snapshot(self, group: str, vd: str, snapshot: str) -> SnapshotInfo:
         """Freeze the VD's present content as ``snapshot``, atomically; an existing one is returned unchanged.
 
-        The caller sees to it that no write is under way (rule 9); the driver that all completed ones are included, and
-        that the snapshot is durable on return.
+        The caller sees to it that no write is under way (rule 9); the driver that all completed ones are included, also
+        those that only the page cache holds, and that the snapshot is durable on return. Needs no flush before and no
+        sync after. Never waits for another call on the RG.
         """
 
     @abstractmethod
@@ -172,7 +186,11 @@ class StorageDriver(ABC):
 
     @abstractmethod
     def space_used(self, group: str, vd: str) -> SpaceUsed:
-        """Return the space used by the VD and its snapshots (bookend extents included)."""
+        """Return the space used by the VD and its snapshots (bookend extents included).
+
+        Everything written or taken before is counted. What was deleted counts until the engine has freed it, some
+        seconds later. Makes the engine write out what is dirty: for a check now and then, not for every write.
+        """
 
     @abstractmethod
     def flush(self, group: str, vd: str) -> None:
