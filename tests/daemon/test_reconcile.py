@@ -326,3 +326,34 @@ def test_the_loop_survives_the_database(world: World, busy: Callable[..., None])
         return world.reconciler.tried_once
 
     assert eventually(tried)
+
+
+def test_what_is_decided_while_it_is_applied_is_in_force_before_portals_open(world: World) -> None:
+    """As when the other controller answers a claim and ends our target daemon for it."""
+    hosts = ["iqn.2026-11.org.example:host-1", "iqn.2026-11.org.example:host-2"]
+    real = world.target.apply_node
+
+    def decide_meanwhile(spec: NodeSpec) -> None:
+        if hosts:
+            with world.database.session() as session:
+                nodes.set_initiators(session, nodes.get(session, "a"), [hosts.pop()])
+        real(spec)
+
+    world.target.apply_node = decide_meanwhile  # type: ignore[method-assign] # for this test
+    assert world.failing() is None
+    assert world.target.calls[:4] == ["apply a", "apply a", "apply a", "apply b"]
+    assert world.target.specs[world.a].initiators == {"iqn.2026-11.org.example:host-1"}
+
+
+def test_a_node_deleted_while_it_is_applied_is_removed_again(world: World) -> None:
+    real = world.target.apply_node
+
+    def delete_meanwhile(spec: NodeSpec) -> None:
+        if spec.iqn == world.b:
+            with world.database.session() as session:
+                nodes.delete(session, "b")
+        real(spec)
+
+    world.target.apply_node = delete_meanwhile  # type: ignore[method-assign] # for this test
+    assert world.failing() is None
+    assert set(world.target.nodes()) == {world.a}

@@ -15,6 +15,7 @@ from qreplica.daemon import logs, servers
 from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
+from qreplica.daemon.other_controller import OtherController
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.daemon.services import Services, pause_all
 from qreplica.errors import QReplicaError
@@ -74,10 +75,11 @@ def _run(file: Path, config: Config) -> None:
     services = Services(
         config, database, storage, target, locks, pause_all(config), workers=workers, reconciler=reconciler
     )
+    other = 3 - config.controller
     recovery = Recovery(
         database,
         storage,
-        {config.controller: target},
+        {config.controller: target, other: OtherController(database, other, config.tgtd_pid_files[other - 1])},
         lambda session, node: nodes.spec(session, storage, node),
         locks,
     )

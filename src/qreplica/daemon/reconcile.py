@@ -98,13 +98,21 @@ class Reconciler:
         try:
             with self._locks.hold(iqn):
                 spec = self._spec(iqn, left_out)
-                if spec is None:
-                    self._target.remove_node(iqn)
-                else:
-                    self._target.apply_node(spec)
+                self._apply(iqn, spec)
+                # The other controller may have decided something meanwhile, and ended our target daemon for it: what
+                # was read before must not be what the new one serves when its portals open.
+                while (present := self._spec(iqn, left_out := [])) != spec:
+                    spec = present
+                    self._apply(iqn, spec)
         except QReplicaError as error:
             return [*left_out, error]
         return left_out
+
+    def _apply(self, iqn: str, spec: NodeSpec | None) -> None:
+        if spec is None:
+            self._target.remove_node(iqn)
+        else:
+            self._target.apply_node(spec)
 
     def _spec(self, iqn: str, left_out: list[QReplicaError] | None = None) -> NodeSpec | None:
         """Return the node's desired state, None when the database no longer has it."""

@@ -1,0 +1,75 @@
+"""How this controller cuts owners off on the other one, which shares the database and the machine (rule 4).
+
+It ends the other's target daemon. That one's own daemon starts it again, makes its nodes from the database, where the
+decision already stands, and opens its portals last. Hosts and jobs that were logged in there come back by themselves.
+"""
+
+import os
+import select
+import signal
+from pathlib import Path
+
+from sqlalchemy import select as select_rows
+
+from qreplica.errors import Unavailable
+from qreplica.iscsi.target.driver import NodeSpec
+from qreplica.iscsi.target.pause import running_tgtd
+from qreplica.state.database import Database
+from qreplica.state.models import Node
+
+_END_SECONDS = 30.0
+
+
+class OtherTargetHangs(Unavailable):
+    """The other controller's target daemon was killed and is still there."""
+
+    kind = "other-target-hangs"
+    template = (
+        "The target daemon of controller {controller} (process {pid}) was killed and has not ended after {seconds:.0f} "
+        "s, so a write of it hangs: look at the disks, and try again."
+    )
+
+
+class OtherController:
+    """Stands for the other controller's target daemon; ``pid_file`` is that one's. See replication.recovery."""
+
+    def __init__(self, database: Database, number: int, pid_file: Path) -> None:
+        self._database = database
+        self._number = number
+        self._pid_file = pid_file
+
+    def fence_node(self, spec: NodeSpec, timeout: float) -> None:  # noqa: ARG002 - all nodes end together
+        """Cut off every session there; on return no command of one can still write. Raises OtherTargetHangs."""
+        self._end(timeout)
+
+    def remove_node(self, iqn: str) -> None:  # noqa: ARG002 - as above
+        """See ``fence_node``."""
+        self._end(_END_SECONDS)
+
+    def apply_node(self, spec: NodeSpec) -> None:  # noqa: ARG002 - its own daemon reads it from the database
+        """Have the files of its LUNs opened anew: one that was opened meanwhile may be another by now."""
+        self._end(_END_SECONDS)
+
+    def nodes(self) -> dict[str, int]:
+        """Return what its own daemon serves, now or as soon as it is back."""
+        with self._database.session(read_only=True) as session:
+            return {node.iqn: node.tid for node in session.scalars(select_rows(Node))}
+
+    def _end(self, timeout: float) -> None:
+        pid = running_tgtd(self._pid_file)
+        if pid is None:
+            return
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            return
+        try:
+            # The descriptor cannot come to mean another process, so what is killed is the tgtd that is still there.
+            if running_tgtd(self._pid_file) == pid:
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                if not select.select([pidfd], [], [], timeout)[0]:
+                    raise OtherTargetHangs(controller=self._number, pid=pid, seconds=timeout)
+        except ProcessLookupError:
+            return
+        finally:
+            os.close(pidfd)
