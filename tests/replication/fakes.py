@@ -112,7 +112,9 @@ class FakeSession:
         assert lun == 1
         return GIB
 
-    def submit_write(self, tag: int, lun: int, offset: int, buffer: Buffer, length: int, start: int = 0) -> None:
+    def submit_write(  # noqa: PLR0917 - Session's signature
+        self, tag: int, lun: int, offset: int, buffer: Buffer, length: int, start: int = 0
+    ) -> None:
         assert start == 0
         assert offset % 512 == length % 512 == 0
         self._submit(lun, Sent("write", tag, offset, length, buffer))

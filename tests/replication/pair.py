@@ -29,9 +29,20 @@ from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.store import JobStore
 from qreplica.replication.transfer import Settings
 from qreplica.state.database import Database
-from qreplica.state.models import Cycle, Job, JobState, Lun, Node, RaidGroup, RecoveryPoint, Severity, Subsystem
+from qreplica.state.models import (
+    Cycle,
+    Job,
+    JobState,
+    Lun,
+    Node,
+    RaidGroup,
+    RecoveryPoint,
+    Severity,
+    Subsystem,
+    VdType,
+    VirtualDisk,
+)
 from qreplica.state.models import Path as PathRow
-from qreplica.state.models import VdType, VirtualDisk
 from qreplica.storage.driver import BLOCK, RaidLevel, StorageDriver
 from qreplica.storage.memory import MemoryDriver
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from qreplica.iscsi.errors import SessionLost
+from qreplica.peer import messages
 from qreplica.peer.errors import PeerUnreachable, WrongChap
 from qreplica.replication import jobs
 from qreplica.replication.errors import StaleOwner
@@ -361,8 +362,6 @@ def test_another_disk_under_the_lun_is_never_written(pair: Pair) -> None:
 
 def test_the_epoch_jumps_over_one_that_the_target_has_seen(pair: Pair) -> None:
     """The node was claimed at a high epoch by a job of another subsystem, which then gave it back."""
-    from qreplica.peer import messages
-
     other = messages.Claim(
         job="2" * 32,
         job_name="other",

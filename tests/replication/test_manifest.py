@@ -55,7 +55,7 @@ def test_it_is_fixed_for_all_versions() -> None:
         # What stands in one field never passes for another's.
         {"base_snapshot": "", "source_snapshot": "a" * 32 + "b" * 32},
     ],
-    ids=lambda change: "-".join(change),
+    ids="-".join,
 )
 def test_any_difference_changes_it(change: dict[str, Any]) -> None:
     assert digest(**{**PLAN, **change}) != digest(**PLAN)

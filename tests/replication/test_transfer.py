@@ -38,6 +38,16 @@ class Clock:
         return self.time
 
 
+class InOrder(random.Random):
+    """No chance: all that is in flight completes, the oldest first."""
+
+    def randint(self, a: int, b: int) -> int:  # noqa: ARG002 - Random's signature
+        return b
+
+    def randrange(self, *_: Any) -> int:
+        return 0
+
+
 class Bench:
     """A source file, a LUN, and every checkpoint and progress that was told."""
 
@@ -191,7 +201,7 @@ def test_checkpoints_come_by_bytes_and_by_time(tmp_path: Path) -> None:
 def test_writing_goes_on_while_a_flush_is_under_way(tmp_path: Path) -> None:
     """The flush takes until all is submitted, and its checkpoint is the place of the moment it was sent."""
     with bench(tmp_path, patterned()) as b:
-        session = calm(b.disk)
+        session = FakeSession(b.disk, InOrder())
         real = session.poll
 
         def poll(timeout: float) -> list[Any]:
