@@ -1,10 +1,12 @@
 """Fixtures: target subsystems over memory drivers."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import event
 
 from qreplica.state.database import Database
 from qreplica.state.models import Lun, Node, RaidGroup, Subsystem, VdType, VirtualDisk
@@ -16,16 +18,34 @@ from qreplica.units import GIB
 from .world import GROUP, IQN, SIZE, VD, World
 
 
+@pytest.fixture(scope="session")
+def empty_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with tables and nothing in them, to be copied."""
+    file = tmp_path_factory.mktemp("state") / "state.db"
+    database = Database(f"sqlite:///{file}")
+    database.upgrade()
+    database.dispose()
+    return file
+
+
+def _open_fast(file: Path) -> Database:
+    """Open a database that does not wait for the disk: only processes die here, not machines."""
+    database = Database(f"sqlite:///{file}")
+    event.listen(
+        database._engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF").close()
+    )
+    return database
+
+
 @pytest.fixture
-def make_world(tmp_path: Path) -> Iterator[Callable[[], World]]:
+def make_world(tmp_path: Path, empty_state: Path) -> Iterator[Callable[[], World]]:
     Secret.unlock(Fernet.generate_key())
     worlds = []
 
     def make() -> World:
         directory = tmp_path / str(len(worlds))
         directory.mkdir()
-        database = Database(f"sqlite:///{directory / 'state.db'}")
-        database.upgrade()
+        database = _open_fast(Path(shutil.copy(empty_state, directory / "state.db")))
         storage = MemoryDriver(directory / "storage")
         disk = directory / "disk"
         with disk.open("xb") as file:
