@@ -50,16 +50,17 @@ def free_port() -> int:
 
 
 class Controller:
-    """One controller in ``directory``; ``listener`` is its management socket, which outlives its daemons."""
+    """A controller of the subsystem in ``directory``; ``listener``, its management socket, outlives its daemons."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, number: int = 1) -> None:
         self.directory = directory
+        self.number = number
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.iscsi_port, self.peer_port = free_port(), free_port()
         self.control_port = next(_control_ports)
-        self.config = directory / "qreplicad.toml"
+        self.config = directory / f"qreplicad-{number}.toml"
         self.config.write_text(self.text())
-        self.log = directory / "log"
+        self.log = directory / f"log-{number}"
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.listener.getsockname()[1]}/api/v1", trust_env=False, timeout=60
@@ -68,9 +69,9 @@ class Controller:
     def text(self, **changes: object) -> str:
         values: dict[str, object] = {
             "subsystem": "source",
-            "controller": 1,
+            "controller": self.number,
             "state_dir": str(self.directory / "state"),
-            "runtime_dir": str(self.directory / "run"),
+            "runtime_dir": str(self.run),
             "iscsi_port": self.iscsi_port,
             "peer_port": self.peer_port,
             "tgt_control_port": self.control_port,
@@ -80,15 +81,24 @@ class Controller:
         return "\n".join([*lines, "[[ports]]", "number = 1", "interface = 'lo'", "address = '127.0.0.1'", ""])
 
     @property
+    def run(self) -> Path:
+        return self.directory / f"run-{self.number}"
+
+    @property
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
 
     @property
     def ready(self) -> bool:
-        return (self.directory / "run" / "ready").exists()
+        return (self.run / "ready").exists()
 
     def start(self) -> None:
+        self.begin()
+        self.wait_until_ready()
+
+    def begin(self) -> None:
+        (self.run / "ready").unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", _INHERIT, str(self.listener.fileno()), "--config", str(self.config)],
@@ -98,6 +108,8 @@ class Controller:
                 pass_fds=[self.listener.fileno()],
                 env={**os.environ, "PYTHONPATH": str(SOURCE)},
             )
+
+    def wait_until_ready(self) -> None:
         eventually(lambda: self.ready or self._fail_if_ended())
 
     def _fail_if_ended(self) -> bool:
@@ -160,20 +172,40 @@ class Controller:
         clean_up(self.directory)
 
 
+def provision(controller: Controller) -> str:
+    """Make a RAID group, a VD and a node that shows it to one host; return the node's IQN."""
+    controller.set_up()
+    for number in (1, 2):
+        image = str(controller.directory / f"{number}.img")
+        controller.call("POST", "/disks", {"name": f"d{number}", "image": image, "size": "2GiB"}, expect=201)
+    controller.call("POST", "/raid-groups", {"name": "rg1", "level": "raid1", "disks": ["d1", "d2"]}, expect=201)
+    controller.call("POST", "/virtual-disks", {"name": "v1", "raid_group": "rg1", "size": "64MiB"}, expect=201)
+    controller.call("PATCH", "/virtual-disks/v1", {"snapshot_space": "64MiB"})
+    node = controller.call("POST", "/nodes", {"name": "hosts", "initiators": [HOST]}, expect=201)
+    controller.call("POST", "/luns", {"node": "hosts", "vd": "v1"}, expect=201)
+    return str(node["iqn"])
+
+
+def identity(session: Session) -> tuple[object, ...]:
+    """Return what tells LUN 1 from every other disk; not the designator of the port that it was asked through."""
+    disk = [one for one in session.identification(1) if one.association == 0]
+    return (session.serial(1), disk, session.inquiry(1), session.capacity(1).size)
+
+
 def clean_up(directory: Path) -> None:
     """Unmount what is mounted below the directory, and remove the loop devices of its files."""
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     for mount in sorted((mount for mount in mounts if mount.startswith(f"{directory}/")), reverse=True):
         eventually(lambda mount=mount: subprocess.run(["umount", mount], check=False).returncode == 0)
     for image in directory.glob("*.img"):
-        shown = subprocess.run(
-            ["losetup", "--noheadings", "--output", "NAME", "--associated", str(image)],
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-        for device in shown.stdout.split():
+        for device in loops(image):
             subprocess.run(["losetup", "--detach", device], check=True)
+
+
+def loops(image: Path) -> list[str]:
+    """Return the loop devices of an image."""
+    shown = ["losetup", "--noheadings", "--output", "NAME", "--associated", str(image)]
+    return subprocess.run(shown, check=True, capture_output=True, text=True).stdout.split()
 
 
 def gone(pid: int) -> bool:

@@ -14,28 +14,10 @@ from qreplica.iscsi.errors import CommandFailed, NodeUnknown, SessionLost
 from qreplica.iscsi.initiator import Portal, Session
 from qreplica.units import GIB, MIB
 
-from .running import HOST, SOURCE, Controller, clean_up, eventually, gone
+from .running import HOST, SOURCE, Controller, clean_up, eventually, gone, identity, provision
 
 pytestmark = pytest.mark.root
 OTHER = "iqn.2026-11.org.example:other"
-
-
-def provision(controller: Controller) -> str:
-    """Make a RAID group, a VD and a node that shows it to one host; return the node's name."""
-    controller.set_up()
-    for number in (1, 2):
-        image = str(controller.directory / f"{number}.img")
-        controller.call("POST", "/disks", {"name": f"d{number}", "image": image, "size": "2GiB"}, expect=201)
-    controller.call("POST", "/raid-groups", {"name": "rg1", "level": "raid1", "disks": ["d1", "d2"]}, expect=201)
-    controller.call("POST", "/virtual-disks", {"name": "v1", "raid_group": "rg1", "size": "64MiB"}, expect=201)
-    controller.call("PATCH", "/virtual-disks/v1", {"snapshot_space": "64MiB"})
-    node = controller.call("POST", "/nodes", {"name": "hosts", "initiators": [HOST]}, expect=201)
-    controller.call("POST", "/luns", {"node": "hosts", "vd": "v1"}, expect=201)
-    return str(node["iqn"])
-
-
-def identity(session: Session) -> tuple[object, ...]:
-    return (session.serial(1), session.identification(1), session.inquiry(1), session.capacity(1).size)
 
 
 def test_a_killed_controller_comes_back_with_the_same_disk_and_bytes(controller: Controller) -> None:
@@ -204,7 +186,7 @@ def test_a_wrong_configuration_is_told_of_in_one_sentence(controller: Controller
 def test_the_state_is_for_root_alone(controller: Controller) -> None:
     controller.start()
     provision(controller)
-    for path in [controller.directory / "state", controller.directory / "run"]:
+    for path in [controller.directory / "state", controller.run]:
         assert path.stat().st_mode & 0o077 == 0, path
     for path in (controller.directory / "state").iterdir():
         assert path.stat().st_mode & 0o077 == 0, path

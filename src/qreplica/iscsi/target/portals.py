@@ -18,7 +18,7 @@ def listen_on(tgtd: Management, portals: frozenset[PortalSpec]) -> None:
     wanted = frozenset(_canonical(portal) for portal in portals)
     present = listening(tgtd)
     for portal in present - wanted:
-        tgtd.request(Mode.PORTAL, Op.DELETE, _parameter(portal))
+        _close(tgtd, portal)
     unusable = None
     for portal in sorted(wanted - present, key=_parameter):
         try:
@@ -27,6 +27,15 @@ def listen_on(tgtd: Management, portals: frozenset[PortalSpec]) -> None:
             unusable = portal
     if unusable is not None:
         raise PortalUnusable(address=unusable.address, port=unusable.port)
+
+
+def _close(tgtd: Management, portal: PortalSpec) -> None:
+    """Close a portal, unless somebody else has: who starts a tgtd takes its first one away too."""
+    try:
+        tgtd.request(Mode.PORTAL, Op.DELETE, _parameter(portal))
+    except TargetCommandFailed:
+        if portal in listening(tgtd):
+            raise
 
 
 def _canonical(portal: PortalSpec) -> PortalSpec:
