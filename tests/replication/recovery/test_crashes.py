@@ -178,3 +178,30 @@ def test_a_crash_before_a_step_and_again_before_a_later_one(make_world: Callable
         source.run()
         assert source.crashes in {1, 2}
         check_end(world, source)
+
+
+@pytest.mark.parametrize("what", ["begin another", "abort"])
+def test_what_was_rolled_back_is_never_gone_on_with(make_world: Callable[[], World], what: str) -> None:
+    """The target dies in a roll-back, and the source comes back for the generation that was to be given up."""
+    fatal = 0
+    while True:
+        world = make_world()
+        source = Source(world, new_tgtd=False)
+        source.persist(lambda source=source: source.cycle(1, None))
+        source.copy(2, 1, BLOCKS // 2)
+        before = world.steps.taken
+        world.steps.fatal = before + fatal
+        try:
+            if what == "abort":
+                world.recovery.abort(IQN, messages.Abort(job=JOB, epoch=source.epoch))
+            else:
+                world.recovery.begin(IQN, begin_message(source.epoch, 3, 1))
+        except Crash:
+            world.restart()
+        else:
+            break
+        source.persist(lambda source=source: source.cycle(2, 1))
+        assert world.points() == {1: disk(1), 2: disk(2)}
+        fatal += 1
+    assert "roll_back" in world.steps.names[before:]
+    assert fatal == world.steps.taken - before
