@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from qreplica.errors import Invalid
 from qreplica.names import NotAnIqn, check_iqn
+from qreplica.units import KIB, MIB
 
 _LARGEST_PORT = 65535
 
@@ -38,6 +39,18 @@ class PortConfig(_Strict):
         return str(ipaddress.IPv4Address(value))
 
 
+class TransferConfig(_Strict):
+    """How a worker sends: bytes of one write, commands in flight, bytes and seconds between checkpoints.
+
+    The defaults are what was measured to be fastest; see ``benchmarks/pump.py``.
+    """
+
+    chunk: Annotated[int, Field(ge=64 * KIB, le=MIB, multiple_of=4 * KIB)] = 256 * KIB
+    depth: Annotated[int, Field(ge=1, le=96)] = 32
+    checkpoint_bytes: Annotated[int, Field(ge=MIB)] = 256 * MIB
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+
+
 class Config(_Strict):
     """The whole configuration.
 
@@ -60,6 +73,7 @@ class Config(_Strict):
     iqn_prefix: Annotated[str, Field(max_length=100)] = "iqn.2026-11.org.qreplica"
     log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
     ports: Annotated[tuple[PortConfig, ...], Field(min_length=1, max_length=4)]
+    transfer: TransferConfig = TransferConfig()
 
     @field_validator("state_dir", "runtime_dir")
     @classmethod

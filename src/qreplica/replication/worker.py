@@ -26,6 +26,7 @@ from qreplica.replication.links import NetworkLinks
 from qreplica.replication.progress import peak_memory
 from qreplica.replication.qsnaps import QSnaps
 from qreplica.replication.store import JobStore
+from qreplica.replication.transfer import Settings
 from qreplica.state import secrets
 from qreplica.state.database import Database
 from qreplica.state.models import Job, Severity
@@ -104,7 +105,8 @@ def _run(
 
         storage = BtrfsDriver(config.raid_group_mounts)
         pause = functools.partial(paused, config.tgtd_pid_files)
-        parts = Parts(storage, QSnaps(database, storage, pause), NetworkLinks(), tell)
+        settings = Settings(**config.transfer.model_dump())
+        parts = Parts(storage, QSnaps(database, storage, pause), NetworkLinks(), tell, settings)
         logger.info("worker-begins", epoch=store.epoch)
         cycle.run(database, parts, store, stop)
     finally:
