@@ -141,12 +141,14 @@ class _TargetEvents(Events):
 
     def ended(self, error: QReplicaError | None) -> None:
         """See Events."""
-        why = "It ended by itself" if error is None else error.sentence
-        self._record("target-daemon-ended", f"{why}; it is started again.")
+        by_itself = "The target daemon ended by itself, and its sessions with it: it is started again."
+        self._record("target-daemon-ended", by_itself if error is None else error.sentence)
 
     def woken(self, seconds: float) -> None:
         """See Events."""
-        self._record("target-daemon-woken", f"It stood still for {seconds:.1f} s, stopped by a process, and was woken.")
+        self._record(
+            "target-daemon-woken", f"The target daemon was stopped for {seconds:.1f} s and forgotten: it was woken."
+        )
 
     def said(self, line: str) -> None:
         """See Events."""
