@@ -205,3 +205,17 @@ def test_what_was_rolled_back_is_never_gone_on_with(make_world: Callable[[], Wor
         fatal += 1
     assert "roll_back" in world.steps.names[before:]
     assert fatal == world.steps.taken - before
+
+
+def test_what_an_old_owner_froze_half_written_becomes_no_point(world: World) -> None:
+    """A commit that hangs until after the next claim may freeze anything; its snapshot is not the next owner's."""
+    source = Source(world, new_tgtd=False)
+    source.copy(1, None, BLOCKS // 2)
+    world.steps.fatal = world.steps.taken + 3
+    with pytest.raises(Crash):
+        world.recovery.commit(IQN, commit_message(source.epoch, 1))
+    assert world.steps.names[-1] == "take_snapshot"
+    world.restart()
+    source.cycle(1, None)
+    assert world.points() == {1: disk(1)}
+    assert len(world.storage.list_snapshots(GROUP, VD)) == 1
