@@ -55,7 +55,9 @@ def make(group: str, disks: Sequence[Path], level: RaidLevel) -> None:
         block_devices.refuse_used(disk)
     metadata = "dup" if len(disks) == 1 else _METADATA_PROFILES[metadata_copies(level)]
     profiles = ("--data", _DATA_PROFILES[level], "--metadata", metadata)
-    run("mkfs.btrfs", "--quiet", "--label", _label(group), *_FORMAT, *profiles, *disks, group=group)
+    # mkfs puts the first chunks on the disks named last; on the smallest they would take what a mirror needs there.
+    ascending = sorted(disks, key=block_devices.size_of)
+    run("mkfs.btrfs", "--quiet", "--label", _label(group), *_FORMAT, *profiles, *ascending, group=group)
 
 
 def mount(group: str, place: Path, disks: Sequence[Path]) -> None:

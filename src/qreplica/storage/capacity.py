@@ -102,10 +102,11 @@ def _kept_back(level: RaidLevel, sizes: Sequence[int], data: int) -> int:
     """Return what must be kept back when ``data`` bytes are promised, in bytes of data."""
     rules, raw = _LEVELS[level], sum(sizes)
     metadata = data * _METADATA_SHARE + min(data * _GLOBAL_RESERVE_SHARE, _GLOBAL_RESERVE_MOST)
-    chunk = min(_METADATA_CHUNK if raw <= _SMALL else _METADATA_CHUNK_OF_LARGE, raw // 10)
-    chunks = max(1, math.ceil(metadata / (_CHUNK_FILLED * chunk)))
-    taken = chunks * chunk * metadata_copies(level) + _FIXED_PER_DISK * len(sizes)
-    if chunks > 1:
+    first, chunk = _metadata_chunks(raw, metadata_copies(level))
+    further = max(0, math.ceil((metadata / _CHUNK_FILLED - first) / chunk))
+    # One more than is filled: what writes under way may need is reserved many times over, and takes a chunk early.
+    taken = (first + (further + 1) * chunk) * metadata_copies(level) + _FIXED_PER_DISK * len(sizes)
+    if further:
         # The first is made with the filesystem; data may have its last chunk, hardly used, before the others come.
         width = rules.width(len(sizes), len(sizes))
         taken += min(width * _LARGEST_STRIPE, rules.copies * min(_LARGEST_CHUNK, raw // 10))
@@ -113,6 +114,14 @@ def _kept_back(level: RaidLevel, sizes: Sequence[int], data: int) -> int:
         # Disks that are not equally full at the end leave up to a stripe each, on fewer than a chunk needs.
         taken += (rules.copies - 1) * min(_LARGEST_STRIPE, raw // 10)
     return -(-taken // rules.copies)
+
+
+def _metadata_chunks(raw: int, copies: int) -> tuple[int, int]:
+    """Return the sizes of the first metadata chunk, which mkfs makes, and of the kernel's further ones at most."""
+    largest = _METADATA_CHUNK if raw <= _SMALL else _METADATA_CHUNK_OF_LARGE
+    if raw // 10 < largest:
+        return raw // 10 // copies, raw // 10
+    return largest, largest
 
 
 def _given_out(level: _Level, sizes: Sequence[int]) -> int:
