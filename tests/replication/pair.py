@@ -186,7 +186,7 @@ class DirectLinks:
                 raise lost()
 
         session = FakeSession(self.pair.disk, self.pair.chance, before)
-        self.pair.sessions.append((session, self.pair.cycle_row()))
+        self.pair.sessions.append((session, self.pair.cycles()[-1] if self.pair.cycles() else None))
         return session
 
 
@@ -212,7 +212,7 @@ class Pair:
     template: Path
     chance: random.Random = field(default_factory=lambda: random.Random(3))
     frozen: dict[str, bytes] = field(default_factory=dict)
-    sessions: list[tuple[FakeSession, Cycle]] = field(default_factory=list)
+    sessions: list[tuple[FakeSession, Cycle | None]] = field(default_factory=list)
     events: list[tuple[Severity, str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -320,8 +320,7 @@ class Pair:
 
     def cycle_row(self) -> Cycle:
         """Return the latest cycle."""
-        with self.database.session(read_only=True) as session:
-            return session.scalars(select(Cycle).order_by(Cycle.generation.desc()).limit(1)).one()
+        return self.cycles()[-1]
 
     def cycles(self) -> list[Cycle]:
         with self.database.session(read_only=True) as session:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -14,8 +15,20 @@ from qreplica.iscsi import nodes
 from qreplica.iscsi.target.driver import Credentials
 from qreplica.peer import signing
 from qreplica.peer.client import PeerClient
-from qreplica.peer.errors import ChapNeeded, PairingNeeded, PeerAnswersGarbage, PeerUnreachable, WrongChap, WrongPairing
+from qreplica.peer.errors import (
+    ChapNeeded,
+    ChapNotUsed,
+    ClockSkew,
+    NoSuchNode,
+    PairingNeeded,
+    PeerAnswersGarbage,
+    PeerInternalError,
+    PeerUnreachable,
+    WrongChap,
+    WrongPairing,
+)
 from qreplica.peer.messages import Abort, Release
+from qreplica.peer.pairing import HalfKey, reset_pairing
 from qreplica.peer.server import peer_app
 from qreplica.replication.recovery_errors import BaseMismatch, ClaimedByAnother, StaleEpoch
 
@@ -24,19 +37,28 @@ from .world import BLOCK, IQN, JOB, OTHER_JOB, World, begin_message, claim_messa
 CHAP = Credentials("backups", "a-secret-of-CHAP")
 
 
-@pytest.fixture
-def port(world: World) -> Iterator[int]:
-    """The port at which the world's peer API answers."""
+@contextmanager
+def serving(world: World, controller: int = 1) -> Iterator[int]:
+    """Give the port at which a controller of the world's answers."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
-        uvicorn.Config(peer_app(world.database, 1, world.recovery), log_config=None, lifespan="off")
+        uvicorn.Config(peer_app(world.database, controller, world.recovery), log_config=None, lifespan="off")
     )
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
     thread.start()
-    yield int(listening.getsockname()[1])
-    server.should_exit = True
-    thread.join()
-    listening.close()
+    try:
+        yield int(listening.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+@pytest.fixture
+def port(world: World) -> Iterator[int]:
+    """The port at which the world's peer API answers."""
+    with serving(world) as number:
+        yield number
 
 
 @pytest.fixture
@@ -137,12 +159,13 @@ def test_a_recorded_request_is_obeyed_once(world: World, port: int) -> None:
     keys = signing.keys(CHAP.secret, IQN)
     signature = signing.sign(keys, CHAP.user, signing.Request("POST", path, body), int(time.time()))
     headers = {"Authorization": signature.header(), "Content-Type": "application/json"}
-    with httpx.Client(trust_env=False) as wire:
+    with httpx.Client(trust_env=False) as wire, serving(world, controller=2) as other:
         assert wire.post(f"http://127.0.0.1:{port}{path}", content=body, headers=headers).status_code == 200
-        replayed = wire.post(f"http://127.0.0.1:{port}{path}", content=body, headers=headers)
-    assert replayed.status_code == 401
-    assert replayed.json()["type"] == "urn:qreplica:error:request-replayed"
-    assert replayed.headers["content-type"] == "application/problem+json"
+        for controller in (port, other):
+            replayed = wire.post(f"http://127.0.0.1:{controller}{path}", content=body, headers=headers)
+            assert replayed.status_code == 401
+            assert replayed.json()["type"] == "urn:qreplica:error:request-replayed"
+            assert replayed.headers["content-type"] == "application/problem+json"
     assert world.initiators() == frozenset({f"iqn.2026-11.org.qreplica:job-{JOB}:e1"})
 
 
@@ -178,3 +201,99 @@ def test_an_answer_that_the_target_did_not_sign_is_no_answer(port: int) -> None:
         client.lineage(IQN, 1)
         with pytest.raises(PeerAnswersGarbage):
             client.lineage(IQN, 1)
+
+
+def test_chap_that_the_node_cannot_check_is_told(port: int) -> None:
+    with PeerClient("127.0.0.1", port, CHAP) as client, pytest.raises(ChapNotUsed, match="leave both empty"):
+        client.backup_vds(IQN)
+
+
+def test_a_node_that_is_not_there_is_told(port: int) -> None:
+    with PeerClient("127.0.0.1", port, CHAP) as client, pytest.raises(NoSuchNode, match="elsewhere"):
+        client.backup_vds(IQN + ".elsewhere")
+
+
+@pytest.mark.usefixtures("chap")
+@pytest.mark.parametrize(("skew", "words"), [(400, "ahead of"), (-400, "behind")])
+def test_clocks_that_differ_are_told(port: int, monkeypatch: pytest.MonkeyPatch, skew: int, words: str) -> None:
+    real = float(int(time.time()))
+    monkeypatch.setattr("qreplica.peer.client.time", Clock(real + skew))
+    monkeypatch.setattr("qreplica.peer.authentication.time", Clock(real))
+    with PeerClient("127.0.0.1", port, CHAP) as client, pytest.raises(ClockSkew, match=f"400 s {words}"):
+        client.backup_vds(IQN)
+
+
+class Clock:
+    """Stands for the ``time`` module of one of the two subsystems."""
+
+    def __init__(self, now: float) -> None:
+        self._now = now
+
+    def time(self) -> float:
+        return self._now
+
+
+def test_after_a_reset_the_same_job_pairs_anew(world: World, port: int) -> None:
+    with PeerClient("127.0.0.1", port, None) as client:
+        client.claim(IQN, claim_message(1))
+        client.begin(IQN, begin_message(1, 1, None))
+        with world.database.session() as session:
+            reset_pairing(session, nodes.get(session, "backup-1"))
+        with pytest.raises(WrongPairing, match="pair the job again"):
+            client.commit(IQN, commit_message(1, 1))
+    with PeerClient("127.0.0.1", port, None) as another, pytest.raises(ClaimedByAnother):
+        another.claim(IQN, claim_message(2, OTHER_JOB))
+    with PeerClient("127.0.0.1", port, None) as again:
+        again.claim(IQN, claim_message(2))
+        assert again.begin(IQN, begin_message(2, 1, None)).resumed
+
+
+def test_after_a_release_another_job_pairs_and_the_release_can_be_repeated(port: int) -> None:
+    with PeerClient("127.0.0.1", port, None) as first:
+        first.claim(IQN, claim_message(1))
+        for _ in range(2):
+            first.release(IQN, Release(job=JOB, epoch=1))
+    with PeerClient("127.0.0.1", port, None) as second:
+        epoch = second.backup_vds(IQN).vds[0].epoch + 1
+        assert second.claim(IQN, claim_message(epoch, OTHER_JOB)).pairing_secret
+
+
+def test_the_pairing_secret_is_in_no_message(port: int) -> None:
+    half = HalfKey()
+    claim = claim_message(1, pairing_key=half.public)
+    with httpx.Client(trust_env=False) as wire:
+        url = f"http://127.0.0.1:{port}/peer/v1/nodes/{IQN}/claim"
+        headers = {"Content-Type": "application/json"}
+        answer = wire.post(url, content=claim.model_dump_json(), headers=headers)
+    theirs = answer.json()["pairing_key"]
+    secret = half.agree(theirs, iqn=IQN, job=JOB, source=half.public, target=theirs)
+    assert "pairing_secret" not in answer.json()
+    for sent in (claim.model_dump_json(), answer.text, str(answer.headers)):
+        assert secret not in sent
+
+
+def test_a_fault_of_the_targets_own_is_told_without_its_inside(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("the inside")
+
+    with serving(world) as port, PeerClient("127.0.0.1", port, None) as client:
+        client.claim(IQN, claim_message(1))
+        monkeypatch.setattr(world.recovery, "lineage", fail)
+        with pytest.raises(PeerInternalError, match="RuntimeError") as caught:
+            client.lineage(IQN, 1)
+    assert "the inside" not in caught.value.sentence
+    assert "the inside" in caplog.text
+
+
+def test_a_request_that_never_ends_is_given_up(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qreplica.peer.gate.REQUEST_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        head = f"POST /peer/v1/nodes/{IQN}/claim HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head.encode() + b"{")
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"urn:qreplica:error:message-too-slow" in answer
