@@ -22,6 +22,7 @@ from qreplica.lab.topology import DEFAULT_ID, Controller, Lab, Side
 ADMINISTRATOR = "admin"
 DISKS = 4
 DISK_SIZE = "16GiB"
+_LOOK_EVERY = 0.5
 
 
 class CommandLine:
@@ -38,11 +39,19 @@ class CommandLine:
         output = run([*argv, "--json"], env=login_environment(self._lab))
         return json.loads(output) if output.strip() else None
 
-    def watched(self, *words: str) -> None:
-        """Run a command that shows its progress on standard error. Raises CommandFailed."""
+    def watched(self, *words: str, look: Callable[[], None]) -> None:
+        """Run a command that shows its progress on standard error; what ``look`` raises meanwhile ends it.
+
+        Raises CommandFailed.
+        """
         argv = self._argv(words)
-        environment = login_environment(self._lab)
-        if code := subprocess.run(argv, env=environment, stdout=sys.stderr, check=False).returncode:
+        with subprocess.Popen(argv, env=login_environment(self._lab), stdout=sys.stderr) as process:
+            try:
+                while (code := _code_after(process, _LOOK_EVERY)) is None:
+                    look()
+            finally:
+                process.terminate()
+        if code:
             raise CommandFailed(command=shlex.join(argv), reason=f"see above; its exit code is {code}")
 
     def set_up(self, url: str, setup_secret: Path) -> None:
@@ -56,6 +65,13 @@ class CommandLine:
         if self._tell is not None:
             self._tell(f"qreplica {shlex.join(argv)}")
         return [_program(), *argv]
+
+
+def _code_after(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    try:
+        return process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return None
 
 
 def _program() -> str:

@@ -5,6 +5,7 @@ browser outside the namespace reaches it. The launcher's copy is closed, or a br
 died.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from qreplica.lab.commands import inside
 from qreplica.lab.errors import DaemonNotReady
+from qreplica.lab.owner import runs
 from qreplica.lab.processes import MARK
 from qreplica.lab.topology import PREFIX_LENGTH, Controller
 
@@ -105,6 +107,18 @@ def wait_until_ready(controller: Controller, pid: int) -> None:
         if time.monotonic() > deadline:
             raise _not_ready(controller, f"was not ready after {_READY_TIMEOUT:.0f} s")
         time.sleep(_POLL)
+
+
+def check(controller: Controller, pid: int) -> None:
+    """Raise DaemonNotReady if the daemon has ended."""
+    if not runs(pid):
+        raise _not_ready(controller, "ended")
+
+
+def forget(pid: int) -> None:
+    """Let the kernel forget an ended daemon if it was this process that started it."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 def _not_ready(controller: Controller, what: str) -> DaemonNotReady:

@@ -9,11 +9,14 @@ import secrets
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from qreplica.lab import filesystem, sparse
+from qreplica.lab import lab as labs
 from qreplica.lab.administration import CommandLine, login_environment
 from qreplica.lab.commands import inside, run
 from qreplica.lab.errors import CopyDiffers
@@ -145,7 +148,8 @@ class Demo:
         return Node(made["iqn"], self._lab.controller(side).ports[port - 1].address, name, secret_file)
 
     def _cycle(self) -> Cycle:
-        self._source.watched("job", "start", JOB, "--follow")
+        # A job waits for a target that is away as long as it takes; a daemon that has died stays away.
+        self._source.watched("job", "start", JOB, "--follow", look=partial(labs.check_daemons, self._lab))
         cycle = Cycle.of(self._source("job", "show", JOB))
         self._tell(f"{format_size(cycle.bytes)} sent in {cycle.seconds:.1f} s, {format_rate(cycle.rate)}")
         return cycle
@@ -155,13 +159,8 @@ class Demo:
         self._tell("Reading the source's snapshot and the target's recovery point back over iSCSI")
         copy = self._read_back(self._target, Side.TARGET, BACKUP, "recovery-point")
         original = self._read_back(self._source, Side.SOURCE, VD, "replication")
-        digests = {file.name: filesystem.digest(file) for file in (copy, original, image)}
-        if len(set(digests.values())) != 1:
-            raise CopyDiffers(digests=", ".join(f"{name} {digest}" for name, digest in digests.items()))
-        self._tell(f"All three are equal: SHA-256 {digests[copy.name]}")
-        filesystem.check(copy)
-        if filesystem.content(copy, filesystem.KNOWN_FILE) != known_content:
-            raise CopyDiffers(digests=f"the content of {filesystem.KNOWN_FILE}")
+        digest = compare(copy, original, image, known_content)
+        self._tell(f"The two and what the host wrote are equal: SHA-256 {digest}")
         self._tell(f"e2fsck finds the copy clean, and {filesystem.KNOWN_FILE} in it reads as written")
         copy.unlink()
         original.unlink()
@@ -193,3 +192,19 @@ class Demo:
         unmapped = f", {format_size(done.unmapped_bytes)} discarded" if done.unmapped_bytes else ""
         self._tell(f"Host, {verb}: {what}{unmapped}")
         return done
+
+
+def compare(copy: Path, original: Path, written: Path, known_content: bytes) -> str:
+    """Return the SHA-256 of three equal images, the first of which must be a clean filesystem with the known file.
+
+    Raises CopyDiffers, CommandFailed with what e2fsck complained of.
+    """
+    images = (copy, original, written)
+    with ThreadPoolExecutor() as pool:
+        digests = dict(zip(images, pool.map(filesystem.digest, images), strict=True))
+    if len(set(digests.values())) != 1:
+        raise CopyDiffers(what=", ".join(f"{image.name} has SHA-256 {digest}" for image, digest in digests.items()))
+    filesystem.check(copy)
+    if filesystem.content(copy, filesystem.KNOWN_FILE) != known_content:
+        raise CopyDiffers(what=f"{filesystem.KNOWN_FILE} has another content")
+    return digests[copy]

@@ -25,7 +25,7 @@ def figures(result: dict[str, Any]) -> RenderableType:
     return table
 
 
-def what_next(lab: Lab, urls: dict[str, str]) -> RenderableType:
+def what_next(lab: Lab, urls: dict[Side, str]) -> RenderableType:
     """Return what there is to try on the two subsystems."""
     lines = [
         "",

@@ -41,7 +41,7 @@ class CommandFailed(EngineFailed):
 
 
 class DaemonNotReady(EngineFailed):
-    """A controller's daemon ended or did not become ready."""
+    """A controller's daemon did not become ready, or ended."""
 
     kind = "lab-daemon-not-ready"
     template = "qreplicad of controller {controller} of “{subsystem}” {what}; the end of its log {log}: {reason}"
@@ -65,4 +65,4 @@ class CopyDiffers(EngineFailed):
     """The copy is not what was replicated: a defect, since a cycle commits only what arrived."""
 
     kind = "copy-differs"
-    template = "The copy differs from its source ({digests}): this must never be: keep the lab and report it."
+    template = "The copy differs from its source ({what}): this must never be: keep the lab and report it."

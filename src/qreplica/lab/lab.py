@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
+from pydantic import BaseModel, ValidationError
+
 from qreplica.lab import administration, daemons, namespaces, preflight
 from qreplica.lab.errors import LabExists, LabMissing
 from qreplica.lab.owner import Owner, keep, make_owned
@@ -37,7 +39,14 @@ class ControllerState:
     ports: tuple[PortState, ...]
 
 
-def up(lab: Lab, tell: Tell) -> dict[str, str]:
+class _Facts(BaseModel):
+    """What ``up`` writes down for those that come later."""
+
+    urls: dict[Side, str] = {}
+    pids: dict[Side, int] = {}
+
+
+def up(lab: Lab, tell: Tell) -> dict[Side, str]:
     """Make the lab and run controller 1 of each subsystem; return their URLs. The caller owns it until ``keep``.
 
     What a dead launcher left of the same lab is removed first. Raises LabCannotBe, LabExists, CommandFailed,
@@ -65,7 +74,7 @@ def let_stay(lab: Lab) -> None:
 
 
 @contextlib.contextmanager
-def passing(lab: Lab, tell: Tell) -> Iterator[dict[str, str]]:
+def passing(lab: Lab, tell: Tell) -> Iterator[dict[Side, str]]:
     """Bring a lab up for the length of a block."""
     urls = up(lab, tell)
     try:
@@ -76,17 +85,25 @@ def passing(lab: Lab, tell: Tell) -> Iterator[dict[str, str]]:
 
 def down(lab: Lab) -> None:
     """Remove the lab, whatever is left of it. Idempotent. Raises SweepIncomplete."""
-    known = list(_urls(lab).values())
+    facts = _facts(lab)
     sweep(lab)
-    administration.forget_logins(lab, known)
+    administration.forget_logins(lab, list(facts.urls.values()))
+    for pid in facts.pids.values():
+        daemons.forget(pid)
 
 
-def urls(lab: Lab) -> dict[str, str]:
+def urls(lab: Lab) -> dict[Side, str]:
     """Return where each subsystem's management is. Raises LabMissing."""
-    known = _urls(lab)
+    known = _facts(lab).urls
     if not known:
         raise LabMissing(id=lab.id)
     return known
+
+
+def check_daemons(lab: Lab) -> None:
+    """Raise DaemonNotReady if a daemon of the lab has ended."""
+    for subsystem, pid in _facts(lab).pids.items():
+        daemons.check(lab.controller(subsystem), pid)
 
 
 def state(lab: Lab) -> list[ControllerState]:
@@ -118,32 +135,33 @@ def as_json(states: list[ControllerState]) -> str:
     return json.dumps([asdict(one) for one in states], indent=2)
 
 
-def _build(lab: Lab, tell: Tell) -> dict[str, str]:
+def _build(lab: Lab, tell: Tell) -> dict[Side, str]:
     tell("Laying six network namespaces: switch, host, and two controllers for each subsystem")
     if not any(mount.point == namespaces.NETNS for mount in mounts()):
         (lab.directory / FIRST_NAMESPACES).touch()
     namespaces.build(lab)
     administration.make_password(lab)
     tell("Starting controller 1 of both subsystems")
-    started = {}
-    known: dict[str, str] = {}
+    started: dict[Side, int] = {}
+    known: dict[Side, str] = {}
     for subsystem in Side:
         controller = lab.controller(subsystem)
         daemons.configure(controller)
         listener = daemons.listen(PREFERRED_MANAGEMENT_PORTS[subsystem] if lab.id == DEFAULT_ID else None)
         known[subsystem] = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        started[controller] = daemons.start(controller, listener)
-    lab.facts_file.write_text(json.dumps({"urls": known}) + "\n")
-    for controller, pid in started.items():
+        started[subsystem] = daemons.start(controller, listener)
+    facts = _Facts(urls=known, pids=started)
+    lab.facts_file.write_text(facts.model_dump_json() + "\n")
+    for subsystem, pid in started.items():
+        controller = lab.controller(subsystem)
         daemons.wait_until_ready(controller, pid)
-        tell(f"Setting up “{controller.subsystem}” with {administration.DISKS} disks")
-        administration.set_up(controller, known[controller.subsystem])
+        tell(f"Setting up “{subsystem}” with {administration.DISKS} disks")
+        administration.set_up(controller, known[subsystem])
     return known
 
 
-def _urls(lab: Lab) -> dict[str, str]:
+def _facts(lab: Lab) -> _Facts:
     try:
-        found: dict[str, str] = json.loads(lab.facts_file.read_text())["urls"]
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, KeyError):
-        return {}
-    return found
+        return _Facts.model_validate_json(lab.facts_file.read_text())
+    except (OSError, ValidationError):  # ``up`` came not so far
+        return _Facts()

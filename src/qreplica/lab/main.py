@@ -1,6 +1,7 @@
 """``./run lab`` and ``./run demo``."""
 
 import json
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from qreplica.lab import demo_views, namespaces
 from qreplica.lab import lab as labs
 from qreplica.lab.administration import ADMINISTRATOR
 from qreplica.lab.demo import TREE, Demo
+from qreplica.lab.processes import MARK
 from qreplica.lab.sweep import sweep_dead
 from qreplica.lab.topology import DEFAULT_ID, LABS, PORTS, Controller, Lab, Side
 from qreplica.units import format_size, parse_size
@@ -46,7 +48,7 @@ def tell(sentence: str) -> None:
 @lab_app.command()
 def up(lab_id: Id = DEFAULT_ID, root: Root = LABS) -> None:
     """Make the lab and leave it up: controller 1 of “source” and “target”, logged in to from the command line."""
-    lab = Lab(lab_id, root)
+    lab = _mine(lab_id, root)
     urls = labs.up(lab, tell)
     labs.let_stay(lab)
     for subsystem, url in urls.items():
@@ -113,7 +115,7 @@ def demo(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is cleaned up
     figures: dict[str, Any] = {"ok": False}
     try:
-        figures = _demonstrate(Lab(lab_id, root), parse_size(tree), once=once)
+        figures = _demonstrate(_mine(lab_id, root), parse_size(tree), once=once)
     except QReplicaError as error:
         figures |= {"error": error.kind, "sentence": error.sentence}
         typer.echo(error.sentence, err=True)
@@ -148,6 +150,13 @@ def _demonstrate(lab: Lab, tree: int, *, once: bool) -> dict[str, Any]:
     if not once:
         console.print(demo_views.what_next(lab, urls))
     return figures
+
+
+def _mine(lab_id: str, root: Path) -> Lab:
+    """Return the lab that this process works on: everything that it starts from now on carries the mark."""
+    lab = Lab(lab_id, root)
+    os.environ[MARK] = str(lab.directory)
+    return lab
 
 
 def _controller(lab: Lab, subsystem: Side, number: int) -> Controller:

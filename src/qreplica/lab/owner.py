@@ -66,6 +66,11 @@ def keep(directory: Path) -> None:
     (directory / _FILE).unlink(missing_ok=True)
 
 
+def runs(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has waited for yet has."""
+    return _started(pid) is not None
+
+
 def _started(pid: int) -> int | None:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
