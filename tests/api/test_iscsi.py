@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from qreplica.state.models import Node
+from qreplica.peer.messages import Claim
+from qreplica.state.models import Node, VirtualDisk
 
 IQN = "iqn.2026-11.org.qreplica:source.hosts"
 
@@ -120,3 +121,32 @@ def test_ports_and_controllers_are_listed(admin: Any) -> None:
     ]
     (controller,) = admin.call("GET", "/controllers")
     assert (controller["number"], controller["state"]) == (1, "up")
+
+
+def test_a_backup_vd_is_taken_from_a_job_whose_subsystem_is_gone(world: Any, admin: Any) -> None:
+    world.add_disks("d1", "d2")
+    admin.call("POST", "/raid-groups", {"name": "rg1", "level": "raid1", "disks": ["d1", "d2"]}, expect=201)
+    admin.call(
+        "POST", "/virtual-disks", {"name": "b1", "raid_group": "rg1", "size": "1MiB", "type": "BACKUP"}, expect=201
+    )
+    admin.call("POST", "/nodes", {"name": "backups"}, expect=201)
+    admin.call("POST", "/luns", {"node": "backups", "vd": "b1"}, expect=201)
+    with world.database.session(read_only=True) as session:
+        node, vd = session.query(Node).one(), session.query(VirtualDisk).one()
+    claim = Claim(
+        job="1" * 32,
+        job_name="nightly",
+        source_subsystem="2" * 32,
+        source_subsystem_name="gone",
+        lun=1,
+        vd=vd.id,
+        source_size=vd.size,
+        epoch=1,
+    )
+    lineage = world.services.recovery.claim(node.iqn, claim)
+    assert world.target.specs[node.iqn].initiators == frozenset({lineage.initiator})
+    assert admin.call("DELETE", "/luns/backups/1", expect=409)["type"] == "urn:qreplica:error:lun-claimed"
+    admin.call("DELETE", "/nodes/backups/claim", expect=204)
+    admin.call("DELETE", "/nodes/backups/claim", expect=204)
+    assert lineage.initiator not in world.target.specs[node.iqn].initiators
+    admin.call("DELETE", "/luns/backups/1", expect=204)

@@ -17,7 +17,7 @@ def group(world: Any, admin: Any) -> Any:
 @pytest.mark.usefixtures("world")
 def test_a_raid_group_takes_disks_and_gives_them_back(admin: Any, group: Any) -> None:
     assert group["health"] == "online"
-    assert group["usable"] - group["reserve"] == group["free"] > 8 * GIB
+    assert group["usable"] - group["reserve"] == group["free"] > 7 * GIB
     assert [disk["raid_group"] for disk in admin.call("GET", "/disks")] == ["rg1", "rg1"]
     assert admin.call("DELETE", "/disks/d1", expect=409)["type"].endswith("disk-of-group")
     assert admin.call("GET", "/raid-groups") == [admin.call("GET", "/raid-groups/rg1")]

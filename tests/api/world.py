@@ -82,8 +82,15 @@ class World:
         self.locks = NodeLocks()
         self.workers = Workers()
         reconciler = Reconciler(config, self.database, self.storage, self.target, self.locks)
+        recovery = Recovery(
+            self.database,
+            self.storage,
+            {1: self.target},
+            lambda session, node: nodes.spec(session, self.storage, node),
+            self.locks,
+        )
         self.services = Services(
-            config, self.database, self.storage, self.target, self.locks, pause, self.workers, reconciler
+            config, self.database, self.storage, self.target, self.locks, pause, recovery, self.workers, reconciler
         )
         self.app = create_app(self.services)
 
@@ -127,14 +134,7 @@ class World:
         return job
 
     def peer_app(self) -> FastAPI:
-        recovery = Recovery(
-            self.database,
-            self.storage,
-            {1: self.target},
-            lambda session, node: nodes.spec(session, self.storage, node),
-            self.locks,
-        )
-        return peer_app(self.database, 1, recovery)
+        return peer_app(self.database, 1, self.services.recovery)
 
     def close(self) -> None:
         self.database.dispose()

@@ -165,6 +165,23 @@ def reset_pairing(name: str, services: TheServices) -> None:
         pairing.reset_pairing(session, nodes.get(session, name))
 
 
+@router.delete(
+    "/{name}/claim",
+    summary="Take a node's backup VD from its job",
+    status_code=204,
+    responses=problems(404, 503),
+)
+def release_claim(name: str, services: TheServices) -> None:
+    """Cut off the job that holds the node's backup VD, for when its subsystem is gone.
+
+    What the job had in progress is lost; its recovery points stay. The backup VD can then be detached, deleted or
+    claimed by another job.
+    """
+    with services.database.session(read_only=True) as session:
+        iqn = nodes.get(session, name).iqn
+    services.recovery.release_by_force(iqn)
+
+
 @router.delete("/{name}", summary="Delete a node", status_code=204, responses=problems(404, 409))
 def delete_node(name: str, services: TheServices) -> None:
     """Delete a node without LUNs; the target daemon no longer has it when the answer comes."""

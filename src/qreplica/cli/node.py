@@ -90,9 +90,19 @@ def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
         here.say(f"iSCSI node “{name}” was deleted.")
 
 
+@app.command()
+def release(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
+    """Take the node's backup VD from the job that holds it, when that job's subsystem is gone for good."""
+    with session(context, as_json=as_json) as here:
+        lost = f"What the job of iSCSI node “{name}” has not committed is lost, and it must make a full copy to return."
+        asking.confirm(name, lost, yes=yes)
+        here.api.delete(path("nodes", name, "claim"))
+        here.say(f"The backup VD of iSCSI node “{name}” is free for another job; its recovery points stay.")
+
+
 @app.command("reset-pairing")
 def reset_pairing(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
-    """Forget the pairing of a node without CHAP, so that another job may pair."""
+    """Forget the pairing of a node without CHAP; its job, or after “node release” another one, pairs anew."""
     with session(context, as_json=as_json) as here:
         asking.confirm(name, f"The job that is paired with iSCSI node “{name}” will be refused.", yes=yes)
         here.api.delete(path("nodes", name, "pairing"))

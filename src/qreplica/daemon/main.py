@@ -72,9 +72,6 @@ def _run(file: Path, config: Config) -> None:
     reconciler = Reconciler(config, database, storage, target, locks)
     supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
     workers = Workers(file, config, database)
-    services = Services(
-        config, database, storage, target, locks, pause_all(config), workers=workers, reconciler=reconciler
-    )
     other = 3 - config.controller
     recovery = Recovery(
         database,
@@ -82,6 +79,9 @@ def _run(file: Path, config: Config) -> None:
         {config.controller: target, other: OtherController(database, other, config.tgtd_pid_files[other - 1])},
         lambda session, node: nodes.spec(session, storage, node),
         locks,
+    )
+    services = Services(
+        config, database, storage, target, locks, pause_all(config), recovery, workers=workers, reconciler=reconciler
     )
     apps = [
         (create_app(services), management_sockets),

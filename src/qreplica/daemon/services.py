@@ -7,6 +7,7 @@ from typing import Protocol
 from qreplica.daemon.config import Config
 from qreplica.iscsi.target.driver import TargetDriver
 from qreplica.iscsi.target.pause import paused
+from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
 from qreplica.storage.driver import StorageDriver
@@ -37,6 +38,7 @@ class Services:
     target: TargetDriver
     locks: NodeLocks
     pause: Pause
+    recovery: Recovery
     workers: Wakeable
     reconciler: Reconciling
 

@@ -60,7 +60,7 @@ class ClaimedByAnother(Conflict):
     kind = "claimed-by-another"
     template = (
         "{what} “{name}” is used by replication job “{holder}”: choose a backup VD on another iSCSI node, or delete "
-        "that job, or release it on the target subsystem."
+        "that job, or, if its subsystem is gone, release the node there with “qreplica node release”."
     )
 
 

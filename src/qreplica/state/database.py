@@ -11,10 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import Session
@@ -54,7 +50,13 @@ class Database:
 
     def upgrade(self) -> None:
         """Bring the tables to this version's; idempotent. Raises StateTooNew for those of a newer version."""
-        configuration = AlembicConfig()
+        # Only daemons bring tables up to date; workers start faster, and stay smaller, without these.
+        from alembic import command  # noqa: PLC0415
+        from alembic.config import Config  # noqa: PLC0415
+        from alembic.runtime.migration import MigrationContext  # noqa: PLC0415
+        from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+        configuration = Config()
         configuration.set_main_option("script_location", str(_MIGRATIONS))
         script = ScriptDirectory.from_config(configuration)
         with self._own_words(), self._engine.begin() as connection:
