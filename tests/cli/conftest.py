@@ -4,12 +4,14 @@ import importlib.util
 import io
 import json
 import os
+import pty
+import select
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -114,6 +116,30 @@ class Shell:
         ended = Ended(process.returncode, process.stdout, process.stderr)
         assert ended.code == code, ended
         return ended
+
+    def talk(self, *arguments: str, answers: Sequence[tuple[str, str]], code: int = 0) -> str:
+        """Run a command on a terminal; wait for each question, give its answer, and return all that was shown."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            self.command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, env=self.environment
+        )
+        os.close(theirs)
+        shown = bytearray()
+        try:
+            for question, answer in answers:
+                while question.encode() not in shown:
+                    assert select.select([ours], [], [], 60)[0], f"“{question}” was not asked: {shown.decode()}"
+                    shown += os.read(ours, 4096)
+                os.write(ours, f"{answer}\n".encode())
+            with suppress(OSError):  # EIO: the command has closed the terminal
+                while piece := os.read(ours, 4096):
+                    shown += piece
+            assert process.wait(timeout=60) == code, shown.decode()
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
+        return shown.decode()
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-c", "from qreplica.cli.main import main; main()", *arguments]

@@ -108,7 +108,7 @@ class _Bar:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             TextColumn("{task.fields[step]:<8}", style="cyan", markup=False),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=None, complete_style="cyan", finished_style="green"),
             TextColumn("{task.percentage:5.1f} %", markup=False),
             TextColumn("{task.fields[figures]}", markup=False),
             console=output.console(error=True),

@@ -11,7 +11,7 @@ from qreplica.units import format_duration, format_rate
 def table(jobs: list[dict[str, Any]]) -> RenderableType:
     """Return the jobs, one a line."""
     return output.rows(
-        output.table("Job", "Source VD", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", right=_FIGURES),
+        output.table("Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", right=_FIGURES),
         (
             [
                 job["name"],

@@ -57,7 +57,7 @@ def print_problem(body: dict[str, Any], *, as_json: bool) -> None:
         sys.stderr.write(json.dumps(body, ensure_ascii=False) + "\n")
         return
     out = console(error=True)
-    out.print(Text("Error: ", style="bold red") + Text(printable(str(body["detail"]))), soft_wrap=True)
+    out.print(Text.assemble(("Error: ", "bold red"), printable(str(body["detail"]))), soft_wrap=True)
     places = body.get("places") or []
     if len(places) > 1:
         for one in places:
@@ -66,10 +66,11 @@ def print_problem(body: dict[str, Any], *, as_json: bool) -> None:
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:
     """Return an empty table; the columns in ``right`` hold figures."""
-    made = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    made = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     figures = set(right)
     for column in columns:
-        made.add_column(column, justify="right" if column in figures else "left", overflow="fold")
+        is_figure = column in figures
+        made.add_column(column, justify="right" if is_figure else "left", overflow="fold", no_wrap=is_figure)
     return made
 
 
