@@ -1,5 +1,6 @@
 """The pump against a LUN that forgets what no flush covered."""
 
+import itertools
 import os
 import random
 import threading
@@ -381,3 +382,35 @@ def test_a_worker_holds_no_more_buffers_than_commands(tmp_path: Path) -> None:
         how = Settings()
         transfer = b.transfer(calm(b.disk), [], settings=how)
         assert sum(one.size for one in transfer._buffers) == how.depth * how.chunk <= 8192 * KIB
+
+
+def test_data_is_read_ahead_once_and_let_go_when_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int]] = []
+    let_go: list[tuple[int, int]] = []
+
+    def advise(_: int, offset: int, length: int, advice: int) -> None:
+        (asked if advice == os.POSIX_FADV_WILLNEED else let_go).append((offset, length))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    extents = [data(block) for block in range(0, 24, 2)] + [zero(24, 8), data(32, 16)]
+    ahead: list[int] = []
+    with bench(tmp_path, patterned()) as b:
+        session = FakeSession(b.disk, InOrder(), lambda _: ahead.append(sum(length for _, length in asked)))
+        how = Settings(chunk=BLOCK, depth=1, checkpoint_bytes=8 * BLOCK, checkpoint_seconds=1e9, read_ahead=4 * BLOCK)
+        transfer = b.transfer(session, extents, start=4 * BLOCK, settings=how)
+        transfer.run()
+        transfer.seal()
+    assert asked == [(one.offset, one.length) for one in extents if one.kind is ExtentKind.DATA][2:]
+    # Asked for little by little.
+    assert ahead[0] == 4 * BLOCK
+    assert let_go[0][0] == 4 * BLOCK
+    assert sum(length for _, length in let_go) == SIZE - 4 * BLOCK
+    assert all(one[0] + one[1] == other[0] for one, other in itertools.pairwise(let_go))
+
+
+def test_reading_ahead_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    advice: list[int] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *how: advice.append(how[3]))
+    with bench(tmp_path, patterned()) as b:
+        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=Settings(BLOCK, 1, BLOCK, 1e9, read_ahead=0)).run()
+    assert set(advice) == {os.POSIX_FADV_DONTNEED}

@@ -7,6 +7,7 @@ flight is missing. When that flush succeeds, that offset is the checkpoint. Writ
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +19,8 @@ from qreplica.storage.driver import Extent
 from qreplica.units import KIB, MIB
 
 _FLUSH = 1 << 62  # the flush's tag; a write's tag is its offset
+_NEVER = 1 << 63  # an offset that is not reached
+_MOST_ASKED = 256  # ranges that the kernel is asked to read ahead
 _PATIENCE = 0.25  # seconds between looks at the stop event while the target is silent
 
 
@@ -53,8 +56,7 @@ class Lun(Protocol):
 class Settings:
     """How the pump works: bytes of one write, commands in flight, bytes and seconds between checkpoints.
 
-    ``read_ahead`` bytes before the present place the kernel is told to read the source; what was sent is let go from
-    its page cache.
+    ``read_ahead`` is how many bytes of the data that comes next the kernel is told to read, 0 for none.
     """
 
     chunk: int = 256 * KIB
@@ -155,7 +157,10 @@ class Transfer:
         write, zeros, preadv = session.submit_write, session.submit_zeros, os.preadv
         stopped, collect = self._stop.is_set, self._collect
         chunk = self._settings.chunk
+        ahead = _ReadAhead(source, self._extents, self._start, self._settings.read_ahead)
         for offset, length, zero in cut(self._extents, self._start, chunk, session.most_zeros(lun)):
+            if offset >= ahead.next:
+                ahead.go_on(offset)
             while len(in_flight) >= depth:
                 collect(_PATIENCE)
             if stopped():
@@ -226,5 +231,38 @@ class Transfer:
         mark, self._flushing = self._flushing, None
         self._flushed_at = self._clock()
         if mark is not None and mark > self._checkpoint:
+            # What was read once is not read again: leave the page cache to the hosts.
+            os.posix_fadvise(self._source, self._checkpoint, mark - self._checkpoint, os.POSIX_FADV_DONTNEED)
             self._checkpoint = mark
             self._on_checkpoint(self.progress)
+
+
+class _ReadAhead:
+    """Has the kernel read data that will be sent soon, so that the pump seldom waits for the disks.
+
+    Counted in data, not in distance: of scattered changes as many are asked for at once as disks can use.
+    """
+
+    def __init__(self, source: int, extents: Sequence[Extent], start: int, most: int) -> None:
+        self._source = source
+        self._coming = ((at, length) for at, length, zero in cut(extents, start, MIB, MIB) if not zero)
+        self._most = most
+        self._asked: deque[tuple[int, int]] = deque()
+        self._bytes = 0
+        self.next = start if most else _NEVER
+        """The offset at which to ``go_on``."""
+
+    def go_on(self, offset: int) -> None:
+        """Ask for what comes next after ``offset``; half of what was asked for is still ahead."""
+        asked = self._asked
+        while asked and asked[0][0] < offset:
+            self._bytes -= asked.popleft()[1]
+        while self._bytes < self._most and len(asked) < _MOST_ASKED:
+            piece = next(self._coming, None)
+            if piece is None:
+                self.next = _NEVER
+                return
+            os.posix_fadvise(self._source, *piece, os.POSIX_FADV_WILLNEED)
+            asked.append(piece)
+            self._bytes += piece[1]
+        self.next = asked[len(asked) // 2][0]
