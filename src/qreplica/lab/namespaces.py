@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from qreplica.lab.commands import inside, run
+from qreplica.lab.errors import CommandFailed
 from qreplica.lab.topology import BRIDGE, HOST_ADDRESS, HOST_INTERFACE, NETWORK, PREFIX_LENGTH, Controller, Lab
 
 NETNS = Path("/run/netns")
@@ -61,8 +62,12 @@ def existing(lab: Lab) -> list[str]:
 
 
 def remove(namespace: str) -> None:
-    """Delete a namespace with its interfaces."""
-    run(["ip", "netns", "delete", namespace])
+    """Delete a namespace with its interfaces; another sweep may be faster."""
+    try:
+        run(["ip", "netns", "delete", namespace])
+    except CommandFailed:
+        if (NETNS / namespace).exists():
+            raise
 
 
 def _configure(namespace: str, lines: list[str]) -> None:
