@@ -10,7 +10,7 @@ from qreplica.peer.errors import PeerUnreachable, WrongChap
 from qreplica.replication import jobs
 from qreplica.replication.errors import StaleOwner
 from qreplica.state.models import CycleKind, JobState, Outcome, Step
-from qreplica.storage.driver import BLOCK
+from qreplica.storage.driver import BLOCK, Extent, ExtentKind
 
 from .fakes import lost
 from .pair import SIZE, SOURCE_GROUP, SOURCE_VD, Crash, Pair, Steps, Stop, fill, first_copy
@@ -376,4 +376,44 @@ def test_the_epoch_jumps_over_one_that_the_target_has_seen(pair: Pair) -> None:
     pair.recovery.release("iqn.2026-11.org.qreplica:backup-1", messages.Release(job="2" * 32, epoch=500))
     first_copy(pair)
     assert pair.job().epoch > 500
+    pair.check_points()
+
+
+def test_a_plan_that_comes_out_differently_is_sent_from_the_start(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine lists other extents than before: the checkpoint was one of another plan, and does not count."""
+    first_copy(pair)
+    fill(pair, 5)
+    jobs.start(pair.database, "nightly")
+    steps = Steps()
+    writes = 0
+
+    def take(name: str, real: Callable[[str], None] = steps.take) -> None:
+        nonlocal writes
+        real(name)
+        writes += name == "write"
+        if writes == 9:
+            steps.dead = True
+            raise Crash
+
+    steps.take = take  # type: ignore[method-assign]
+    with pytest.raises(Crash):
+        pair.work(steps)
+    assert pair.cycle_row().checkpoint > 0
+    halves = [Extent(0, SIZE // 2, ExtentKind.DATA), Extent(SIZE // 2, SIZE // 2, ExtentKind.DATA)]
+    monkeypatch.setattr(pair.storage, "delta", lambda *_: halves)
+    # The worst moment: the target has begun anew, and the worker dies before it knows.
+    steps = Steps()
+
+    def die_after_begin(name: str, real: Callable[[str], None] = steps.take) -> None:
+        real(name)
+        if name == "answer begin":
+            steps.dead = True
+            raise Crash
+
+    steps.take = die_after_begin  # type: ignore[method-assign]
+    with pytest.raises(Crash):
+        pair.work(steps)
+    pair.work()
+    assert min(one.offset for one in pair.sessions[-1][0].written()) == 0
+    assert [one.generation for one in pair.points()] == [1, 2]
     pair.check_points()
