@@ -16,7 +16,7 @@ from .pair import Pair, first_copy
 
 @pytest.fixture(scope="session")
 def on_tmpfs() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+    with tempfile.TemporaryDirectory(prefix="qreplica-test-", dir="/dev/shm") as folder:
         yield Path(folder)
 
 
