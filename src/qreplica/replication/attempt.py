@@ -223,6 +223,8 @@ class Attempt:
                 if finished:
                     self._store.step(Step.FLUSH)
                     transfer.seal()
+                    # A LUN that was replaced under the session would have taken the rest without a word.
+                    check_disk(session, self._target, size)
                 return finished
         finally:
             os.close(source)
