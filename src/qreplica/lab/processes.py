@@ -16,8 +16,8 @@ from pathlib import Path
 #: Every process of a lab or of a test run has its directory in this environment variable.
 MARK = "QREPLICA_LAB"
 
-# A process may end, or a namespace go, while it is looked at.
-_VANISHED = (FileNotFoundError, ProcessLookupError)
+# A process may end, or a namespace go, while it is looked at; of one that is just ending even root may not see all.
+_VANISHED = (FileNotFoundError, ProcessLookupError, PermissionError)
 _DEATH_TIMEOUT = 30.0
 _ROUND = 0.5
 
