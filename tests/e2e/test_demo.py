@@ -2,12 +2,14 @@
 
 import json
 import os
+import shlex
 import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from qreplica.lab import demo_views
 from qreplica.lab import lab as labs
 from qreplica.lab.administration import CommandLine
 from qreplica.lab.demo import BACKUP, VD, Demo
@@ -54,6 +56,12 @@ def test_the_command_ends_with_its_figures_and_leaves_the_lab_up(lab: Lab, obser
     assert {"bytes", "seconds"} <= figures["full"].keys()
     assert {"bytes", "seconds", "changed_bytes"} <= figures["incremental"].keys()
     assert len(observed.processes("qreplicad")) == 2
+
+    told = [line.strip() for line in demo_views.what_next(lab, labs.urls(lab)).splitlines()]
+    suggested = [shlex.split(line)[3:] for line in told if line.startswith("./run cli --on")]
+    assert len(suggested) >= 5
+    for side, *words in suggested:
+        CommandLine(lab, Side(side))(*words)
 
     refused = observed.start("demo", "--json", "--once")
     answer, complaint = refused.communicate(timeout=60)

@@ -3,7 +3,6 @@
 from typing import Any
 
 from rich.console import RenderableType
-from rich.markup import escape
 from rich.table import Table
 
 from qreplica.lab.administration import ADMINISTRATOR
@@ -25,8 +24,8 @@ def figures(result: dict[str, Any]) -> RenderableType:
     return table
 
 
-def what_next(lab: Lab, urls: dict[Side, str]) -> RenderableType:
-    """Return what there is to try on the two subsystems."""
+def what_next(lab: Lab, urls: dict[Side, str]) -> str:
+    """Return what there is to try on the two subsystems, as lines of text."""
     lines = [
         "",
         "Both subsystems stay up. Try:",
@@ -35,12 +34,12 @@ def what_next(lab: Lab, urls: dict[Side, str]) -> RenderableType:
         f"  ./run cli --on source job show {JOB}",
         f"  ./run cli --on source job start {JOB} --follow",
         f"  ./run cli --on source snapshot create {VD} before-lunch",
-        f"  ./run cli --on target snapshot list {BACKUP}",
+        f"  ./run cli --on target snapshot list --vd {BACKUP}",
         "  ./run cli --on target event list",
-        "  ./run lab pull target 1 1      # pull the cable of the target's port 1; “plug” puts it back",
+        "  ./run lab pull target 1 1      # the cable of its port 1; “plug” puts it back",
         "  ./run lab status",
         "  ./run lab down                 # removes all of it",
         *(f"  REST of {side}: {urls[side]}/api/v1/openapi.json" for side in Side),
         f"  Administrator “{ADMINISTRATOR}”, password in {lab.password_file}",
     ]
-    return escape("\n".join(lines))
+    return "\n".join(lines)

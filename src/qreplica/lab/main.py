@@ -63,11 +63,12 @@ def status(lab_id: Id = DEFAULT_ID, root: Root = LABS, as_json: Json = False) ->
     if as_json:
         typer.echo(labs.as_json(states))
         return
-    table = Table("Controller", "Namespace", "Daemon", "Management", "Ports (✗: no cable)", box=box.SIMPLE)
+    table = Table("Controller", "Namespace", "Daemon", "Management", "Ports", box=box.SIMPLE_HEAD, pad_edge=False)
     for one in states:
         daemon = "not run" if one.url is None else f"pid {one.pid}" if one.pid else "[red]dead[/red]"
         ports = " ".join(f"{'' if port.cable else '✗'}.{port.address.rpartition('.')[2]}" for port in one.ports)
         table.add_row(f"{one.subsystem} {one.number}", one.namespace, daemon, one.url or "", ports)
+    table.caption = "✗: cable pulled"
     Console().print(table)
 
 
@@ -148,7 +149,7 @@ def _demonstrate(lab: Lab, tree: int, *, once: bool) -> dict[str, Any]:
     console = Console(stderr=True, highlight=False)
     console.print(demo_views.figures(figures))
     if not once:
-        console.print(demo_views.what_next(lab, urls))
+        typer.echo(demo_views.what_next(lab, urls), err=True)
     return figures
 
 
