@@ -7,8 +7,8 @@ directory last, since it is what the rest is found by. Idempotent, and harmless 
 import contextlib
 import fcntl
 import os
+import re
 import shutil
-import tomllib
 from pathlib import Path
 
 from qreplica.lab import namespaces, processes
@@ -19,6 +19,7 @@ from qreplica.lab.processes import Found
 from qreplica.lab.storage_left import detach, loops_below, mounts, mounts_below, unmount
 from qreplica.lab.topology import LABS, TESTS, Lab, is_id
 
+_CONTROL_PORT = re.compile(rb"^tgt_control_port = (\d{1,5})$", re.MULTILINE)
 _TGTD_SOCKETS = Path("/var/run/tgtd")
 #: In the directory of a lab whose namespaces were the machine's first: /run/netns was no mount before.
 FIRST_NAMESPACES = "first-namespaces"
@@ -99,10 +100,14 @@ def _control_port(found: Found) -> int | None:
 
 
 def _configured_control_ports(directory: Path) -> set[int]:
-    ports = set()
-    for file in directory.glob("*/controller*.toml"):
-        with contextlib.suppress(FileNotFoundError, tomllib.TOMLDecodeError, KeyError):  # half written, or not ours
-            ports.add(int(tomllib.loads(file.read_text())["tgt_control_port"]))
+    """Return the control ports of the daemons that were configured below ``directory``, also of those long dead."""
+    ports: set[int] = set()
+    for place, _, names in os.walk(directory):
+        for name in names:
+            if name.endswith(".toml"):
+                with contextlib.suppress(OSError):  # others clear up too
+                    found = _CONTROL_PORT.findall(Path(place, name).read_bytes())
+                    ports.update(int(digits) for digits in found)
     return ports
 
 
