@@ -10,9 +10,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.errors import QReplicaError
+from qreplica.events import log
 from qreplica.peer.messages import Point
 from qreplica.state.database import Database
-from qreplica.state.models import Event, Lun, RecoveryPoint, Severity, Snapshot, SnapshotKind, VirtualDisk
+from qreplica.state.models import Lun, RecoveryPoint, Severity, Snapshot, SnapshotKind, VirtualDisk
 from qreplica.storage.driver import StorageDriver
 from qreplica.units import format_size
 
@@ -141,9 +142,7 @@ class Points:
     def _warn(self, vd_id: str, kind: str, message: str) -> None:
         with self.database.session() as session:
             vd = session.get_one(VirtualDisk, vd_id)
-            session.add(
-                Event(severity=Severity.WARNING, kind=kind, subject=f"vd {vd.name}", message=message, controller=None)
-            )
+            log.record(session, Severity.WARNING, kind, f"vd {vd.name}", message)
 
 
 def _all(session: Session, vd_id: str) -> list[RecoveryPoint]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import structlog
 
 from qreplica.daemon import config as configuration
+from qreplica.daemon import logs
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi.target.pause import paused
@@ -55,15 +56,7 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C goes to the daemon, which ends us
-    structlog.configure(
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.add_log_level,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
-    )
+    logs.configure("json")
     logger = structlog.get_logger().bind(job=arguments.job, pid=os.getpid())
     try:
         _run(configuration.load(arguments.config), arguments.job, stop, logger)
