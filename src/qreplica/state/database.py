@@ -7,6 +7,7 @@ controllers never fail half-way on a lock upgrade.
 
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull, StateR
 
 #: How long a transaction waits for another process's write lock, in seconds.
 LOCK_PATIENCE = 10.0
+_WAL_POLL = 0.01
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _DISK_FULL = ("disk is full", "No space left")
@@ -109,8 +111,23 @@ def _create_engine(url: str) -> Engine:
 def _prepare(connection: sqlite3.Connection, _record: object) -> None:
     """Leave transactions to ``_begin``: the module would otherwise begin one late, at the first write."""
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _go_over_to_wal(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _go_over_to_wal(connection: sqlite3.Connection) -> None:
+    """Do it with the patience that SQLite has elsewhere: here it gives up at once when another does the same."""
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if not any(word in str(error) for word in _BUSY) or time.monotonic() >= deadline:
+                raise
+            time.sleep(_WAL_POLL)
+        else:
+            return
 
 
 def _begin(connection: Connection) -> None:

@@ -53,11 +53,24 @@ class VdType(StrEnum):
 
 
 class SnapshotKind(StrEnum):
-    """MANUAL: taken by the administrator. REPLICATION: carried by a cycle. RECOVERY_POINT: committed on a backup VD."""
+    """MANUAL: taken by the administrator. AUTOMATIC: by the VD's own schedule, and let go of by its retention.
+
+    REPLICATION: carried by a cycle. RECOVERY_POINT: committed on a backup VD.
+    """
 
     MANUAL = "manual"
+    AUTOMATIC = "automatic"
     REPLICATION = "replication"
     RECOVERY_POINT = "recovery-point"
+
+
+class ScrubOutcome(StrEnum):
+    """How a scrub ended: CLEAN (whatever was wrong is mended), DAMAGED (not all could be), INTERRUPTED, FAILED."""
+
+    CLEAN = "clean"
+    DAMAGED = "damaged"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
 
 
 class JobState(StrEnum):
@@ -139,7 +152,7 @@ class Port(Base):
 
 
 class RaidGroup(Base):
-    """An RG. ``usable`` and ``reserve`` come from its disks and level (bytes).
+    """An RG. ``usable`` and ``reserve`` come from its disks and level (bytes). ``scrub_days`` between scrubs, or never.
 
     ``incomplete``: it is being made or deleted; left so by a crash, it is undone at the next start.
     """
@@ -150,6 +163,7 @@ class RaidGroup(Base):
     level: Mapped[RaidLevel] = mapped_column(_enum(RaidLevel))
     usable: Mapped[int]
     reserve: Mapped[int]
+    scrub_days: Mapped[int | None] = mapped_column(default=30)
     incomplete: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
     disks: Mapped[list["Disk"]] = relationship(back_populates="raid_group", order_by="Disk.name")
@@ -157,7 +171,12 @@ class RaidGroup(Base):
 
 
 class Disk(Base):
-    """A disk: a block device, or an image file that a loop device with direct I/O stands for (``image``)."""
+    """A disk: a block device, or an image file that a loop device with direct I/O stands for (``image``).
+
+    ``spare``: free, and taken by itself when a disk of an RG fails. ``replaces`` is the disk of the same RG in whose
+    place this one is being put; that one leaves the RG when it is done. ``failed``: it was replaced because of its
+    errors, or is missing. ``errors`` is the count of errors last told of.
+    """
 
     __tablename__ = "disks"
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
@@ -166,12 +185,47 @@ class Disk(Base):
     image: Mapped[str | None] = mapped_column(unique=True)
     size: Mapped[int]
     raid_group_id: Mapped[str | None] = mapped_column(ForeignKey("raid_groups.id"))
+    spare: Mapped[bool] = mapped_column(default=False)
+    failed: Mapped[bool] = mapped_column(default=False)
+    errors: Mapped[int] = mapped_column(default=0)
+    replaces_id: Mapped[str | None] = mapped_column(ForeignKey("disks.id"))
     raid_group: Mapped[RaidGroup | None] = relationship(back_populates="disks")
+    replaces: Mapped["Disk | None"] = relationship(remote_side="Disk.id")
+
+
+class ScrubRun(Base):
+    """A scrub of an RG: what it found (bytes of all copies; counts of errors) and how it ended."""
+
+    __tablename__ = "scrubs"
+    id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    raid_group_id: Mapped[str] = mapped_column(ForeignKey("raid_groups.id"), index=True)
+    started_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+    checked: Mapped[int] = mapped_column(default=0)
+    corrected: Mapped[int] = mapped_column(default=0)
+    uncorrectable: Mapped[int] = mapped_column(default=0)
+    outcome: Mapped[ScrubOutcome | None] = mapped_column(_enum(ScrubOutcome))
+    error: Mapped[str | None]
+
+
+class MaintenanceLease(Base):
+    """Which controller maintains an RG: scrubs, replaces, reclaims. ``term`` grows with each change of holder.
+
+    ``renewals`` counts up while the holder lives; an observer judges by whether it changes, on its own clock.
+    """
+
+    __tablename__ = "maintenance_leases"
+    raid_group_id: Mapped[str] = mapped_column(ForeignKey("raid_groups.id"), primary_key=True)
+    controller: Mapped[int]
+    term: Mapped[int] = mapped_column(default=1)
+    renewals: Mapped[int] = mapped_column(default=0)
+    since: Mapped[datetime] = mapped_column(default=now)
 
 
 class VirtualDisk(Base):
     """A VD. ``snapshot_space`` is what its QSnaps may use; ``serial`` is what initiators see (VPD page 0x80).
 
+    ``snapshot_minutes`` between automatic QSnaps, None for none; the newest ``snapshots_kept`` of them are kept.
     ``incomplete`` as for an RG.
     """
 
@@ -183,6 +237,8 @@ class VirtualDisk(Base):
     snapshot_space: Mapped[int] = mapped_column(default=0)
     raid_group_id: Mapped[str] = mapped_column(ForeignKey("raid_groups.id"))
     serial: Mapped[str] = mapped_column(unique=True)
+    snapshot_minutes: Mapped[int | None]
+    snapshots_kept: Mapped[int] = mapped_column(default=8)
     incomplete: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
     raid_group: Mapped[RaidGroup] = relationship(back_populates="vds")

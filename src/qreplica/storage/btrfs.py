@@ -23,6 +23,7 @@ from qreplica.storage.driver import (
     GroupHealth,
     GroupStatus,
     RaidLevel,
+    Scrub,
     SnapshotInfo,
     SpaceUsed,
     StorageDriver,
@@ -114,6 +115,30 @@ class BtrfsDriver(StorageDriver):
             return GroupStatus(GroupHealth.CLOSED, allocated=0, missing_disks=0)
         return btrfs_filesystem.status(self._mounts / group)
 
+    def replace_disk(self, group: str, old: Path, new: Path) -> None:
+        """See StorageDriver."""
+        raise NotImplementedError
+
+    def add_disk(self, group: str, disk: Path) -> None:
+        """See StorageDriver."""
+        raise NotImplementedError
+
+    def tend_group(self, group: str) -> None:
+        """See StorageDriver."""
+        raise NotImplementedError
+
+    def start_scrub(self, group: str) -> None:
+        """See StorageDriver."""
+        raise NotImplementedError
+
+    def stop_scrub(self, group: str) -> None:
+        """See StorageDriver."""
+        raise NotImplementedError
+
+    def scrub_status(self, group: str) -> Scrub | None:
+        """See StorageDriver."""
+        raise NotImplementedError
+
     def create_vd(self, group: str, vd: str, size: int) -> None:
         """See StorageDriver. The file is sparse, and never preallocated: that would make every delta a clone."""
         mount = self._open(group)
@@ -132,6 +157,18 @@ class BtrfsDriver(StorageDriver):
                 file.truncate(size)
             (home / "new").rename(home / "live")
             run("btrfs", "filesystem", "sync", mount, group=group)
+
+    def resize_vd(self, group: str, vd: str, size: int) -> None:
+        """See StorageDriver. The new length is a hole, and durable as soon as the file is."""
+        fd = os.open(self.vd_path(group, vd), os.O_RDWR | os.O_CLOEXEC)
+        try:
+            with self._locked(group), in_our_words(group, f"to extend the virtual disk {vd}"):
+                if (existing := os.fstat(fd).st_size) > size:
+                    raise VdSizeConflict(vd=vd, existing=existing, size=size)
+                os.ftruncate(fd, size)
+                os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def delete_vd(self, group: str, vd: str) -> None:
         """See StorageDriver. Moved out of sight first, so that a half-deleted VD is never seen."""

@@ -24,6 +24,8 @@ class RaidLevel(StrEnum):
     JBOD = "jbod"
     RAID0 = "raid0"
     RAID1 = "raid1"
+    RAID5 = "raid5"
+    RAID6 = "raid6"
     RAID10 = "raid10"
     MIRROR3 = "mirror3"
     MIRROR4 = "mirror4"
@@ -51,25 +53,78 @@ class Extent:
 
 
 class GroupHealth(StrEnum):
-    """How an RG is: ONLINE with all its disks, DEGRADED but whole without some, FAILED or CLOSED.
+    """How an RG is: ONLINE, DEGRADED but whole without some disks, REBUILDING, FAILED or CLOSED.
 
-    FAILED is one that the engine stopped writing to after an error; its VDs can be read at most. CLOSED is one that is
-    not open on this controller, whatever the reason.
+    REBUILDING is one that a replacement or a rebalancing brings (back) to its full redundancy. FAILED is one that the
+    engine stopped writing to after an error; its VDs can be read at most. CLOSED is one that is not open on this
+    controller, whatever the reason.
     """
 
     ONLINE = "online"
     DEGRADED = "degraded"
+    REBUILDING = "rebuilding"
     FAILED = "failed"
     CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
+class DiskErrors:
+    """What a disk did wrong since it joined its RG, each a count that outlives a restart.
+
+    ``corruption``: what was read had the wrong checksum; ``generation``: it was older than it had to be.
+    """
+
+    read: int = 0
+    write: int = 0
+    flush: int = 0
+    corruption: int = 0
+    generation: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.read + self.write + self.flush + self.corruption + self.generation
+
+
+@dataclass(frozen=True, slots=True)
+class MemberStatus:
+    """A disk of an open RG as the engine sees it; ``disk`` is None when it is missing and its path not known."""
+
+    disk: Path | None
+    missing: bool
+    errors: DiskErrors = DiskErrors()
+
+
+@dataclass(frozen=True, slots=True)
 class GroupStatus:
-    """The state of an RG: health, the bytes its filesystem has given out for data, and the disks it misses."""
+    """The state of an RG: health, the bytes its filesystem has given out for data, and the disks it misses.
+
+    ``rebuilt`` is the share done, 0 to 1, while REBUILDING, else None.
+    """
 
     health: GroupHealth
     allocated: int
     missing_disks: int
+    rebuilt: float | None = None
+    members: tuple[MemberStatus, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Scrub:
+    """The last scrub of an RG: whether it still runs, the share done (0 to 1), and what it found.
+
+    ``checked`` in bytes of all copies; ``corrected`` and ``uncorrectable`` count errors. ``interrupted`` is one that
+    ended before its time.
+    """
+
+    running: bool
+    interrupted: bool
+    progress: float
+    checked: int
+    corrected: int
+    uncorrectable: int
+    started_at: datetime
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +187,55 @@ class StorageDriver(ABC):
         """Return the RG's state; CLOSED for one that is not open."""
 
     @abstractmethod
+    def replace_disk(self, group: str, old: Path, new: Path) -> None:
+        """Begin to put ``new`` in the place of ``old``, which may be missing; goes on in the background.
+
+        From then on ``new`` is a disk of the RG and its status REBUILDING; it goes on after a restart. Calling again
+        with the same disks succeeds. Raises DiskInUse, NotADisk, DiskTooSmall (smaller than ``old``), NotAMember,
+        GroupClosed, and RebuildRunning while another one runs; then nothing was begun.
+        """
+
+    @abstractmethod
+    def add_disk(self, group: str, disk: Path) -> None:
+        """Grow the RG by a disk; what it holds is spread over all disks in the background (REBUILDING).
+
+        Idempotent. Raises DiskInUse, NotADisk, DiskTooSmall, GroupClosed, RebuildRunning.
+        """
+
+    @abstractmethod
+    def tend_group(self, group: str) -> None:
+        """Take the next step of what a replacement, a growth or the return of a disk needs; soon returns.
+
+        To be called now and then (some seconds apart) while the RG is open, by one process at a time: after a
+        replacement it restores the redundancy of what was written while degraded. Idempotent.
+        """
+
+    @abstractmethod
+    def start_scrub(self, group: str) -> None:
+        """Begin to read all copies of everything and mend what is wrong; one that runs already goes on.
+
+        Ends with the machine or the RG's closing. Raises GroupClosed.
+        """
+
+    @abstractmethod
+    def stop_scrub(self, group: str) -> None:
+        """End a running scrub; idempotent."""
+
+    @abstractmethod
+    def scrub_status(self, group: str) -> Scrub | None:
+        """Return the running or last scrub, None when there never was one."""
+
+    @abstractmethod
     def create_vd(self, group: str, vd: str, size: int) -> None:
         """Make a VD of ``size`` bytes (a multiple of BLOCK), reading as zeros, using no space until written."""
+
+    @abstractmethod
+    def resize_vd(self, group: str, vd: str, size: int) -> None:
+        """Let the live VD grow to ``size`` bytes (a multiple of BLOCK); what is new reads as zeros. Idempotent.
+
+        Whoever holds the file open sees its new length. Durable on return. Raises VdMissing, and VdSizeConflict when
+        the VD is larger already: a VD never shrinks but by ``roll_back``.
+        """
 
     @abstractmethod
     def delete_vd(self, group: str, vd: str) -> None:

@@ -75,6 +75,20 @@ class GroupClosed(EngineFailed):
     )
 
 
+class NotAMember(Invalid):
+    """A disk is none of the RG's."""
+
+    kind = "not-a-member"
+    template = "Disk {disk} is no disk of RAID group {group}: name one of its own."
+
+
+class RebuildRunning(Conflict):
+    """An RG is being rebuilt already."""
+
+    kind = "rebuild-running"
+    template = "RAID group {group} is being rebuilt already: wait until that has ended (“qreplica rg show”)."
+
+
 class VdMissing(NotFound):
     """The engine has no such VD."""
 
@@ -86,7 +100,7 @@ class VdSizeConflict(Conflict):
     """A VD of that id exists with another size."""
 
     kind = "vd-size-conflict"
-    template = "Virtual disk {vd} already exists with {existing:size}, not {size:size}: delete it first."
+    template = "Virtual disk {vd} already exists with {existing:size}, and {size:size} were asked for: it can only be extended."
 
 
 class SnapshotMissing(NotFound):

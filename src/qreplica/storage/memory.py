@@ -15,15 +15,19 @@ from qreplica.storage.driver import (
     GroupHealth,
     GroupStatus,
     RaidLevel,
+    Scrub,
     SnapshotInfo,
     SpaceUsed,
     StorageDriver,
 )
 from qreplica.storage.errors import (
     DiskInUse,
+    DiskTooSmall,
     GroupClosed,
     GroupFailed,
     GroupNotEmpty,
+    NotAMember,
+    RebuildRunning,
     SnapshotMissing,
     VdMissing,
     VdSizeConflict,
@@ -38,6 +42,8 @@ class MemoryDriver(StorageDriver):
     def __init__(self, root: Path) -> None:
         self._root = root
         self._open_groups: set[str] = set()
+        self._rebuilding: set[str] = set()
+        self._scrubs: dict[str, Scrub] = {}
 
     def create_group(self, group: str, disks: Sequence[Path], level: RaidLevel) -> None:
         """See StorageDriver."""
@@ -79,7 +85,76 @@ class MemoryDriver(StorageDriver):
         if group not in self._open_groups:
             return GroupStatus(GroupHealth.CLOSED, allocated=0, missing_disks=0)
         used = sum(file.stat().st_blocks * 512 for file in (self._root / group).rglob("*") if file.is_file())
+        if group in self._rebuilding:
+            return GroupStatus(GroupHealth.REBUILDING, used, missing_disks=0, rebuilt=0.5)
         return GroupStatus(GroupHealth.ONLINE, used, missing_disks=0)
+
+    def replace_disk(self, group: str, old: Path, new: Path) -> None:
+        """See StorageDriver. Done at once; ``tend_group`` ends it, so that REBUILDING can be seen."""
+        self._refuse_foreign(group, new)
+        if self._member(group, new):
+            return
+        self._refuse_rebuilding(group)
+        if not self._member(group, old):
+            raise NotAMember(group=group, disk=old)
+        if old.exists() and new.stat().st_size < old.stat().st_size:
+            raise DiskTooSmall(disk=new, size=new.stat().st_size, minimum=old.stat().st_size)
+        self._owner(new).write_text(group)
+        self._owner(old).unlink()
+        self._rebuilding.add(group)
+
+    def add_disk(self, group: str, disk: Path) -> None:
+        """See StorageDriver. As ``replace_disk``."""
+        self._refuse_foreign(group, disk)
+        if self._member(group, disk):
+            return
+        self._refuse_rebuilding(group)
+        capacity(RaidLevel.JBOD, [disk.stat().st_size])
+        self._owner(disk).write_text(group)
+        self._rebuilding.add(group)
+
+    def tend_group(self, group: str) -> None:
+        """See StorageDriver."""
+        self._group(group)
+        self._rebuilding.discard(group)
+
+    def start_scrub(self, group: str) -> None:
+        """See StorageDriver. Done at once; a file has no second copy to be wrong."""
+        self._group(group)
+        checked = self.group_status(group).allocated
+        self._scrubs[group] = Scrub(
+            running=False,
+            interrupted=False,
+            progress=1.0,
+            checked=checked,
+            corrected=0,
+            uncorrectable=0,
+            started_at=datetime.now(UTC),
+            seconds=0.0,
+        )
+
+    def stop_scrub(self, group: str) -> None:
+        """See StorageDriver."""
+        self._group(group)
+
+    def scrub_status(self, group: str) -> Scrub | None:
+        """See StorageDriver."""
+        self._group(group)
+        return self._scrubs.get(group)
+
+    def _member(self, group: str, disk: Path) -> bool:
+        self._group(group)
+        owner = self._owner(disk)
+        return owner.exists() and owner.read_text() == group
+
+    def _refuse_foreign(self, group: str, disk: Path) -> None:
+        owner = self._owner(disk)
+        if owner.exists() and owner.read_text() != group:
+            raise DiskInUse(disk=disk, owner=f"RAID group {owner.read_text()}")
+
+    def _refuse_rebuilding(self, group: str) -> None:
+        if group in self._rebuilding:
+            raise RebuildRunning(group=group)
 
     def create_vd(self, group: str, vd: str, size: int) -> None:
         """See StorageDriver."""
@@ -91,6 +166,13 @@ class MemoryDriver(StorageDriver):
         (live.parent / "snapshots").mkdir(parents=True, exist_ok=True)
         with live.open("xb") as file:
             file.truncate(size)
+
+    def resize_vd(self, group: str, vd: str, size: int) -> None:
+        """See StorageDriver."""
+        live = self.vd_path(group, vd)
+        if (existing := live.stat().st_size) > size:
+            raise VdSizeConflict(vd=vd, existing=existing, size=size)
+        os.truncate(live, size)
 
     def delete_vd(self, group: str, vd: str) -> None:
         """See StorageDriver."""
