@@ -100,7 +100,10 @@ class VdSizeConflict(Conflict):
     """A VD of that id exists with another size."""
 
     kind = "vd-size-conflict"
-    template = "Virtual disk {vd} already exists with {existing:size}, and {size:size} were asked for: it can only be extended."
+    template = (
+        "Virtual disk {vd} has {existing:size} already, and {size:size} were asked for: it can only be extended, "
+        "or deleted and made anew."
+    )
 
 
 class SnapshotMissing(NotFound):
