@@ -54,6 +54,10 @@ def test_another_database_is_used_when_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (
+            ('"/run/qreplica"', '"/run/qreplica"\ncluster = {takeover_seconds = 2}'),
+            "cluster: takeover_seconds must be at least three times heartbeat_seconds",
+        ),
         (("controller = 2", "controller = 3"), "controller: Input should be less than or equal to 2"),
         (("controller = 2", "controller = 'two'"), "controller: Input should be a valid integer"),
         (("controller = 2", ""), "controller: Field required"),

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from qreplica.daemon import heartbeat
 from qreplica.daemon.config import Config, PortConfig
 from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.main import prepare
@@ -43,10 +42,9 @@ def row(database: Database) -> Controller:
         return session.get_one(Controller, 2)
 
 
-def test_it_counts_up_until_it_is_stopped(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "_EVERY", 0.01)
+def test_it_counts_up_until_it_is_stopped(database: Database) -> None:
     before = datetime.now(UTC)
-    beating = Heartbeat(database, 2)
+    beating = Heartbeat(database, 2, 0.01)
     beating.start()
     assert eventually(lambda: row(database).heartbeat >= 3)
     beating.stop()
@@ -57,8 +55,7 @@ def test_it_counts_up_until_it_is_stopped(database: Database, monkeypatch: pytes
     assert not beating._thread.is_alive()
 
 
-def test_it_survives_a_busy_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heartbeat, "_EVERY", 0.01)
+def test_it_survives_a_busy_database(database: Database) -> None:
     refused: list[bool] = []
 
     class Busy:
@@ -68,7 +65,7 @@ def test_it_survives_a_busy_database(database: Database, monkeypatch: pytest.Mon
                 raise StateBusy(place="x", reason="y")
             return database.session()
 
-    beating = Heartbeat(Busy(), 2)  # type: ignore[arg-type] # what it uses of one
+    beating = Heartbeat(Busy(), 2, 0.01)  # type: ignore[arg-type] # what it uses of one
     beating.start()
     assert eventually(lambda: row(database).heartbeat >= 1)
     beating.stop()
@@ -76,7 +73,7 @@ def test_it_survives_a_busy_database(database: Database, monkeypatch: pytest.Mon
 
 
 def test_it_may_be_stopped_before_it_began(database: Database) -> None:
-    Heartbeat(database, 2).stop()
+    Heartbeat(database, 2, 0.01).stop()
     assert row(database).heartbeat == 0
 
 

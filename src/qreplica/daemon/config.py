@@ -51,6 +51,24 @@ class TransferConfig(_Strict):
     checkpoint_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
 
 
+class ClusterConfig(_Strict):
+    """How the controllers of a subsystem watch each other; both need the same.
+
+    ``heartbeat_seconds`` is how often each shows that it lives and renews its leases; after ``takeover_seconds``
+    without a sign of life the other one takes over what it did.
+    """
+
+    heartbeat_seconds: Annotated[float, Field(gt=0, le=10)] = 1.0
+    takeover_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
+
+    @model_validator(mode="after")
+    def _leaves_time_for_a_beat(self) -> Self:
+        if self.takeover_seconds < 3 * self.heartbeat_seconds:
+            message = "takeover_seconds must be at least three times heartbeat_seconds"
+            raise ValueError(message)
+        return self
+
+
 class Config(_Strict):
     """The whole configuration.
 
@@ -74,6 +92,7 @@ class Config(_Strict):
     log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
     ports: Annotated[tuple[PortConfig, ...], Field(min_length=1, max_length=4)]
     transfer: TransferConfig = TransferConfig()
+    cluster: ClusterConfig = ClusterConfig()
 
     @field_validator("state_dir", "runtime_dir")
     @classmethod

@@ -8,16 +8,16 @@ from qreplica.errors import QReplicaError
 from qreplica.state.database import Database
 from qreplica.state.models import Controller, now
 
-_EVERY = 1.0
 _log = structlog.get_logger(__name__)
 
 
 class Heartbeat:
-    """The thread that does so."""
+    """The thread that does so, ``every`` so many seconds."""
 
-    def __init__(self, database: Database, controller: int) -> None:
+    def __init__(self, database: Database, controller: int, every: float) -> None:
         self._database = database
         self._controller = controller
+        self._every = every
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -32,7 +32,7 @@ class Heartbeat:
             self._thread.join()
 
     def _run(self) -> None:
-        while not self._ending.wait(_EVERY):
+        while not self._ending.wait(self._every):
             try:
                 with self._database.session() as session:
                     row = session.get_one(Controller, self._controller)

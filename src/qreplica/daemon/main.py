@@ -87,7 +87,7 @@ def _run(file: Path, config: Config) -> None:
         (create_app(services), management_sockets),
         (peer_app(database, config.controller, recovery), peer_sockets),
     ]
-    parts = (Heartbeat(database, config.controller), reconciler, workers)
+    parts = (Heartbeat(database, config.controller, config.cluster.heartbeat_seconds), reconciler, workers)
     ready = config.runtime_dir / "ready"
     supervisor.start()
     for part in parts:

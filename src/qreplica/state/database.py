@@ -5,12 +5,14 @@ committed step survives loss of power, and a writing transaction takes the write
 controllers never fail half-way on a lock upgrade.
 """
 
+import copy
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DatabaseError, OperationalError
@@ -38,6 +40,16 @@ class Database:
         self._url = make_url(url)
         self.place = self._url.database or self._url.render_as_string(hide_password=True)
         self._engine = _create_engine(url)
+        self._confirm: Callable[[Session], None] = _agree
+
+    def fenced(self, confirm: Callable[[Session], None]) -> Self:
+        """Return the same database, each of whose transactions that write begins with ``confirm``, which may raise.
+
+        So that who acts under a lease can change nothing once it has lost it.
+        """
+        fenced = copy.copy(self)
+        fenced._confirm = confirm  # noqa: SLF001 - its own
+        return fenced
 
     @contextmanager
     def session(self, *, read_only: bool = False) -> Iterator[Session]:
@@ -48,6 +60,8 @@ class Database:
         """
         engine = self._engine.execution_options(read_only=read_only)
         with self._own_words(), Session(engine, expire_on_commit=False) as session, session.begin():
+            if not read_only:
+                self._confirm(session)
             yield session
 
     def upgrade(self) -> None:
@@ -96,6 +110,10 @@ class Database:
     def _free(self) -> int:
         directory = Path(self.place).parent
         return shutil.disk_usage(directory).free if directory.is_dir() else 0
+
+
+def _agree(_: Session) -> None:
+    """Have nothing to object."""
 
 
 def _create_engine(url: str) -> Engine:

@@ -1,0 +1,1 @@
+"""What the two controllers of a subsystem settle between them."""

@@ -1,0 +1,13 @@
+"""Errors of the cluster package."""
+
+from qreplica.errors import Conflict
+
+
+class LeaseLost(Conflict):
+    """A controller acts for what is no longer its own."""
+
+    kind = "lease-lost"
+    template = (
+        "Controller {controller} may no longer act for {key} because its lease, term {term}, has passed to another "
+        "holder: nothing was changed, and the present holder goes on."
+    )
