@@ -16,13 +16,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from qreplica.storage import btrfs_filesystem, btrfs_quota, btrfs_send
+from qreplica.storage import btrfs_filesystem, btrfs_quota, btrfs_reclaim, btrfs_send
 from qreplica.storage.btrfs_tools import exchange, in_our_words, locked, run, subvolume, sync_directory
 from qreplica.storage.driver import (
+    DataUse,
     Extent,
     GroupHealth,
     GroupStatus,
     RaidLevel,
+    Reclaimed,
     Scrub,
     SnapshotInfo,
     SpaceUsed,
@@ -217,9 +219,12 @@ class BtrfsDriver(StorageDriver):
 
     def list_snapshots(self, group: str, vd: str) -> list[SnapshotInfo]:
         """See StorageDriver."""
-        snapshots = self.vd_path(group, vd).parent.parent / "snapshots"
-        in_order = sorted(snapshots.iterdir(), key=lambda path: subvolume(path).transaction)
-        return [_snapshot_info(path) for path in in_order]
+        return [_snapshot_info(path) for path in self._snapshots(self.vd_path(group, vd))]
+
+    @staticmethod
+    def _snapshots(live: Path) -> list[Path]:
+        """Return the snapshots of a VD, oldest first."""
+        return sorted((live.parent.parent / "snapshots").iterdir(), key=lambda path: subvolume(path).transaction)
 
     def snapshot_path(self, group: str, vd: str, snapshot: str) -> Path:
         """See StorageDriver."""
@@ -247,6 +252,26 @@ class BtrfsDriver(StorageDriver):
         run("btrfs", "filesystem", "sync", mount, group=group)
         total = btrfs_quota.referenced(mount, vd, group)
         return SpaceUsed(total=total, snapshots=max(0, total - size))
+
+    def data_use(self, group: str) -> DataUse:
+        """See StorageDriver."""
+        return btrfs_filesystem.data_use(self._open(group))
+
+    def let_go(self, group: str) -> None:
+        """See StorageDriver. A commit does it."""
+        with in_our_words(group, "to let go of what was overwritten"):
+            btrfs_reclaim.commit(self._open(group))
+
+    def allocated(self, group: str, vd: str) -> int:
+        """See StorageDriver."""
+        return self.vd_path(group, vd).stat().st_blocks * 512
+
+    def reclaim(self, group: str, vd: str, *, start: int, budget: int, worth: float) -> Reclaimed:
+        """See StorageDriver. One snapshot taken in the very middle of a slice shares that slice less."""
+        with self._locked(group), in_our_words(group, f"to reclaim what virtual disk {vd} no longer uses"):
+            live = self.vd_path(group, vd)
+            kept = (path / _FILE for path in self._snapshots(live))
+            return btrfs_reclaim.reclaim(live, list(kept), start=start, budget=budget, worth=worth)
 
     def flush(self, group: str, vd: str) -> None:
         """See StorageDriver."""

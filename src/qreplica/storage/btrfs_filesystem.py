@@ -11,7 +11,7 @@ from pathlib import Path
 from qreplica.storage import block_devices
 from qreplica.storage.btrfs_tools import filesystem, run
 from qreplica.storage.capacity import capacity, metadata_copies
-from qreplica.storage.driver import GroupHealth, GroupStatus, RaidLevel
+from qreplica.storage.driver import DataUse, GroupHealth, GroupStatus, RaidLevel
 from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFailed, StorageCommandFailed
 
 #: One directory for each mounted filesystem (Linux: Documentation/ABI/testing/sysfs-fs-btrfs).
@@ -116,6 +116,15 @@ def status(place: Path) -> GroupStatus:
     if os.statvfs(place).f_flag & os.ST_RDONLY:
         health = GroupHealth.FAILED
     return GroupStatus(health, int((facts / "allocation/data/bytes_used").read_text()), missing)
+
+
+def data_use(place: Path) -> DataUse:
+    """Return what the data of the filesystem mounted at ``place`` holds, and what has space reserved to be written."""
+    data = SYSFS / filesystem(place).id / "allocation/data"
+    held, reserved, may_use = (
+        int((data / name).read_text()) for name in ("bytes_used", "bytes_reserved", "bytes_may_use")
+    )
+    return DataUse(held=held, coming=reserved + may_use)
 
 
 def _label(group: str) -> str:

@@ -147,6 +147,26 @@ class SpaceUsed:
     snapshots: int
 
 
+@dataclass(frozen=True, slots=True)
+class DataUse:
+    """Bytes of an RG's data: ``held`` by the engine now, and ``coming``, which was written and has no place yet.
+
+    What was overwritten is held until the engine lets go of it, which ``let_go`` makes it do.
+    """
+
+    held: int
+    coming: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reclaimed:
+    """What a slice of reclaiming did: bytes ``freed`` and ``rewritten``, and where to go on, None at the end."""
+
+    freed: int
+    rewritten: int
+    next: int | None
+
+
 class StorageDriver(ABC):
     """Everything that the services need from an engine. Paths returned stay valid until the object is deleted.
 
@@ -292,6 +312,27 @@ class StorageDriver(ABC):
 
         Everything written or taken before is counted. What was deleted counts until the engine has freed it, some
         seconds later. Makes the engine write out what is dirty: for a check now and then, not for every write.
+        """
+
+    @abstractmethod
+    def data_use(self, group: str) -> DataUse:
+        """Return how much data the open RG holds; cheap enough for ten times a second. Raises GroupClosed."""
+
+    @abstractmethod
+    def let_go(self, group: str) -> None:
+        """Free at once what was overwritten or deleted and would be freed some seconds later. Raises GroupClosed."""
+
+    @abstractmethod
+    def allocated(self, group: str, vd: str) -> int:
+        """Return how many bytes of the live VD are no hole; cheap."""
+
+    @abstractmethod
+    def reclaim(self, group: str, vd: str, *, start: int, budget: int, worth: float) -> Reclaimed:
+        """Give back space that the engine holds though nothing uses it any more, by rewriting what it is held by.
+
+        Looks from offset ``start`` on and rewrites about ``budget`` bytes at most, where each gives back ``worth``
+        bytes or more. The VD's content does not change, hosts may write meanwhile, and nothing that a snapshot shares
+        is rewritten. Needs some ``budget`` bytes of room. The space is free on return.
         """
 
     @abstractmethod

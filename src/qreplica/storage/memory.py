@@ -11,10 +11,12 @@ from qreplica.storage.block_devices import refuse_twice
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import (
     BLOCK,
+    DataUse,
     Extent,
     GroupHealth,
     GroupStatus,
     RaidLevel,
+    Reclaimed,
     Scrub,
     SnapshotInfo,
     SpaceUsed,
@@ -234,6 +236,24 @@ class MemoryDriver(StorageDriver):
         files = [live, *(live.parent / "snapshots").iterdir()]
         total = sum(file.stat().st_blocks * 512 for file in files)
         return SpaceUsed(total=total, snapshots=max(0, total - live.stat().st_size))
+
+    def data_use(self, group: str) -> DataUse:
+        """See StorageDriver."""
+        self._group(group)
+        return DataUse(held=self.group_status(group).allocated, coming=0)
+
+    def let_go(self, group: str) -> None:
+        """See StorageDriver. Nothing lingers here."""
+        self._group(group)
+
+    def allocated(self, group: str, vd: str) -> int:
+        """See StorageDriver."""
+        return self.vd_path(group, vd).stat().st_blocks * 512
+
+    def reclaim(self, group: str, vd: str, *, start: int, budget: int, worth: float) -> Reclaimed:  # noqa: ARG002
+        """See StorageDriver. Nothing is held that is not used."""
+        self.vd_path(group, vd)
+        return Reclaimed(freed=0, rewritten=0, next=None)
 
     def flush(self, group: str, vd: str) -> None:
         """See StorageDriver."""

@@ -1,0 +1,71 @@
+"""Where the bytes of a file lie in its btrfs filesystem, from the items of its subvolume's tree."""
+
+import fcntl
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+#: _IOWR(0x94, 17, struct btrfs_ioctl_search_args_v2) of linux/btrfs.h: a key, the size of the buffer, the buffer.
+_TREE_SEARCH_V2 = 0xC0709411
+_KEY = struct.Struct("<7Q4I4Q")
+_BUFFER = 1 << 20
+_ANY = 2**64 - 1
+_OWN_TREE = 0
+#: BTRFS_EXTENT_DATA_KEY of linux/btrfs_tree.h
+_EXTENT_DATA = 108
+_INLINE = 0
+#: struct btrfs_ioctl_search_header, then struct btrfs_file_extent_item; in a VD's file all items are as long as this.
+_ITEM = struct.Struct("<QQQIIQQBBHBQQQQ")
+_HEADER = 32
+
+#: No extent of btrfs is longer (BTRFS_MAX_EXTENT_SIZE of fs/btrfs/fs.h).
+LONGEST = 128 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileExtent:
+    """A part of a file and the extent that it is a part of; all in bytes.
+
+    ``offset`` and ``length`` in the file; ``extent`` names the extent by where it begins in the filesystem,
+    ``extent_length`` is all of it, of which the part begins ``skipped`` bytes in. ``generation`` is the transaction
+    that wrote the extent.
+    """
+
+    offset: int
+    length: int
+    extent: int
+    extent_length: int
+    skipped: int
+    generation: int
+
+    @property
+    def anchor(self) -> int:
+        """Where in the file the extent begins, or would, were all of it still there."""
+        return self.offset - self.skipped
+
+
+def file_extents(fd: int, start: int, end: int) -> Iterator[FileExtent]:
+    """Yield the parts that begin in ``start`` to ``end`` of the file open as ``fd``, ascending, holes left out.
+
+    What the page cache has not written out yet is seen as it was before. Raises OSError.
+    """
+    inode = os.fstat(fd).st_ino
+    while start < end:
+        key = _KEY.pack(
+            _OWN_TREE, inode, inode, start, end - 1, 0, _ANY, _EXTENT_DATA, _EXTENT_DATA, 2**32 - 1, 0, 0, 0, 0, 0
+        )
+        buffer = bytearray(_KEY.size + 8 + _BUFFER)
+        buffer[: _KEY.size + 8] = key + _BUFFER.to_bytes(8, "little")
+        fcntl.ioctl(fd, _TREE_SEARCH_V2, buffer)
+        (count,) = struct.unpack_from("<I", buffer, 64)
+        if count == 0:
+            return
+        found = memoryview(buffer)[_KEY.size + 8 :][: count * _ITEM.size]
+        for item in _ITEM.iter_unpack(found):
+            _, _, offset, _, size, generation, _, _, _, _, kind, extent, extent_length, skipped, length = item
+            if size != _ITEM.size - _HEADER or kind == _INLINE:
+                raise OSError(f"the file has an extent inside its metadata at {offset}, as no virtual disk has")
+            if extent:
+                yield FileExtent(offset, length, extent, extent_length, skipped, generation)
+            start = offset + 1

@@ -1,0 +1,58 @@
+"""Has the kernel write parts of a file anew, with the same bytes, while others go on writing it.
+
+``MADV_POPULATE_WRITE`` of madvise(2) makes pages of a shared mapping writable as a store into them would, without the
+store: the filesystem takes each for dirty and writes it to a new place, under the same lock of the page that a write(2)
+takes. So nothing is read and written back here, and no write of a host can be lost in between.
+"""
+
+import contextlib
+import ctypes
+import errno
+import mmap
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+_POPULATE_WRITE = 23
+#: linux/fs.h: start to write; first wait for what is being written, and wait until all is.
+_START, _WHOLE = 2, 7
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_LIBC.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+
+
+def rewrite(fd: int, ranges: Sequence[tuple[int, int]]) -> None:
+    """Write the ``ranges`` (offset and length, multiples of the page size, ascending) of the file anew.
+
+    Each becomes an extent of its own. Returns when all are written; what they replaced is freed by the next commit.
+    ``fd`` must be open for reading and writing. Raises OSError: ENOSPC when there is no room for the new ones.
+    """
+    if not ranges:
+        return
+    start, end = ranges[0][0], ranges[-1][0] + ranges[-1][1]
+    for offset, length in ranges:
+        # All reads are under way before the first is waited for.
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
+    with _mapped(fd, start, end - start) as address:
+        for offset, length in ranges:
+            _call(_LIBC.madvise, address + offset - start, length, _POPULATE_WRITE)
+            _call(_LIBC.sync_file_range, fd, offset, length, _START)
+    _call(_LIBC.sync_file_range, fd, start, end - start, _WHOLE)
+
+
+@contextlib.contextmanager
+def _mapped(fd: int, offset: int, length: int) -> Iterator[int]:
+    """Map a part of the file and give its address."""
+    with mmap.mmap(fd, length, offset=offset) as mapping:
+        view = ctypes.c_char.from_buffer(mapping)
+        try:
+            yield ctypes.addressof(view)
+        finally:
+            # A mapping of which a view is left cannot be closed.
+            del view
+
+
+def _call(function: Callable[..., int], *arguments: int) -> None:
+    if function(*arguments) != 0:
+        number = ctypes.get_errno()
+        # The fault behind the madvise fails where a write would have said that there is no space (page_mkwrite).
+        raise OSError(errno.ENOSPC if number in (errno.EFAULT, errno.EHWPOISON) else number, os.strerror(number))
