@@ -11,10 +11,13 @@ import structlog
 from sqlalchemy import select
 
 from qreplica.api.app import create_app
+from qreplica.cluster.leases import Leases
 from qreplica.daemon import logs, servers
 from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
+from qreplica.daemon.lease_keeper import LeaseKeeper
+from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.daemon.services import Services, pause_all
@@ -30,7 +33,7 @@ from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.workers import Workers
 from qreplica.state import secrets
 from qreplica.state.database import Database
-from qreplica.state.models import Controller, Severity, Subsystem, now
+from qreplica.state.models import Base, Controller, Severity, Subsystem, now
 from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.startup import open_storage
 
@@ -87,7 +90,20 @@ def _run(file: Path, config: Config) -> None:
         (create_app(services), management_sockets),
         (peer_app(database, config.controller, recovery), peer_sockets),
     ]
-    parts = (Heartbeat(database, config.controller, config.cluster.heartbeat_seconds), reconciler, workers)
+    leases = Leases(
+        database,
+        Base.metadata.tables["maintenance_leases"],
+        config.controller,
+        takeover=config.cluster.takeover_seconds,
+    )
+    maintainer = Maintainer(database, storage, leases, config.controller, steps=(), opened=reconciler.wake)
+    parts = (
+        Heartbeat(database, config.controller, config.cluster.heartbeat_seconds),
+        LeaseKeeper(leases, maintainer.groups, config.cluster.heartbeat_seconds, maintainer.taken),
+        reconciler,
+        maintainer,
+        workers,
+    )
     ready = config.runtime_dir / "ready"
     supervisor.start()
     for part in parts:

@@ -186,6 +186,18 @@ def attach_images(db: Database) -> dict[str, QReplicaError]:
     return failures
 
 
+def attach_returned(db: Database) -> None:
+    """Give images that are there again the loop devices that they lack; idempotent. Raises StorageCommandFailed."""
+    with db.session(read_only=True) as session:
+        without = select(Disk).where(Disk.image.is_not(None), Disk.device.is_(None))
+        images = {disk.id: Path(disk.image) for disk in session.scalars(without) if disk.image is not None}
+    devices = {disk_id: str(loop_devices.attach(image)) for disk_id, image in images.items() if image.is_file()}
+    if devices:
+        with db.session() as session:
+            for disk in session.scalars(select(Disk).where(Disk.id.in_(devices))):
+                disk.device = devices[disk.id]
+
+
 def device_path(disk: Disk) -> Path:
     """Return the block device; for an image whose file is gone, a path that does not exist."""
     return Path(disk.device or "/dev/qreplica-missing")

@@ -5,18 +5,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import delete as delete_rows
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from qreplica.errors import NotFound, QReplicaError
 from qreplica.names import check_name
 from qreplica.state.database import Database
-from qreplica.state.models import Disk, RaidGroup, VirtualDisk, new_id
+from qreplica.state.models import Disk, MaintenanceLease, RaidGroup, ScrubRun, VirtualDisk, new_id
 from qreplica.storage import disks as disk_service
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import RaidLevel, StorageDriver
 from qreplica.storage.errors import GroupBusy, GroupFailed, GroupLocked, GroupNotEmpty
-from qreplica.storage.service_errors import CreationInterrupted, DiskOfGroup, DisksRepeated, GroupHasNoRoom, NameTaken
+from qreplica.storage.service_errors import (
+    CreationInterrupted,
+    DiskHasFailed,
+    DiskOfGroup,
+    DisksRepeated,
+    GroupHasNoRoom,
+    NameTaken,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +42,23 @@ class Space:
         return self.usable - self.reserve - self.virtual_disks - self.snapshot_space
 
 
+#: What whoever chooses one of these levels must know.
+_WRITE_HOLE = (
+    "RAID 5 and 6 have a write hole: a loss of power in the middle of a write can leave parity that no longer fits, so "
+    "that a disk that fails later takes data with it; choose RAID 1, RAID 10 or a mirror for what must not be lost."
+)
+
+
+def warnings(level: RaidLevel) -> list[str]:
+    """Return what an administrator has to know of an RG of this level, a sentence each."""
+    return [_WRITE_HOLE] if level in {RaidLevel.RAID5, RaidLevel.RAID6} else []
+
+
 def create(db: Database, driver: StorageDriver, *, name: str, level: RaidLevel, disks: Sequence[str]) -> RaidGroup:
     """Make an RG of the named disks. A failure leaves nothing; what a crash left, the next start undoes.
 
-    Raises NotAName, NameTaken, DisksRepeated, NotFound, DiskOfGroup, TooFewDisks, DiskTooSmall, and the driver's.
+    Raises NotAName, NameTaken, DisksRepeated, NotFound, DiskOfGroup, DiskHasFailed, TooFewDisks, DiskTooSmall, and the
+    driver's.
     """
     check_name(name, "RAID group")
     for disk in disks:
@@ -75,6 +96,9 @@ def _free_disks(session: Session, names: Sequence[str]) -> list[Disk]:
     for disk in members:
         if disk.raid_group is not None:
             raise DiskOfGroup(disk=disk.name, group=disk.raid_group.name)
+        if disk.failed:
+            raise DiskHasFailed(disk=disk.name)
+        disk.spare, disk.errors = False, 0
     return members
 
 
@@ -107,7 +131,11 @@ def _remove(db: Database, driver: StorageDriver, group_id: str, paths: Sequence[
     with db.session() as session:
         group = session.get(RaidGroup, group_id)
         if group is not None:
+            for disk in group.disks:
+                disk.replaces = None
             group.disks.clear()
+            for table in (ScrubRun, MaintenanceLease):
+                session.execute(delete_rows(table).where(table.raid_group_id == group_id))
             session.flush()
             session.delete(group)
 

@@ -54,6 +54,68 @@ class DisksRepeated(Invalid):
     template = "Disk {disk} is named twice: name each disk once."
 
 
+class DiskHasFailed(Conflict):
+    """A disk that failed before."""
+
+    kind = "disk-has-failed"
+    template = (
+        "Disk {disk} has failed before: choose another one, or, when it is repaired, remove it with “qreplica disk "
+        "delete” and add it anew."
+    )
+
+
+class DiskNotOfGroup(Invalid):
+    """A disk does not belong to the RG."""
+
+    kind = "disk-not-of-group"
+    template = "Disk {disk} does not belong to RAID group {group}: name one of {members}."
+
+
+class ReplacementTooSmall(Invalid):
+    """A disk cannot take another one's place."""
+
+    kind = "replacement-too-small"
+    template = (
+        "Disk {disk} has {size:size} and cannot replace {old} of {needed:size}: choose one of at least that size."
+    )
+
+
+class GroupNotWhole(Conflict):
+    """An RG is degraded, or worse."""
+
+    kind = "group-not-whole"
+    template = (
+        "RAID group {group} cannot be {wanted} while it is {health}: see “qreplica rg show {group}”, and mend it first."
+    )
+
+
+class GroupStoppedWriting(EngineFailed):
+    """The engine does not write to an RG any more."""
+
+    kind = "group-stopped-writing"
+    template = (
+        "RAID group {group} stopped writing after an error of its disks, so that its virtual disks can only be read: "
+        "mend its disks and detach its LUNs, and it is opened anew by itself."
+    )
+
+
+class DiskAddsNothing(Invalid):
+    """An RG would not hold more with a disk."""
+
+    kind = "disk-adds-nothing"
+    template = (
+        "RAID group {group} would hold {after:size} with disk {disk} of {size:size}, and holds {before:size} without: "
+        "choose a disk as large as its others."
+    )
+
+
+class ScrubDaysInvalid(Invalid):
+    """An interval between scrubs that cannot be."""
+
+    kind = "scrub-days-invalid"
+    template = "A RAID group cannot be scrubbed every {days} days: choose 1 to {most}, or none."
+
+
 class GroupHasNoRoom(NoSpace):
     """An RG has less free space than is needed."""
 
