@@ -21,6 +21,7 @@ from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.daemon.services import Services, pause_all
+from qreplica.daemon.space_keeper import SpaceKeeper, hold_hosts
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes, ports
@@ -102,6 +103,7 @@ def _run(file: Path, config: Config) -> None:
         LeaseKeeper(leases, maintainer.groups, config.cluster.heartbeat_seconds, maintainer.taken),
         reconciler,
         maintainer,
+        SpaceKeeper(database, storage, leases, hold_hosts(config.tgtd_pid_files)),
         workers,
     )
     ready = config.runtime_dir / "ready"

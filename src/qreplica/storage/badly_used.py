@@ -53,17 +53,19 @@ def without(extents: Iterable[BadlyUsed], shared: Collection[int]) -> list[Badly
     return [one for one in extents if one.extent not in shared]
 
 
-def best(extents: Iterable[BadlyUsed], budget: int) -> list[BadlyUsed]:
+def best(extents: Iterable[BadlyUsed], budget: int, room: int) -> list[BadlyUsed]:
     """Return those that give back most for what is rewritten, as many as ``budget`` bytes of rewriting allow.
 
-    At least one, however much is left of it. In the order of the file.
+    At least one, if there is one of which no more than ``room`` bytes are left. In the order of the file.
     """
     chosen: list[BadlyUsed] = []
     for one in sorted(extents, key=lambda one: one.used / one.wasted):
+        if one.used > room:
+            continue
         if chosen and one.used > budget:
             break
         chosen.append(one)
-        budget -= one.used
+        budget, room = budget - one.used, room - one.used
     return sorted(chosen, key=lambda one: one.anchor)
 
 

@@ -245,11 +245,12 @@ class BtrfsDriver(StorageDriver):
             run("btrfs", "filesystem", "sync", home, group=group)
             _delete_subvolumes([home / "new"], group)
 
-    def space_used(self, group: str, vd: str) -> SpaceUsed:
+    def space_used(self, group: str, vd: str, *, settled: bool = True) -> SpaceUsed:
         """See StorageDriver. Commits first, because quotas are counted at a commit."""
         size = self.vd_path(group, vd).stat().st_size
         mount = self._open(group)
-        run("btrfs", "filesystem", "sync", mount, group=group)
+        if settled:
+            run("btrfs", "filesystem", "sync", mount, group=group)
         total = btrfs_quota.referenced(mount, vd, group)
         return SpaceUsed(total=total, snapshots=max(0, total - size))
 
@@ -266,12 +267,12 @@ class BtrfsDriver(StorageDriver):
         """See StorageDriver."""
         return self.vd_path(group, vd).stat().st_blocks * 512
 
-    def reclaim(self, group: str, vd: str, *, start: int, budget: int, worth: float) -> Reclaimed:
+    def reclaim(self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float) -> Reclaimed:
         """See StorageDriver. One snapshot taken in the very middle of a slice shares that slice less."""
         with self._locked(group), in_our_words(group, f"to reclaim what virtual disk {vd} no longer uses"):
             live = self.vd_path(group, vd)
             kept = (path / _FILE for path in self._snapshots(live))
-            return btrfs_reclaim.reclaim(live, list(kept), start=start, budget=budget, worth=worth)
+            return btrfs_reclaim.reclaim(live, list(kept), start=start, budget=budget, room=room, worth=worth)
 
     def flush(self, group: str, vd: str) -> None:
         """See StorageDriver."""

@@ -13,8 +13,8 @@ from qreplica.storage.btrfs_tools import subvolume
 from qreplica.storage.driver import Reclaimed
 from qreplica.units import KIB, MIB
 
-#: _IO(0x94, 8) of linux/btrfs.h: commit, which frees what is no longer referenced.
-_SYNC = 0x9408
+#: _IOR(0x94, 24, __u64) and _IOW(0x94, 22, __u64) of linux/btrfs.h: begin a commit, and wait for it.
+_START_SYNC, _WAIT_SYNC = 0x80089418, 0x40089416
 #: How much of the file is looked at together, in how many steps at most, so that a slice stays short.
 _WINDOW, _WINDOWS = 256 * MIB, 16
 #: What is rewritten must not become badly used again as easily; a quarter of the items that blocks alone would take.
@@ -22,15 +22,20 @@ _LONGEST_NEW = 16 * KIB
 
 
 def commit(place: Path) -> None:
-    """Have the filesystem of ``place`` commit: afterwards what was overwritten or deleted before is free."""
+    """Have the filesystem of ``place`` commit: afterwards what was overwritten before is free.
+
+    What only the page cache holds is not written out for it.
+    """
+    transaction = bytearray(8)
     fd = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(fd, _SYNC)
+        fcntl.ioctl(fd, _START_SYNC, transaction)
+        fcntl.ioctl(fd, _WAIT_SYNC, transaction)
     finally:
         os.close(fd)
 
 
-def reclaim(live: Path, snapshots: Sequence[Path], *, start: int, budget: int, worth: float) -> Reclaimed:
+def reclaim(live: Path, snapshots: Sequence[Path], *, start: int, budget: int, room: int, worth: float) -> Reclaimed:
     """Rewrite what is left of the badly used extents of ``live`` from ``start`` on; see StorageDriver.reclaim.
 
     ``snapshots`` are the files of the VD's snapshots, newest last. Raises OSError.
@@ -44,7 +49,7 @@ def reclaim(live: Path, snapshots: Sequence[Path], *, start: int, budget: int, w
                 break
             end = start + _WINDOW
             found = badly_used(file_extents(fd, start, end + LONGEST), start, end, worth)
-            chosen = best(_unshared(found, snapshots), budget - rewritten)
+            chosen = best(_unshared(found, snapshots), budget - rewritten, room - rewritten)
             ranges = rewriting(chosen, _LONGEST_NEW)
             rewrite(fd, ranges)
             freed += sum(one.wasted for one in chosen)

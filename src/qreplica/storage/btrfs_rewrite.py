@@ -13,10 +13,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 _POPULATE_WRITE = 23
-#: linux/fs.h: start to write; first wait for what is being written, and wait until all is.
-_START, _WHOLE = 2, 7
+#: SYNC_FILE_RANGE_WRITE of linux/fs.h, MS_SYNC of asm-generic/mman-common.h
+_START, _MS_SYNC = 2, 4
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_LIBC.msync.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _LIBC.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
@@ -36,7 +37,8 @@ def rewrite(fd: int, ranges: Sequence[tuple[int, int]]) -> None:
         for offset, length in ranges:
             _call(_LIBC.madvise, address + offset - start, length, _POPULATE_WRITE)
             _call(_LIBC.sync_file_range, fd, offset, length, _START)
-    _call(_LIBC.sync_file_range, fd, start, end - start, _WHOLE)
+        # Unlike sync_file_range(2) this also waits until the file's extents are the new ones.
+        _call(_LIBC.msync, address, end - start, _MS_SYNC)
 
 
 @contextlib.contextmanager
@@ -55,4 +57,4 @@ def _call(function: Callable[..., int], *arguments: int) -> None:
     if function(*arguments) != 0:
         number = ctypes.get_errno()
         # The fault behind the madvise fails where a write would have said that there is no space (page_mkwrite).
-        raise OSError(errno.ENOSPC if number in (errno.EFAULT, errno.EHWPOISON) else number, os.strerror(number))
+        raise OSError(errno.ENOSPC if number == errno.EFAULT else number, os.strerror(number))

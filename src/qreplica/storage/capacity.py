@@ -22,6 +22,9 @@ _METADATA_SHARE = 0.05
 _GLOBAL_RESERVE_SHARE, _GLOBAL_RESERVE_MOST = 0.02, 512 * MIB
 #: A further metadata chunk is taken as soon as the present ones are filled to this share.
 _CHUNK_FILLED = 0.8
+#: What the engine may hold beyond the promises, as a share of them: extents of which a part is still used are kept
+#: whole. No less than two of the longest extents, so that one can be written anew, but a quarter at most.
+_WORKING_SHARE, _WORKING_LEAST, _WORKING_MOST_SHARE = 1 / 16, 256 * MIB, 1 / 4
 #: System chunk, the first megabyte of each disk, and remainders too small for a stripe; per disk, bytes.
 _FIXED_PER_DISK = 16 * MIB
 _LARGEST_STRIPE, _LARGEST_CHUNK = GIB, 10 * GIB
@@ -55,7 +58,9 @@ _LEVELS = {
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """``raw`` is the sum of the disks; ``usable`` what the level leaves of it; ``reserve`` the part kept for metadata.
+    """``raw`` is the sum of the disks; ``usable`` what the level leaves of it; ``reserve`` the part kept back.
+
+    The reserve is for metadata and for what is held beyond the promises (``working_reserve``).
 
     ``usable`` and ``reserve`` are in bytes of data, ``raw`` in bytes of disk.
     """
@@ -91,11 +96,18 @@ def capacity(level: RaidLevel, sizes: Sequence[int]) -> Capacity:
     low, high = 0, usable
     while low < high:
         middle = (low + high + 1) // 2
-        if middle + _kept_back(level, sizes, middle) <= usable:
+        held = middle + working_reserve(middle)
+        if held + _kept_back(level, sizes, held) <= usable:
             low = middle
         else:
             high = middle - 1
     return Capacity(raw=sum(sizes), usable=usable, reserve=usable - low)
+
+
+def working_reserve(promisable: int) -> int:
+    """Return what an RG that may promise so much keeps for what is held beyond the promises, in bytes of data."""
+    least = min(_WORKING_LEAST, promisable * _WORKING_MOST_SHARE)
+    return int(max(least, promisable * _WORKING_SHARE))
 
 
 def _kept_back(level: RaidLevel, sizes: Sequence[int], data: int) -> int:

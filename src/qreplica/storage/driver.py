@@ -307,11 +307,12 @@ class StorageDriver(ABC):
         """
 
     @abstractmethod
-    def space_used(self, group: str, vd: str) -> SpaceUsed:
+    def space_used(self, group: str, vd: str, *, settled: bool = True) -> SpaceUsed:
         """Return the space used by the VD and its snapshots (bookend extents included).
 
         Everything written or taken before is counted. What was deleted counts until the engine has freed it, some
         seconds later. Makes the engine write out what is dirty: for a check now and then, not for every write.
+        Without ``settled`` it is what the engine counted last, some seconds ago at most, and cheap.
         """
 
     @abstractmethod
@@ -327,12 +328,12 @@ class StorageDriver(ABC):
         """Return how many bytes of the live VD are no hole; cheap."""
 
     @abstractmethod
-    def reclaim(self, group: str, vd: str, *, start: int, budget: int, worth: float) -> Reclaimed:
+    def reclaim(self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float) -> Reclaimed:
         """Give back space that the engine holds though nothing uses it any more, by rewriting what it is held by.
 
-        Looks from offset ``start`` on and rewrites about ``budget`` bytes at most, where each gives back ``worth``
-        bytes or more. The VD's content does not change, hosts may write meanwhile, and nothing that a snapshot shares
-        is rewritten. Needs some ``budget`` bytes of room. The space is free on return.
+        Looks from offset ``start`` on and rewrites about ``budget`` bytes, and never more than ``room``, where each
+        gives back ``worth`` bytes or more. The VD's content does not change, hosts may write meanwhile, and nothing
+        that a snapshot shares is rewritten. The space is free on return.
         """
 
     @abstractmethod

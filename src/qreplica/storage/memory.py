@@ -230,7 +230,7 @@ class MemoryDriver(StorageDriver):
         _copy(self.snapshot_path(group, vd, snapshot), being_made)
         being_made.rename(live)
 
-    def space_used(self, group: str, vd: str) -> SpaceUsed:
+    def space_used(self, group: str, vd: str, *, settled: bool = True) -> SpaceUsed:  # noqa: ARG002
         """See StorageDriver. Every snapshot counts in full: nothing is shared here."""
         live = self.vd_path(group, vd)
         files = [live, *(live.parent / "snapshots").iterdir()]
@@ -250,7 +250,7 @@ class MemoryDriver(StorageDriver):
         """See StorageDriver."""
         return self.vd_path(group, vd).stat().st_blocks * 512
 
-    def reclaim(self, group: str, vd: str, *, start: int, budget: int, worth: float) -> Reclaimed:  # noqa: ARG002
+    def reclaim(self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float) -> Reclaimed:  # noqa: ARG002
         """See StorageDriver. Nothing is held that is not used."""
         self.vd_path(group, vd)
         return Reclaimed(freed=0, rewritten=0, next=None)

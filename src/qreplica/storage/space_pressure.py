@@ -1,0 +1,94 @@
+"""When an RG must get space back, from what it holds and what it still owes; pure.
+
+The *limit* of an RG is what its data may take: all that can be promised, and the working reserve. The reserve is for
+what the engine holds beyond the promises: extents of which only a part is still used.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from qreplica.storage.capacity import working_reserve
+from qreplica.units import MIB
+
+#: Room below which hosts wait until there is more; half of the working reserve where that is smaller.
+_HOLD_BELOW = 512 * MIB
+#: What is left of the working reserve when reclaiming in the background begins.
+_BEGIN = 0.75
+#: Bytes rewritten in a slice of the background: few at first, and the more the nearer the hosts' waiting comes.
+_SLOWEST, _FASTEST = 8 * MIB, 128 * MIB
+
+
+class Pressure(IntEnum):
+    """NONE: nothing to do. RECLAIM: in the background. HOLD: hosts must wait for it."""
+
+    NONE = 0
+    RECLAIM = 1
+    HOLD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an RG may hold (``limit``), and how much of it is the ``working`` reserve, in bytes."""
+
+    limit: int
+    working: int
+
+    @classmethod
+    def of(cls, promisable: int) -> "Limits":
+        """Return those of an RG that may promise so much."""
+        working = working_reserve(promisable)
+        return cls(promisable + working, working)
+
+    @property
+    def hold_below(self) -> int:
+        """The room below which hosts wait."""
+        return min(_HOLD_BELOW, self.working // 2)
+
+    @property
+    def let_go_on(self) -> int:
+        """The room from which on hosts that wait may go on."""
+        return self.hold_below + min(_HOLD_BELOW, self.working) // 16
+
+
+@dataclass(frozen=True, slots=True)
+class VdUse:
+    """A VD's promise (``size`` and ``snapshot_space``), what is written of it, and what it and its snapshots hold."""
+
+    vd: str
+    size: int
+    snapshot_space: int
+    written: int
+    held: int
+
+    @property
+    def beyond(self) -> int:
+        """What is held beyond the live VD: by snapshots, or by nothing that is still used."""
+        return max(0, self.held - self.written)
+
+    @property
+    def owed(self) -> int:
+        """What may still be written to it and its snapshots without another promise."""
+        return max(0, self.size - self.written) + max(0, self.snapshot_space - self.beyond)
+
+    @property
+    def overdrawn(self) -> int:
+        """What its snapshots, and what is held for nothing, take beyond the VD's promise."""
+        return max(0, self.held - self.size - self.snapshot_space)
+
+
+def judge(limits: Limits, held: int, vds: Iterable[VdUse]) -> Pressure:
+    """Return how pressing it is for an RG that holds ``held`` bytes of data for ``vds``."""
+    room = limits.limit - held
+    if room < limits.hold_below:
+        return Pressure.HOLD
+    if room - sum(vd.owed for vd in vds) < limits.working * _BEGIN:
+        return Pressure.RECLAIM
+    return Pressure.NONE
+
+
+def slice_budget(limits: Limits, held: int) -> int:
+    """Return how many bytes the next slice of reclaiming should rewrite."""
+    room, begin = limits.limit - held, limits.working * _BEGIN
+    nearness = min(1.0, max(0.0, (begin - room) / max(1.0, begin - limits.hold_below)))
+    return int(_SLOWEST + nearness * (_FASTEST - _SLOWEST))
