@@ -8,7 +8,7 @@ from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, SizeIn, Strict, example
 from qreplica.api.problems import problems
 from qreplica.state.models import Disk
-from qreplica.storage import disks
+from qreplica.storage import disks, raid_group_disks
 
 router = administered("/disks", "storage")
 
@@ -23,6 +23,13 @@ class DiskRequest(Strict):
     size: Annotated[SizeIn | None, Field(description="Make the image file with this size; bytes or `10GiB`")] = None
 
 
+class DiskChange(Strict):
+    """A change of what a free disk is for."""
+
+    model_config = example({"spare": True})
+    spare: Annotated[bool, Field(description="Whether it takes the place of a disk that fails, by itself")]
+
+
 class DiskAnswer(Answer):
     """A disk."""
 
@@ -34,6 +41,9 @@ class DiskAnswer(Answer):
             "image": "/srv/qreplica/d1.img",
             "size": 10737418240,
             "raid_group": "rg1",
+            "spare": False,
+            "failed": False,
+            "errors": 0,
         }
     )
     id: str
@@ -42,6 +52,9 @@ class DiskAnswer(Answer):
     image: str | None
     size: Size
     raid_group: Annotated[str | None, Field(description="The RG that it belongs to")]
+    spare: Annotated[bool, Field(description="Whether it takes the place of a disk that fails, by itself")]
+    failed: Annotated[bool, Field(description="Whether it is missing, or made too many errors")]
+    errors: Annotated[int, Field(description="The errors that it made since it joined its RG")]
 
     @classmethod
     def of(cls, disk: Disk) -> Self:
@@ -53,6 +66,9 @@ class DiskAnswer(Answer):
             image=disk.image,
             size=disk.size,
             raid_group=disk.raid_group.name if disk.raid_group else None,
+            spare=disk.spare,
+            failed=disk.failed,
+            errors=disk.errors,
         )
 
 
@@ -75,6 +91,13 @@ def show_disk(name: str, services: TheServices) -> DiskAnswer:
     """Show one disk, and the RG that it belongs to."""
     with services.database.session(read_only=True) as session:
         return DiskAnswer.of(disks.get(session, name))
+
+
+@router.patch("/{name}", summary="Set whether a disk is a spare", responses=problems(404, 409))
+def change_disk(name: str, request: DiskChange, services: TheServices) -> DiskAnswer:
+    """Keep a free disk as a spare, for whichever RAID group loses a disk of at most its size first; or no longer."""
+    raid_group_disks.set_spare(services.database, name, spare=request.spare)
+    return show_disk(name, services)
 
 
 @router.delete("/{name}", summary="Remove a disk", status_code=204, responses=problems(404, 409))

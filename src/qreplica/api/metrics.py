@@ -1,6 +1,7 @@
 """What a monitoring system reads: Prometheus text."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -18,9 +19,10 @@ from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.replication import jobs
 from qreplica.replication.status import JobStatus
-from qreplica.state.models import JobState
-from qreplica.storage import raid_groups, virtual_disks
+from qreplica.state.models import JobState, ScrubOutcome
+from qreplica.storage import raid_groups, scrubs, virtual_disks
 from qreplica.storage.driver import GroupHealth
+from qreplica.storage.raid_group_status import shown_disks
 
 
 def metrics_reader(
@@ -68,6 +70,7 @@ class _Present(Collector):
         """Yield every metric."""
         with self._services.database.session(read_only=True) as session:
             yield from _raid_groups(session, self._services)
+            yield from _scrubs(session, self._services)
             yield from _virtual_disks(session, self._services)
             yield from _events(session)
             yield from _jobs(jobs.listing(session))
@@ -78,12 +81,46 @@ def _raid_groups(session: Session, services: Services) -> Iterator[Metric]:
     usable = _gauge("raid_group_usable_bytes", "Bytes that an RG's disks and level give", "raid_group")
     free = _gauge("raid_group_free_bytes", "Bytes of an RG that are not promised", "raid_group")
     online = _gauge("raid_group_online", "1 when all disks of the RG are there and it is open", "raid_group")
+    health = _gauge("raid_group_health", "1 for how the RG is", "raid_group", "health")
+    rebuilt = _gauge("raid_group_rebuilt_percent", "How much of a rebuild is done, while one goes on", "raid_group")
+    errors = _gauge("disk_errors", "Errors that a disk made since it joined its RG", "raid_group", "disk", "error")
     for group in raid_groups.listing(session):
         space = raid_groups.space(session, group)
+        status = services.storage.group_status(group.id)
         usable.add_metric([group.name], space.usable)
         free.add_metric([group.name], space.free)
-        online.add_metric([group.name], services.storage.group_status(group.id).health is GroupHealth.ONLINE)
-    yield from (usable, free, online)
+        online.add_metric([group.name], status.health is GroupHealth.ONLINE)
+        for one in GroupHealth:
+            health.add_metric([group.name, one.value], status.health is one)
+        if status.rebuilt is not None:
+            rebuilt.add_metric([group.name], 100 * status.rebuilt)
+        for shown in shown_disks(group, status):
+            for error, count in asdict(shown.errors).items() if shown.errors else ():
+                errors.add_metric([group.name, shown.disk.name, error], count)
+    yield from (usable, free, online, health, rebuilt, errors)
+
+
+def _scrubs(session: Session, services: Services) -> Iterator[Metric]:
+    """Yield figures of each RG's last scrub."""
+    outcome = _gauge("scrub_outcome", "1 for how the last scrub ended, none while it runs", "raid_group", "outcome")
+    percent = _gauge("scrub_percent", "How much of a scrub is done, while one runs", "raid_group")
+    corrected = _gauge("scrub_corrected_errors", "Errors that the last scrub mended", "raid_group")
+    left = _gauge("scrub_uncorrectable_errors", "Errors that the last scrub could not mend", "raid_group")
+    started = _gauge("scrub_started_timestamp_seconds", "When the last scrub began", "raid_group")
+    for group in raid_groups.listing(session):
+        last = scrubs.last(session, services.storage, group.id)
+        if last is not None:
+            for one in ScrubOutcome:
+                outcome.add_metric([group.name, one.value], last.run.outcome is one)
+            if last.progress is not None:
+                percent.add_metric([group.name], 100 * last.progress)
+            corrected.add_metric([group.name], last.run.corrected)
+            left.add_metric([group.name], last.run.uncorrectable)
+            started.add_metric([group.name], last.run.started_at.timestamp())
+    yield from (outcome, percent, corrected, left, started)
+
+
+_READABLE = {GroupHealth.ONLINE, GroupHealth.DEGRADED, GroupHealth.REBUILDING}
 
 
 def _virtual_disks(session: Session, services: Services) -> Iterator[Metric]:
@@ -94,7 +131,7 @@ def _virtual_disks(session: Session, services: Services) -> Iterator[Metric]:
         labels = [vd.name, vd.type.value]
         size.add_metric(labels, vd.size)
         space.add_metric(labels, vd.snapshot_space)
-        if services.storage.group_status(vd.raid_group_id).health in {GroupHealth.ONLINE, GroupHealth.DEGRADED}:
+        if services.storage.group_status(vd.raid_group_id).health in _READABLE:
             used.add_metric(labels, virtual_disks.used(services.storage, vd).snapshots)
     yield from (size, space, used)
 

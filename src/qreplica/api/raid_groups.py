@@ -1,83 +1,18 @@
 """RAID groups."""
 
-from typing import Annotated, Self
-
-from pydantic import Field
-from sqlalchemy.orm import Session
-
 from qreplica.api.access import TheServices, administered
-from qreplica.api.fields import Answer, Name, Size, Strict, Time, example
 from qreplica.api.problems import problems
-from qreplica.state.models import RaidGroup
-from qreplica.storage import raid_groups
-from qreplica.storage.driver import GroupHealth, RaidLevel, StorageDriver
+from qreplica.api.raid_group_models import (
+    GrowthRequest,
+    RaidGroupAnswer,
+    RaidGroupChange,
+    RaidGroupRequest,
+    ReplacementRequest,
+    ScrubAnswer,
+)
+from qreplica.storage import raid_group_disks, raid_groups, scrubs
 
 router = administered("/raid-groups", "storage")
-
-
-class RaidGroupRequest(Strict):
-    """An RG to make of disks."""
-
-    model_config = example({"name": "rg1", "level": "raid1", "disks": ["d1", "d2"]})
-    name: Name
-    level: RaidLevel
-    disks: Annotated[list[str], Field(min_length=1, max_length=64, description="The names of its disks")]
-
-
-class RaidGroupAnswer(Answer):
-    """An RG, and how its space is shared out: `usable` less `reserve`, `vd_space` and `snapshot_space` is `free`."""
-
-    model_config = example(
-        {
-            "id": "0b1c6dba0c4b4f0d8b2f8b8f1c0a9d11",
-            "name": "rg1",
-            "level": "raid1",
-            "disks": ["d1", "d2"],
-            "health": "online",
-            "missing_disks": 0,
-            "usable": 10737418240,
-            "reserve": 536870912,
-            "vd_space": 2147483648,
-            "snapshot_space": 4294967296,
-            "free": 3758096384,
-            "allocated": 1073741824,
-            "created_at": "2026-11-24T09:00:00.000Z",
-        }
-    )
-    id: str
-    name: str
-    level: RaidLevel
-    disks: list[str]
-    health: GroupHealth
-    missing_disks: int
-    usable: Annotated[Size, Field(description="Bytes that its disks and level give")]
-    reserve: Annotated[Size, Field(description="Bytes kept for metadata")]
-    vd_space: Annotated[Size, Field(description="Bytes promised to VDs")]
-    snapshot_space: Annotated[Size, Field(description="Bytes promised to snapshots")]
-    free: Annotated[Size, Field(description="Bytes not promised")]
-    allocated: Annotated[Size, Field(description="Bytes that the file system has given out for data")]
-    created_at: Time
-
-    @classmethod
-    def of(cls, session: Session, driver: StorageDriver, group: RaidGroup) -> Self:
-        """Return the answer that shows ``group``."""
-        space = raid_groups.space(session, group)
-        status = driver.group_status(group.id)
-        return cls(
-            id=group.id,
-            name=group.name,
-            level=group.level,
-            disks=[disk.name for disk in group.disks],
-            health=status.health,
-            missing_disks=status.missing_disks,
-            usable=space.usable,
-            reserve=space.reserve,
-            vd_space=space.virtual_disks,
-            snapshot_space=space.snapshot_space,
-            free=max(0, space.free),
-            allocated=status.allocated,
-            created_at=group.created_at,
-        )
 
 
 @router.get("", summary="List the RAID groups", responses=problems())
@@ -100,6 +35,49 @@ def show_raid_group(name: str, services: TheServices) -> RaidGroupAnswer:
     """Show one RG and how its space is shared out."""
     with services.database.session(read_only=True) as session:
         return RaidGroupAnswer.of(session, services.storage, raid_groups.get(session, name))
+
+
+@router.patch("/{name}", summary="Set the scrub schedule", responses=problems(404))
+def change_raid_group(name: str, request: RaidGroupChange, services: TheServices) -> RaidGroupAnswer:
+    """Set how often the RG is scrubbed; null is only when asked for."""
+    scrubs.schedule(services.database, name, request.scrub_days)
+    return show_raid_group(name, services)
+
+
+@router.post("/{name}/replace", summary="Replace a disk", responses=problems(404, 409))
+def replace_disk(name: str, request: ReplacementRequest, services: TheServices) -> RaidGroupAnswer:
+    """Begin to put a free disk in the place of one of the RG's; `rebuilt_percent` tells how far it is."""
+    raid_group_disks.replace(services.database, services.storage, group=name, old=request.old, new=request.new)
+    return show_raid_group(name, services)
+
+
+@router.post("/{name}/grow", summary="Add a disk", responses=problems(404, 409))
+def grow_raid_group(name: str, request: GrowthRequest, services: TheServices) -> RaidGroupAnswer:
+    """Begin to add a free disk; its space is there to promise when everything is spread over all disks."""
+    raid_group_disks.grow(services.database, services.storage, group=name, disk=request.disk)
+    return show_raid_group(name, services)
+
+
+@router.post("/{name}/scrub/start", summary="Start a scrub", responses=problems(404, 409))
+def start_scrub(name: str, services: TheServices) -> RaidGroupAnswer:
+    """Begin to read all copies of everything and mend what is wrong; one that runs goes on."""
+    scrubs.start(services.database, services.storage, name)
+    return show_raid_group(name, services)
+
+
+@router.post("/{name}/scrub/stop", summary="Stop a scrub", responses=problems(404, 409))
+def stop_scrub(name: str, services: TheServices) -> RaidGroupAnswer:
+    """End a running scrub; by the schedule it is tried again in a day."""
+    scrubs.stop(services.database, services.storage, name)
+    return show_raid_group(name, services)
+
+
+@router.get("/{name}/scrubs", summary="List the scrubs", responses=problems(404))
+def list_scrubs(name: str, services: TheServices) -> list[ScrubAnswer]:
+    """List the RG's scrubs and what they found, the latest first."""
+    with services.database.session(read_only=True) as session:
+        group = raid_groups.get(session, name)
+        return [ScrubAnswer.of(run) for run in scrubs.listing(session, services.storage, group.id)]
 
 
 @router.delete("/{name}", summary="Delete a RAID group", status_code=204, responses=problems(404, 409))

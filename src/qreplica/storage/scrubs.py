@@ -153,24 +153,31 @@ def _tell(session: Session, group: RaidGroup, run: ScrubRun) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class LastScrub:
-    """The last scrub of an RG: its row, and the share done (0 to 1) while it runs."""
+class ScrubState:
+    """A scrub: its row, and the share done (0 to 1) while it runs."""
 
     run: ScrubRun
     progress: float | None
 
 
-def last(session: Session, driver: StorageDriver, group_id: str) -> LastScrub | None:
+def listing(session: Session, driver: StorageDriver, group_id: str) -> list[ScrubState]:
+    """Return the RG's scrubs, the latest first; one that runs with the engine's present figures."""
+    runs = runs_of(session, group_id)
+    latest = last(session, driver, group_id)
+    return [] if latest is None else [latest, *(ScrubState(run, None) for run in runs[1:])]
+
+
+def last(session: Session, driver: StorageDriver, group_id: str) -> ScrubState | None:
     """Return the RG's last scrub, with the engine's present figures while it runs; None when there was none."""
     runs = runs_of(session, group_id)
     if not runs:
         return None
     run = runs[0]
     if run.finished_at is not None or driver.group_status(group_id).health is GroupHealth.CLOSED:
-        return LastScrub(run, None)
+        return ScrubState(run, None)
     scrub = driver.scrub_status(group_id)
     if scrub is None or scrub.started_at != run.started_at:
-        return LastScrub(run, None)
+        return ScrubState(run, None)
     session.expunge(run)
     _update(run, scrub)
-    return LastScrub(run, scrub.progress if scrub.running else None)
+    return ScrubState(run, scrub.progress if scrub.running else None)
