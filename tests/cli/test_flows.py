@@ -21,7 +21,7 @@ def test_storage_from_disks_to_snapshots(world: Any, logged_in: Any) -> None:
     run = logged_in.execute
     world.add_disks("d1", "d2")
     (row,) = [line for line in run("disk", "list").out.splitlines() if line.startswith("d1")]
-    assert row.split() == ["d1", "10", "GiB", "-", str(world.directory / "d1"), "-"]
+    assert row.split() == ["d1", "10", "GiB", "-", "free", str(world.directory / "d1"), "-"]
     made = run("rg", "create", "rg1", "--level", "raid1", "--disk", "d1", "--disk", "d2")
     assert made.out.startswith("RG “rg1” was made; ")
     assert run("vd", "create", "payroll", "--rg", "rg1", "--size", "1.5GiB").out == (

@@ -63,6 +63,11 @@ class Session:
         """Tell that it is done: ``sentence``, or ``answer`` with ``--json`` (null when the API gave none)."""
         self.show(answer, lambda _: sentence)
 
+    def warn(self, sentence: str) -> None:
+        """Tell what must be known, on stderr; with ``--json`` the answer holds it."""
+        if not self.as_json:
+            output.print_warning(sentence)
+
 
 @contextmanager
 def session(context: typer.Context, *, as_json: bool) -> Iterator[Session]:

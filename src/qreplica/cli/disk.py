@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
+from rich.text import Text
 
 from qreplica.cli import asking, output
 from qreplica.cli.context import Json, Yes, path, session
@@ -52,6 +53,19 @@ def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
 
 
 @app.command()
+def spare(
+    context: typer.Context,
+    name: Name,
+    off: Annotated[bool, typer.Option("--off", help="No longer keep it as a spare.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Keep a free disk as a spare: it takes the place of a disk that fails, by itself."""
+    with session(context, as_json=as_json) as here:
+        disk = here.api.call("PATCH", path("disks", name), body={"spare": not off})
+        here.say(f"Disk “{name}” is {'no spare' if off else 'a spare'}.", disk)
+
+
+@app.command()
 def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Forget a disk that is in no RAID group."""
     with session(context, as_json=as_json) as here:
@@ -62,12 +76,13 @@ def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
 
 def _table(disks: list[dict[str, Any]]) -> RenderableType:
     return output.rows(
-        output.table("Disk", "Size", "RG", "Device", "Image", right=["Size"]),
+        output.table("Disk", "Size", "RG", "State", "Device", "Image", right=["Size"]),
         (
             [
                 one["name"],
                 output.size(one["size"]),
                 output.text(one["raid_group"]),
+                _state(one),
                 output.text(one["device"]),
                 output.text(one["image"]),
             ]
@@ -77,12 +92,20 @@ def _table(disks: list[dict[str, Any]]) -> RenderableType:
     )
 
 
+def _state(disk: dict[str, Any]) -> Text:
+    if disk["failed"]:
+        return output.state("failed")
+    return Text("in use" if disk["raid_group"] else "spare" if disk["spare"] else "free")
+
+
 def _sheet(disk: dict[str, Any]) -> RenderableType:
     return output.sheet(
         [
             ("Disk", disk["name"]),
             ("Size", output.size(disk["size"])),
             ("RG", output.text(disk["raid_group"])),
+            ("State", _state(disk)),
+            ("Errors", str(disk["errors"])),
             ("Device", output.text(disk["device"])),
             ("Image", output.text(disk["image"])),
         ]

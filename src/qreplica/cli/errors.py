@@ -112,6 +112,15 @@ class FollowedJobFailed(QReplicaError):
     template = "Job “{name}” is {state}: {reason}"
 
 
+class FollowedGroupFailed(QReplicaError):
+    """The rebuild or scrub that was followed did not end well."""
+
+    kind = "followed-group-failed"
+    title = "The RAID group is not well"
+    exit_code = 10
+    template = "RG “{name}” is not well, because {reason}"
+
+
 class Refused(Exception):
     """The subsystem answered with a problem; ``body`` is it."""
 

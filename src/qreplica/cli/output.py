@@ -24,6 +24,11 @@ _STYLES = {
     "stopping": "yellow",
     "waiting": "yellow",
     "degraded": "yellow",
+    "rebuilding": "cyan",
+    "clean": "green",
+    "interrupted": "yellow",
+    "damaged": "red",
+    "missing": "red",
     "warning": "yellow",
     "stopped": "yellow",
     "abandoned": "yellow",
@@ -62,6 +67,11 @@ def print_problem(body: dict[str, Any], *, as_json: bool) -> None:
     if len(places) > 1:
         for one in places:
             out.print(Text(printable(f"  {one['place']}: {one['message']}")), soft_wrap=True)
+
+
+def print_warning(sentence: str) -> None:
+    """Print a warning on stderr."""
+    console(error=True).print(Text.assemble(("Warning: ", "bold yellow"), printable(sentence)), soft_wrap=True)
 
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:

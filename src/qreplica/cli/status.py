@@ -6,7 +6,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from qreplica.cli import controller, event, job_views, rg
+from qreplica.cli import controller, event, job_views, rg_views
 from qreplica.cli.context import Json, session
 
 #: Events on the page.
@@ -28,7 +28,7 @@ def status(context: typer.Context, as_json: Json = False) -> None:
 def _page(answer: dict[str, Any]) -> RenderableType:
     parts = (
         ("Controllers", controller.table(answer["controllers"])),
-        ("RAID groups", rg.table(answer["raid_groups"])),
+        ("RAID groups", rg_views.table(answer["raid_groups"])),
         ("Replication jobs", job_views.table(answer["jobs"])),
         ("Latest events", event.table(answer["events"])),
     )
