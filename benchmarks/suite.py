@@ -1,0 +1,104 @@
+"""All measurements of one run, one after the other in one world."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks import cycles, files, full_copy, incremental
+from benchmarks.contenders import program
+from benchmarks.host import Host, host
+from benchmarks.report import machine
+from benchmarks.scale import Scale
+from benchmarks.world import Tell, World, make_backup, make_job, make_source, world
+from qreplica.lab.topology import Lab, Side
+from qreplica.units import GIB, MIB
+
+PARTS = ("full_ram", "full", "incremental")
+VD, LARGE = "disk", "large"
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    world: World
+    host: Host
+    scale: Scale
+    tell: Tell
+
+
+def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None) -> dict[str, Any]:
+    """Measure the ``parts`` and return their figures with the machine's facts."""
+    figures: dict[str, Any] = {"machine": machine()}
+    with world(tell, promised=4 * scale.vd + 3 * scale.growth, lab=lab) as made:
+        if "full_ram" in parts:
+            tell("Full copies on tmpfs")
+            figures |= _full_ram(made.place, scale, tell)
+        if {"full", "incremental"} & set(parts):
+            address = made.lab.controller(Side.SOURCE).ports[0].address
+            live = make_source(made, VD, scale.vd, 2 * scale.vd, number=1)
+            copy = make_backup(made, f"{VD}-copy", scale.vd)
+            with host(made.lab.host, address, made.host_node) as writer:
+                one = _Run(made, writer, scale, tell)
+                tell("The host fills its disk")
+                writer.fill(1, scale.vd)
+                if "full" in parts:
+                    tell("Full copies on btrfs")
+                    figures["full"] = _full(one, live, copy)
+                if "incremental" in parts:
+                    figures |= _incremental(one, live)
+    return figures
+
+
+def _full_ram(place: Path, scale: Scale, tell: Tell) -> dict[str, Any]:
+    with _tmpfs(place / "tmpfs", 2 * scale.ram + 64 * MIB) as folder:
+        source, target = folder / "source", folder / "target"
+        files.fill(source, scale.ram)
+        files.empty(target, scale.ram)
+        figures = full_copy.measure(source, target, scale.ram, place=place, rounds=scale.rounds, tell=tell, more=True)
+    return {"full_ram": figures, "checkpoint": {"cost_percent": figures.pop("checkpoint_cost_percent")}}
+
+
+def _full(one: _Run, live: Path, copy: Path) -> dict[str, Any]:
+    one.world.source.post("/snapshots", {"vd": VD, "name": "full-copy"})
+    (snapshot,) = live.parent.parent.glob("snapshots/*/disk")
+    try:
+        return full_copy.measure(
+            snapshot, copy, one.scale.vd, place=one.world.place, rounds=one.scale.rounds, tell=one.tell, more=False
+        )
+    finally:
+        one.world.source.delete(f"/snapshots/{VD}/full-copy")
+
+
+def _incremental(one: _Run, live: Path) -> dict[str, Any]:
+    world, scale, tell = one.world, one.scale, one.tell
+    large = make_source(world, LARGE, scale.growth, scale.growth, number=2)
+    make_backup(world, f"{LARGE}-copy", scale.growth)
+    tell("The host writes to its larger disk")
+    one.host.scatter(2, range(0, scale.growth // 4096, scale.growth_step // 4096))
+    for name in (VD, LARGE):
+        make_job(world, name, name, f"{name}-copy")
+        tell(f"First cycle of {name}: {cycles.run(world, name).seconds:.2f} s")
+    with incremental.others_target(world.place, 4 * scale.vd + GIB) as target:
+        group = incremental.quota_group(live)
+        others = incremental.Others(live.parent, world.mount(Side.SOURCE) / "contenders", target, group)
+        tell("The others copy everything once")
+        others.begin()
+        tell("Incremental cycles")
+        vd = incremental.Vd(VD, 1, scale.vd, live)
+        larger = incremental.Vd(LARGE, 2, scale.growth, large)
+        changed, growth = incremental.measure(
+            world, one.host, vd, larger, others, changes=scale.changes, rounds=scale.rounds, tell=tell
+        )
+    return {"incremental": changed, "growth": growth}
+
+
+@contextmanager
+def _tmpfs(folder: Path, size: int) -> Iterator[Path]:
+    """Mount a tmpfs of its own, which a sweep finds after a crash."""
+    folder.mkdir()
+    program("mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "qreplica-bench", str(folder))
+    try:
+        yield folder
+    finally:
+        program("umount", str(folder))
