@@ -30,8 +30,8 @@ OURS, RSYNC, SEND = "QReplica", "rsync", "btrfs send | receive"
 class Others:
     """Programs that replicate from snapshots of the VD's subvolume ``live`` to the filesystem at ``target``.
 
-    ``snapshots`` is where their snapshots go, on the source's filesystem; ``quota_group`` is that of the VD, without which
-    they would spoil the RG's accounts.
+    ``snapshots`` is where their snapshots go, on the source's filesystem; ``quota_group`` is that of the VD:
+    without it they would spoil the RG's accounts.
     """
 
     live: Path
@@ -94,10 +94,9 @@ class Others:
         return self.snapshots / name, self.target / name
 
     def _snapshot(self, name: str) -> Path:
-        program(
-            "btrfs", "subvolume", "snapshot", "-r", "-i", self.quota_group, str(self.live), str(self.snapshots / name)
-        )
-        return self.snapshots / name
+        new = self.snapshots / name
+        program("btrfs", "subvolume", "snapshot", "-r", "-i", self.quota_group, str(self.live), str(new))
+        return new
 
     def _delete(self, path: Path) -> None:
         program("btrfs", "subvolume", "delete", str(path))

@@ -59,16 +59,12 @@ def value_of(figures: dict[str, Any], name: str) -> float | None:
 
 def reached(figures: dict[str, Any]) -> dict[str, bool]:
     """Return for each figure that was measured whether it is what it must be."""
-    judged = {}
-    for limits, good in (
-        (AT_LEAST, lambda value, limit: value >= limit),
-        (AT_MOST, lambda value, limit: value <= limit),
-    ):
-        for name, limit in limits.items():
-            value = value_of(figures, name)
-            if value is not None:
-                judged[name] = good(value, limit)
-    return judged
+    measured = {name: value_of(figures, name) for name in (*AT_LEAST, *AT_MOST)}
+    return {
+        name: value >= AT_LEAST[name] if name in AT_LEAST else value <= AT_MOST[name]
+        for name, value in measured.items()
+        if value is not None
+    }
 
 
 def judged(figures: dict[str, Any]) -> dict[str, Any]:
