@@ -79,7 +79,7 @@ class Maintenance:
         if found.unreplaced and status.health is not GroupHealth.REBUILDING:
             self._replace(name, found.unreplaced[0])
         if found.settled:
-            self._adopt_capacity(name)
+            self._adopt_capacity(name, members)
         scrubs.note(self._db, self._driver, self._group)
         if status.health is GroupHealth.ONLINE and found.settled:
             scrubs.start_if_due(self._db, self._driver, self._group, now())
@@ -163,8 +163,8 @@ class Maintenance:
         except QReplicaError as error:
             self._tell(Severity.ERROR, kind, f"rg {group}", f"{what}: {error.sentence}")
 
-    def _adopt_capacity(self, group: str) -> None:
-        more = raid_group_disks.adopt_capacity(self._db, self._group)
+    def _adopt_capacity(self, group: str, members: Sequence[upkeep.Member]) -> None:
+        more = raid_group_disks.adopt_capacity(self._db, self._group, [member.id for member in members])
         if more:
             told = f"RAID group {group} has grown: {format_size(more)} more can be promised."
             self._tell(Severity.INFO, "rg-grown", f"rg {group}", told)

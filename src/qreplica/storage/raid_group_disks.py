@@ -4,7 +4,7 @@ Each change is written down before the engine is asked for it, so that a crash i
 maintenance finishes: ``begin`` and ``join`` may be called again until they succeed, or are refused and undone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -195,26 +195,30 @@ def join(db: Database, driver: StorageDriver, name: str) -> None:
         raise
 
 
-def adopt_capacity(db: Database, group_id: str) -> int:
-    """Promise from now on what the RG's disks hold, once nothing is rebuilt; return by how many bytes that is more.
+def adopt_capacity(db: Database, group_id: str, disk_ids: Collection[str]) -> int:
+    """Promise from now on what the RG's disks hold, if they are those that the engine was seen to have, all at rest.
 
-    Never less than before; idempotent.
+    Return by how many bytes that is more; never less than before. Idempotent.
     """
     with db.session(read_only=True) as session:
-        if _growth(session, group_id)[1] <= 0:
+        if _growth(session, group_id, disk_ids) is None:
             return 0
     with db.session() as session:
-        room, more = _growth(session, group_id)
-        if more > 0:
-            group = session.get_one(RaidGroup, group_id)
-            group.usable, group.reserve = room.usable, room.reserve
-        return max(0, more)
+        room = _growth(session, group_id, disk_ids)
+        if room is None:
+            return 0
+        group = session.get_one(RaidGroup, group_id)
+        before = group.usable - group.reserve
+        group.usable, group.reserve = room.usable, room.reserve
+        return room.promisable - before
 
 
-def _growth(session: Session, group_id: str) -> tuple[Capacity, int]:
-    group = session.get_one(RaidGroup, group_id)
+def _growth(session: Session, group_id: str, disk_ids: Collection[str]) -> Capacity | None:
+    group = session.get(RaidGroup, group_id)
+    if group is None or {disk.id for disk in group.disks} != set(disk_ids):
+        return None
     room = capacity(group.level, [disk.size for disk in group.disks])
-    return room, room.promisable - (group.usable - group.reserve)
+    return room if room.promisable > group.usable - group.reserve else None
 
 
 def set_spare(db: Database, name: str, *, spare: bool) -> Disk:

@@ -9,7 +9,9 @@ from cryptography.fernet import Fernet
 
 from qreplica.state.database import Database
 from qreplica.state.types import Secret
+from qreplica.units import GIB
 
+from .engine import EngineWorld
 from .world import World
 
 
@@ -28,5 +30,18 @@ def world(tmp_path: Path, empty_state: Path) -> Iterator[World]:
     Secret.unlock(Fernet.generate_key())
     shutil.copy(empty_state, tmp_path / "state.db")
     made = World(tmp_path)
+    yield made
+    made.database.dispose()
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, empty_state: Path) -> Iterator[EngineWorld]:
+    """A RAID 1 group of d1 and d2 over an engine whose disks can fail, and free disks d3 and small."""
+    Secret.unlock(Fernet.generate_key())
+    shutil.copy(empty_state, tmp_path / "state.db")
+    made = EngineWorld(tmp_path)
+    made.mirror()
+    made.disk("d3", 2 * GIB)
+    made.disk("small", GIB)
     yield made
     made.database.dispose()
