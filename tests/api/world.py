@@ -57,7 +57,7 @@ class Workers:
 class World:
     """One subsystem, ``name``, in ``directory``."""
 
-    def __init__(self, directory: Path, name: str = "source") -> None:
+    def __init__(self, directory: Path, name: str = "source", storage: type[MemoryDriver] = MemoryDriver) -> None:
         self.directory = directory
         directory.mkdir(exist_ok=True)
         Secret.unlock(KEY)
@@ -77,7 +77,7 @@ class World:
         with self.database.session() as session:
             session.add(Subsystem(name=name, iqn_prefix=config.iqn_prefix))
             ports.note(session, 1, config.ports)
-        self.storage = MemoryDriver(directory / "rg")
+        self.storage = storage(directory / "rg")
         self.target = MemoryTargetDriver()
         self.locks = NodeLocks()
         self.workers = Workers()

@@ -11,7 +11,7 @@ from qreplica.state.database import Database
 from qreplica.state.types import Secret
 from qreplica.units import GIB
 
-from .engine import EngineWorld
+from .mirror import EngineWorld
 from .world import World
 
 

@@ -11,7 +11,7 @@ from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFailed, NotADisk
 from qreplica.storage.service_errors import GroupStoppedWriting
 from qreplica.units import GIB, MIB
 
-from .engine import EngineWorld
+from .mirror import EngineWorld
 from .world import Crash
 
 

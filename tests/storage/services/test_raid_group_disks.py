@@ -17,7 +17,7 @@ from qreplica.storage.service_errors import (
 )
 from qreplica.units import GIB
 
-from .engine import EngineWorld
+from .mirror import EngineWorld
 from .world import Crash
 
 

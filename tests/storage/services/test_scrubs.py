@@ -11,7 +11,7 @@ from qreplica.storage.errors import GroupClosed, RebuildRunning, StorageCommandF
 from qreplica.storage.service_errors import GroupNotWhole, ScrubDaysInvalid
 from qreplica.units import GIB
 
-from .engine import EngineWorld, days_ago
+from .mirror import EngineWorld, days_ago
 from .world import Crash
 
 
