@@ -30,7 +30,7 @@ class DiskImageMissing(EngineFailed):
     """The image file of a disk is gone."""
 
     kind = "disk-image-missing"
-    template = "Disk {disk} is missing because its image {image} is not there: bring it back and start qreplicad again."
+    template = "Disk {disk} is missing because its image {image} is not there: bring it back, and it is used by itself."
 
 
 class DiskAlreadyAdded(Conflict):
