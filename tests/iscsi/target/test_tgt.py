@@ -183,7 +183,7 @@ class TestLuns:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Under 16 writes at a time it is never idle, so its sessions are ended for it; they may come again."""
-        monkeypatch.setattr(tgt_module, "_LUN_PATIENCE", 0.05)
+        monkeypatch.setattr(tgt_module, "PATIENCE", 0.05)
         with logged_in(tgtd, spec) as initiator:
             writers = hammer(initiator, 1, 64 * MIB)
             assert writers.busy.wait(10)

@@ -119,9 +119,11 @@ class TargetDriver(ABC):
     def apply_node(self, spec: NodeSpec) -> None:
         """Make the node exactly as specified: create it, or change what differs without disturbing sessions.
 
-        A LUN whose file (another one under that path, or grown), identity or read-only flag differs is taken
-        away and made anew; the node's sessions are ended for that when they keep it busy. A node of that IQN
-        with another tid is removed first, its sessions with it. Access is granted last: never to a LUN not
+        A LUN whose file (another one under that path), identity or read-only flag differs is taken away and
+        made anew; the node's sessions are ended for that when they keep it busy. One whose file has only
+        grown is made anew while initiators wait, without a word but that the list of LUNs has changed: they
+        ask for its new size when told to (a rescan). A node of that IQN with another tid is removed first,
+        its sessions with it. Access is granted last: never to a LUN not
         yet right. Raises, before anything is changed, NodeSpecInvalid, TidTaken, AccountTaken,
         LunFileUnusable; FencingTimedOut when old sessions that had to go did not.
         """

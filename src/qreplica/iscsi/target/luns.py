@@ -1,11 +1,19 @@
 """The LUNs of a node in tgtd."""
 
+import contextlib
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 from qreplica.iscsi.target.driver import LunSpec
+from qreplica.iscsi.target.ending import Deadline
 from qreplica.iscsi.target.errors import LunFileUnusable, TargetCommandFailed
-from qreplica.iscsi.target.mgmt import Management, Mode, Op
+from qreplica.iscsi.target.holding import held
+from qreplica.iscsi.target.mgmt import Management, Mode, Op, Refusal
+
+#: How long (seconds) commands on a LUN that is to go may take to end before the node's sessions are ended for it.
+PATIENCE = 1.0
+_POLL = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,10 @@ class Attachment:
     device: int
     inode: int
     size: int
+
+    def has_only_grown(self, other: "Attachment") -> bool:
+        """Tell whether ``other`` is the same disk, with more room."""
+        return replace(self, size=other.size) == other and other.size > self.size
 
 
 def look_at(iqn: str, lun: LunSpec) -> Attachment:
@@ -55,12 +67,35 @@ def attach(tgtd: Management, tid: int, iqn: str, attachment: Attachment, open_fl
     try:
         tgtd.request(Mode.LUN, Op.UPDATE, ",".join(properties), tid=tid, lun=lun.number)
     except TargetCommandFailed as error:
-        detach(tgtd, tid, lun.number)
+        detached(tgtd, tid, lun.number)
         raise LunFileUnusable(
             lun=lun.number, iqn=iqn, path=lun.path, reason="the target daemon cannot open it"
         ) from error
 
 
-def detach(tgtd: Management, tid: int, number: int) -> None:
-    """Take the LUN away. Raises TargetCommandFailed with LUN_ACTIVE while commands run on it."""
-    tgtd.request(Mode.LUN, Op.DELETE, tid=tid, lun=number)
+def detached(tgtd: Management, tid: int, number: int) -> bool:
+    """Take the LUN away, or find it gone; return False, and leave it, while commands run on it."""
+    try:
+        tgtd.request(Mode.LUN, Op.DELETE, tid=tid, lun=number)
+    except TargetCommandFailed as error:
+        if error.fields["code"] is Refusal.LUN_ACTIVE:
+            return False
+        if error.fields["code"] is not Refusal.NO_LUN:
+            raise
+    return True
+
+
+def attach_grown(tgtd: Management, tid: int, iqn: str, attachment: Attachment, open_flags: str) -> bool:
+    """Make a LUN whose file has grown anew while initiators wait, so that no command meets the moment without it.
+
+    Their sessions go on; the next command on each LUN of the node is told that the list of LUNs has changed. Returns
+    False, with the LUN as it was, where initiators cannot be made to wait or their commands do not come to an end.
+    """
+    patience = Deadline(PATIENCE)
+    with contextlib.suppress(OSError), held(tgtd.pid()) as hold:
+        while not patience.passed:
+            if hold.drained() and detached(tgtd, tid, attachment.lun.number):
+                attach(tgtd, tid, iqn, attachment, open_flags)
+                return True
+            time.sleep(_POLL)
+    return False

@@ -27,6 +27,8 @@ _REQUEST = struct.Struct("=II64sIiQQIIIIII")
 #: error number, length with this header.
 _ANSWER = struct.Struct("=II")
 _LARGEST_ANSWER = 16 * 1024**2
+#: struct ucred of unix(7): pid, uid, gid.
+_CREDENTIALS = struct.Struct("=iII")
 
 
 class Mode(IntEnum):
@@ -131,6 +133,16 @@ class Management:
             reason = Refusal(code) if code in Refusal._value2member_map_ else Refusal.UNKNOWN_ERROR
             raise TargetCommandFailed(action=action, reason=reason.words, code=reason)
         return text
+
+    def pid(self) -> int:
+        """Return the process id of the tgtd that answers here. Raises TargetDaemonDown."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            try:
+                connection.connect(str(self.socket_path))
+            except OSError as error:
+                raise TargetDaemonDown(control_port=self.control_port, reason=error.strerror) from error
+            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        return int(_CREDENTIALS.unpack(peer)[0])
 
     def _exchange(self, message: bytes, limit: float) -> tuple[int, str]:
         deadline = time.monotonic() + limit

@@ -31,7 +31,7 @@ from qreplica.iscsi.target.errors import (
     TargetDaemonSilent,
     TidTaken,
 )
-from qreplica.iscsi.target.luns import Attachment, attach, detach, look_at
+from qreplica.iscsi.target.luns import PATIENCE, Attachment, attach, attach_grown, detached, look_at
 from qreplica.iscsi.target.mgmt import Management, Mode, Op, Refusal
 from qreplica.iscsi.target.portals import listen_on, listening
 from qreplica.iscsi.target.validation import check
@@ -53,8 +53,6 @@ SESSION_PARAMETERS = {
 }
 #: How long (seconds) old sessions may take to end when a node goes for another reason than a fence.
 _END_TIMEOUT = 30.0
-#: How long (seconds) a LUN that is to go may finish its commands before the node's sessions are ended for it.
-_LUN_PATIENCE = 1.0
 _POLL = 0.005
 
 
@@ -194,7 +192,10 @@ class TgtDriver(TargetDriver):
         if (node.chap, node.mutual_chap) != (spec.chap, spec.mutual_chap):
             self._change_accounts(node, spec)
         for number, attachment in list(node.luns.items()):
-            if wanted.get(number) != attachment:
+            present = wanted.get(number)
+            if present is not None and self._has_shown_growth(node, attachment, present):
+                node.luns[number] = present
+            elif present != attachment:
                 self._detach(node, number)
         for number, attachment in wanted.items():
             if number not in node.luns:
@@ -236,24 +237,17 @@ class TgtDriver(TargetDriver):
             self._accounts.bind(node.tid, spec.mutual_chap, outgoing=True)
             node.mutual_chap = spec.mutual_chap
 
+    def _has_shown_growth(self, node: _Node, before: Attachment, now: Attachment) -> bool:
+        return before.has_only_grown(now) and attach_grown(self._tgtd, node.tid, node.iqn, now, self._open_flags)
+
     def _detach(self, node: _Node, number: int) -> None:
-        patience = Deadline(_LUN_PATIENCE)
-        while not self._detached(node, number):
+        patience = Deadline(PATIENCE)
+        while not detached(self._tgtd, node.tid, number):
             if patience.passed:
                 node.offline = True
                 end_sessions(self._tgtd, node.iqn, node.tid, Deadline(_END_TIMEOUT))
             time.sleep(_POLL)
         del node.luns[number]
-
-    def _detached(self, node: _Node, number: int) -> bool:
-        try:
-            detach(self._tgtd, node.tid, number)
-        except TargetCommandFailed as error:
-            if error.fields["code"] is Refusal.LUN_ACTIVE:
-                return False
-            if error.fields["code"] is not Refusal.NO_LUN:
-                raise
-        return True
 
     def _end(self, iqn: str, tid: int, timeout: float) -> None:
         # Forgotten first: if it does not end in time it is offline, and the next change must make it anew.
