@@ -42,6 +42,10 @@ class Host:
         """Write random bytes to blocks of 4 KiB of a LUN, given by number, and flush."""
         self._ask(verb="scatter", lun=lun, blocks=list(blocks))
 
+    def overwrite(self, lun: int, size: int, *, in_order: bool) -> None:
+        """Write as many bytes as a LUN has in pieces of 4 to 64 KiB, one after the other or anywhere, and flush."""
+        self._ask(verb="overwrite", lun=lun, size=size, in_order=in_order)
+
     def begin_watching(self, lun: int, size: int) -> None:
         """Have it write all the while, at random, until ``watched``."""
         self._send(verb="watch", lun=lun, size=size)
@@ -127,6 +131,8 @@ def _perform(session: Session, request: dict[str, Any]) -> dict[str, Any]:
     elif request["verb"] == "scatter":
         for block in request["blocks"]:
             writer.write(lun, block * BLOCK, BLOCK)
+    elif request["verb"] == "overwrite":
+        _overwrite(writer, lun, request["size"], in_order=request["in_order"])
     else:
         _write_until_told(writer, lun, request["size"])
     writer.drain()
@@ -134,10 +140,23 @@ def _perform(session: Session, request: dict[str, Any]) -> dict[str, Any]:
     return {"writes": writer.writes if request["verb"] == "watch" else []}
 
 
+def _overwrite(writer: _Writer, lun: int, size: int, *, in_order: bool) -> None:
+    done = 0
+    while done < size:
+        length = min(_any_length(), size - done)
+        at = done if in_order else random.randrange(0, size - length + 1, BLOCK)  # noqa: S311 - no secret
+        writer.write(lun, at, length, depth=8)
+        done += length
+
+
+def _any_length() -> int:
+    return BLOCK * random.randint(1, 16)  # noqa: S311 - no secret
+
+
 def _write_until_told(writer: _Writer, lun: int, size: int) -> None:
     """Write 4 to 64 KiB at random places, a few at a time, until the next line arrives."""
     while not select.select([sys.stdin], [], [], 0)[0]:
-        length = BLOCK * random.randint(1, 16)  # noqa: S311 - no secret
+        length = _any_length()
         at = random.randrange(0, size - length, BLOCK)  # noqa: S311 - no secret
         writer.write(lun, at, length, depth=4)
     sys.stdin.readline()

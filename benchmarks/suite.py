@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cycles, files, full_copy, incremental
+from benchmarks import cycles, files, full_copy, incremental, snapshot_pause, space
 from benchmarks.contenders import program
 from benchmarks.host import Host, host
 from benchmarks.report import machine
@@ -15,7 +15,7 @@ from benchmarks.world import Tell, World, make_backup, make_job, make_source, wo
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import GIB, MIB
 
-PARTS = ("full_ram", "full", "incremental")
+PARTS = ("full_ram", "full", "incremental", "snapshot", "space")
 VD, LARGE = "disk", "large"
 
 
@@ -34,7 +34,7 @@ def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None
         if "full_ram" in parts:
             tell("Full copies on tmpfs")
             figures |= _full_ram(made.place, scale, tell)
-        if {"full", "incremental"} & set(parts):
+        if set(parts) - {"full_ram"}:
             address = made.lab.controller(Side.SOURCE).ports[0].address
             live = make_source(made, VD, scale.vd, 2 * scale.vd, number=1)
             copy = make_backup(made, f"{VD}-copy", scale.vd)
@@ -47,6 +47,15 @@ def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None
                     figures["full"] = _full(one, live, copy)
                 if "incremental" in parts:
                     figures |= _incremental(one, live)
+                if "snapshot" in parts:
+                    tell("Snapshots while the host writes")
+                    figures["snapshot"] = snapshot_pause.measure(
+                        made, writer, VD, 1, size=scale.vd, count=scale.snapshots
+                    )
+                if "space" in parts:
+                    tell("An RG that is sold out")
+                    figures["space"] = space.measure(made, writer, scale.space, tell)
+                figures["memory"] = figures.get("memory", {}) | _daemons_memory(made)
     return figures
 
 
@@ -90,7 +99,18 @@ def _incremental(one: _Run, live: Path) -> dict[str, Any]:
         changed, growth = incremental.measure(
             world, one.host, vd, larger, others, changes=scale.changes, rounds=scale.rounds, tell=tell
         )
-    return {"incremental": changed, "growth": growth}
+    workers = {name: _worker_mib(world, name) for name in (VD, LARGE)}
+    return {"incremental": changed, "growth": growth, "memory": {"worker_mib": max(workers.values())}}
+
+
+def _worker_mib(world: World, job: str) -> float:
+    """Return the most that a worker of the job ever had resident, in any cycle."""
+    most = max(int(one["worker_peak_memory"]) for one in world.source.get(f"/jobs/{job}/cycles"))
+    return round(most / MIB, 1)
+
+
+def _daemons_memory(world: World) -> dict[str, float]:
+    return {f"daemon_{side}_mib": round(world.peak_memory(side) / MIB, 1) for side in Side}
 
 
 @contextmanager

@@ -19,7 +19,7 @@ RG = "rg1"
 #: What each side's RG is made as in the demo: mirrored.
 LEVELS = {Side.SOURCE: "raid10", Side.TARGET: "raid1"}
 _DISKS = {Side.SOURCE: 4, Side.TARGET: 2}
-_SOURCE_NODE = "host"
+SOURCE_NODE = "host"
 Tell = Callable[[str], None]
 
 
@@ -35,11 +35,15 @@ class World:
     @property
     def host_node(self) -> str:
         """The IQN under which the source shows its VDs to the host."""
-        return str(self.source.get(f"/nodes/{_SOURCE_NODE}")["iqn"])
+        return str(self.source.get(f"/nodes/{SOURCE_NODE}")["iqn"])
+
+    def mounts(self, side: Side) -> list[Path]:
+        """Return where the RGs of a side are mounted."""
+        return [entry for entry in (self.lab.controller(side).state_dir / "rg").iterdir() if entry.is_dir()]
 
     def mount(self, side: Side) -> Path:
-        """Return where the RG of a side is mounted."""
-        (mount,) = (entry for entry in (self.lab.controller(side).state_dir / "rg").iterdir() if entry.is_dir())
+        """Return where the RG of a side is mounted, which must be its only one."""
+        (mount,) = self.mounts(side)
         return mount
 
     def live(self, side: Side, vd: str) -> Path:
@@ -71,7 +75,7 @@ def world(tell: Tell, *, promised: int, lab: Lab | None = None) -> Iterator[Worl
             made = World(lab, source, target, place)
             for side, api in ((Side.SOURCE, source), (Side.TARGET, target)):
                 _make_group(api, side, lab.controller(side).directory / "disks", promised)
-            source.post("/nodes", {"name": _SOURCE_NODE})
+            source.post("/nodes", {"name": SOURCE_NODE})
             yield made
 
 
@@ -79,7 +83,7 @@ def make_source(world: World, name: str, size: int, snapshot_space: int, number:
     """Make a VD that the host sees under the LUN number, and return its file."""
     world.source.post("/virtual-disks", {"name": name, "raid_group": RG, "size": size})
     world.source.call("PATCH", f"/virtual-disks/{name}", body={"snapshot_space": snapshot_space})
-    world.source.post("/luns", {"node": _SOURCE_NODE, "vd": name, "number": number})
+    world.source.post("/luns", {"node": SOURCE_NODE, "vd": name, "number": number})
     return world.live(Side.SOURCE, name)
 
 
