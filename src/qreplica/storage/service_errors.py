@@ -133,11 +133,31 @@ class VdSizeInvalid(Invalid):
     template = "A virtual disk cannot have {size:size}: choose a multiple of 4 KiB, at least {minimum:size}."
 
 
+class VdCannotShrink(Invalid):
+    """A size below the one that a VD has."""
+
+    kind = "vd-cannot-shrink"
+    template = (
+        "Virtual disk {vd} has {size:size} and cannot shrink to {asked:size}, because that would cut off what hosts "
+        "wrote: ask for more than {size:size}, or make a smaller one and copy."
+    )
+
+
 class VdInUse(Conflict):
     """A VD is attached or replicated."""
 
     kind = "vd-in-use"
     template = "Virtual disk {vd} cannot be deleted because {user} uses it: {remedy} first."
+
+
+class SnapshotSpaceInvalid(Invalid):
+    """A snapshot space that a VD of its type cannot have."""
+
+    kind = "snapshot-space-invalid"
+    template = (
+        "The snapshot space of {vd} cannot be {asked:size}: a virtual disk of type {type} of this size needs at least "
+        "{least:size}."
+    )
 
 
 class SnapshotSpaceTooSmall(Conflict):

@@ -6,7 +6,7 @@ from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.state.database import Database
 from qreplica.state.models import RaidGroup, Severity, VirtualDisk
-from qreplica.storage import disks, raid_groups, snapshots, virtual_disks
+from qreplica.storage import disks, extending, raid_groups, snapshots, virtual_disks
 from qreplica.storage.driver import StorageDriver
 
 
@@ -47,6 +47,7 @@ def open_group(db: Database, driver: StorageDriver, group_id: str, *, controller
         paths = [disks.device_path(disk) for disk in group.disks]
     driver.open_group(group_id, paths)
     virtual_disks.undo_incomplete(db, driver, group_id)
+    extending.finish(db, driver, group_id)
     snapshots.undo_incomplete(db, driver, group_id)
     unknown, missing = _differences(db, driver, group_id)
     if not unknown and not missing:

@@ -16,6 +16,7 @@ from qreplica.storage.errors import GroupClosed, GroupLocked
 from qreplica.storage.service_errors import (
     CreationInterrupted,
     NameTaken,
+    SnapshotSpaceInvalid,
     SnapshotSpaceTooSmall,
     VdInUse,
     VdSizeInvalid,
@@ -33,12 +34,10 @@ def create(
     Raises NotAName, VdSizeInvalid, NotFound, NameTaken, GroupHasNoRoom; then nothing was made.
     """
     check_name(name, "virtual disk")
-    if size < MINIMUM_SIZE or size % BLOCK:
-        raise VdSizeInvalid(size=size, minimum=MINIMUM_SIZE)
+    check_size(size)
     snapshot_space = size if type_ is VdType.BACKUP else 0
     with db.session() as session:
-        if session.scalar(select(VirtualDisk).where(VirtualDisk.name == name)):
-            raise NameTaken(what="virtual disk", name=name)
+        _refuse_taken(session, name)
         group = raid_groups.get(session, raid_group)
         with_points = " with its recovery points" if snapshot_space else ""
         raid_groups.refuse_beyond(session, group, size + snapshot_space, f"virtual disk {name}{with_points}")
@@ -62,6 +61,17 @@ def create(
             _remove(db, driver, group.id, vd.id)
         raise
     return vd
+
+
+def _refuse_taken(session: Session, name: str) -> None:
+    if session.scalar(select(VirtualDisk).where(VirtualDisk.name == name)):
+        raise NameTaken(what="virtual disk", name=name)
+
+
+def check_size(size: int) -> None:
+    """Raise VdSizeInvalid unless a VD can have ``size`` bytes."""
+    if size < MINIMUM_SIZE or size % BLOCK:
+        raise VdSizeInvalid(size=size, minimum=MINIMUM_SIZE)
 
 
 def _complete(db: Database, vd: VirtualDisk) -> None:
@@ -121,10 +131,30 @@ def _refuse_used(session: Session, vd: VirtualDisk) -> None:
         raise VdInUse(vd=vd.name, user=f"replication job {claim.job_id} of another subsystem", remedy="delete the job")
 
 
+def rename(db: Database, name: str, new: str) -> VirtualDisk:
+    """Give a VD another name; everything else of it, its serial number too, stays. Idempotent for the same name.
+
+    Raises NotFound, NotAName, NameTaken.
+    """
+    check_name(new, "virtual disk")
+    with db.session() as session:
+        vd = get(session, name)
+        if new != name:
+            _refuse_taken(session, new)
+            vd.name = new
+    return vd
+
+
 def set_snapshot_space(db: Database, driver: StorageDriver, name: str, size: int) -> VirtualDisk:
-    """Set how much a VD's snapshots may use, in bytes. Raises NotFound, SnapshotSpaceTooSmall, GroupHasNoRoom."""
+    """Set how much a VD's snapshots may use, in bytes; no less than its size for a BACKUP VD's recovery points.
+
+    Raises NotFound, SnapshotSpaceInvalid, SnapshotSpaceTooSmall, GroupHasNoRoom.
+    """
     with db.session(read_only=True) as session:
         vd = get(session, name)
+        least = vd.size if vd.type is VdType.BACKUP else 0
+        if size < least:
+            raise SnapshotSpaceInvalid(vd=name, type=vd.type, least=least, asked=size)
         used = driver.space_used(vd.raid_group_id, vd.id).snapshots
     if used > size:
         raise SnapshotSpaceTooSmall(vd=name, used=used, asked=size)

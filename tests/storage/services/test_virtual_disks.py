@@ -26,6 +26,7 @@ from qreplica.storage.service_errors import (
     CreationInterrupted,
     GroupHasNoRoom,
     NameTaken,
+    SnapshotSpaceInvalid,
     SnapshotSpaceTooSmall,
     VdInUse,
     VdSizeInvalid,
@@ -205,6 +206,18 @@ def test_snapshot_space_is_kept_within_what_is_free_and_above_what_is_used(world
     virtual_disks.set_snapshot_space(world.db, world.driver, "v1", 4 * MIB)
     assert world.free() == free - 4 * MIB
     assert virtual_disks.used(world.storage, found(world)).snapshots == 4 * MIB
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "least"), [("v1", -BLOCK, "0 B"), ("b1", 4 * MIB - BLOCK, "4 MiB"), ("b1", 0, "4 MiB")]
+)
+def test_snapshot_space_that_cannot_be_is_refused(world: World, name: str, size: int, least: str) -> None:
+    """A BACKUP VD's recovery points are promised as much room as it has itself."""
+    world.vd("v1")
+    world.vd("b1", type_=VdType.BACKUP)
+    with world.unchanged(), pytest.raises(SnapshotSpaceInvalid, match=f"needs at least {least}"):
+        virtual_disks.set_snapshot_space(world.db, world.driver, name, size)
+    virtual_disks.set_snapshot_space(world.db, world.driver, "b1", 4 * MIB)
 
 
 @pytest.mark.parametrize("place", ["before create_vd", "after create_vd"])
