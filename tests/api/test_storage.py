@@ -121,6 +121,33 @@ def test_snapshot_space_beyond_the_group_is_refused(admin: Any) -> None:
     assert admin.call("GET", "/virtual-disks/v")["snapshot_space"] == 0
 
 
+@pytest.mark.usefixtures("group")
+def test_an_attached_virtual_disk_is_extended_and_served_so(world: Any, admin: Any) -> None:
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    admin.call("POST", "/nodes", {"name": "hosts"}, expect=201)
+    admin.call("POST", "/luns", {"node": "hosts", "vd": "v"}, expect=201)
+    assert admin.call("POST", "/virtual-disks/v/extend", {"size": "1.5GiB"})["size"] == 3 * GIB // 2
+    (served,) = world.target.specs.values()
+    assert served.luns[0].path.stat().st_size == 3 * GIB // 2
+    assert admin.call("GET", "/luns/hosts/1")["size"] == 3 * GIB // 2
+    for size, kind, status in (("1GiB", "vd-cannot-shrink", 422), ("1TiB", "group-has-no-room", 507)):
+        assert admin.call("POST", "/virtual-disks/v/extend", {"size": size}, expect=status)["type"].endswith(kind)
+
+
+@pytest.mark.usefixtures("group")
+def test_a_virtual_disk_is_renamed_wherever_it_is_shown(admin: Any) -> None:
+    made = admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    admin.call("POST", "/nodes", {"name": "hosts"}, expect=201)
+    admin.call("POST", "/luns", {"node": "hosts", "vd": "v"}, expect=201)
+    renamed = admin.call("POST", "/virtual-disks/v/rename", {"name": "payroll"})
+    assert {**renamed, "name": "v", "luns": []} == made
+    assert admin.call("GET", "/luns/hosts/1")["vd"] == "payroll"
+    admin.call("GET", "/virtual-disks/v", expect=404)
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    problem = admin.call("POST", "/virtual-disks/v/rename", {"name": "payroll"}, expect=409)
+    assert problem["type"].endswith("name-taken")
+
+
 def test_a_virtual_disk_of_a_closed_group_is_still_shown(world: Any, admin: Any, group: Any) -> None:
     admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
     world.storage.close_group(group["id"])

@@ -70,6 +70,13 @@ def test_nodes_and_luns(world: Any, stocked: Any) -> None:
     assert run("lun", "list", "--json").json() == run("node", "list", "--json").json() == []
 
 
+def test_a_vd_grows_and_gets_another_name(stocked: Any) -> None:
+    assert stocked.run("vd", "extend", "payroll", "1.5GiB").out == "VD “payroll” has 1.50 GiB now.\n"
+    assert "cannot shrink to 1 GiB" in stocked.run("vd", "extend", "payroll", "1GiB", code=2).err
+    assert stocked.run("vd", "rename", "payroll", "wages").out == "VD “payroll” is called “wages” now.\n"
+    assert stocked.run("vd", "show", "wages", "--json").json()["size"] == 3 * GIB // 2
+
+
 @pytest.mark.parametrize(
     ("command", "code"),
     [

@@ -8,7 +8,7 @@ from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, SizeIn, Strict, Time, example
 from qreplica.api.problems import problems
 from qreplica.state.models import VdType, VirtualDisk
-from qreplica.storage import virtual_disks
+from qreplica.storage import extending, virtual_disks
 from qreplica.storage.driver import GroupHealth, StorageDriver
 
 router = administered("/virtual-disks", "storage")
@@ -29,6 +29,20 @@ class VirtualDiskChange(Strict):
 
     model_config = example({"snapshot_space": "8GiB"})
     snapshot_space: Annotated[SizeIn, Field(description="What its snapshots may use; bytes or `10GiB`")]
+
+
+class ExtensionRequest(Strict):
+    """How large a VD is to become."""
+
+    model_config = example({"size": "4GiB"})
+    size: Annotated[SizeIn, Field(description="The new size, larger than before; a multiple of 4 KiB")]
+
+
+class RenamingRequest(Strict):
+    """Another name for a VD."""
+
+    model_config = example({"name": "payroll-2026"})
+    name: Name
 
 
 class Attachment(Answer):
@@ -124,6 +138,24 @@ def change_virtual_disk(name: str, request: VirtualDiskChange, services: TheServ
     """Set how much the VD's snapshots may use; refused when they use more already, or the RG has not so much free."""
     virtual_disks.set_snapshot_space(services.database, services.storage, name, request.snapshot_space)
     return show_virtual_disk(name, services)
+
+
+@router.post("/{name}/extend", summary="Extend a virtual disk", responses=problems(404, 507))
+def extend_virtual_disk(name: str, request: ExtensionRequest, services: TheServices) -> VirtualDiskAnswer:
+    """Let a VD grow, attached or not; what is new reads as zeros. The snapshot space of a BACKUP VD grows by as much.
+
+    Sessions go on; a host sees the new size when it looks again (rescan). A job's backup VD follows in its next cycle.
+    """
+    extending.extend(services.database, services.storage, name, request.size)
+    services.reconciler.reconcile_now()
+    return show_virtual_disk(name, services)
+
+
+@router.post("/{name}/rename", summary="Rename a virtual disk", responses=problems(404, 409))
+def rename_virtual_disk(name: str, request: RenamingRequest, services: TheServices) -> VirtualDiskAnswer:
+    """Give a VD another name. Hosts see no change: its serial number stays."""
+    virtual_disks.rename(services.database, name, request.name)
+    return show_virtual_disk(request.name, services)
 
 
 @router.delete("/{name}", summary="Delete a virtual disk", status_code=204, responses=problems(404, 409))

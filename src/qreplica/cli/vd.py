@@ -43,6 +43,32 @@ def show(context: typer.Context, name: Name, as_json: Json = False) -> None:
         here.show(here.api.get(path("virtual-disks", name)), _sheet)
 
 
+@app.command()
+def extend(
+    context: typer.Context,
+    name: Name,
+    size: Annotated[str, typer.Argument(help="The new size, such as 20GiB; larger than before.")],
+    as_json: Json = False,
+) -> None:
+    """Let a VD grow, attached or not; hosts see it when they look again (rescan), a job's backup VD follows."""
+    with session(context, as_json=as_json) as here:
+        vd = here.api.post(path("virtual-disks", name, "extend"), {"size": size})
+        here.say(f"VD “{name}” has {output.size(vd['size'])} now.", vd)
+
+
+@app.command()
+def rename(
+    context: typer.Context,
+    name: Name,
+    new: Annotated[str, typer.Argument(help="The new name.")],
+    as_json: Json = False,
+) -> None:
+    """Give a VD another name; hosts see no change."""
+    with session(context, as_json=as_json) as here:
+        vd = here.api.post(path("virtual-disks", name, "rename"), {"name": new})
+        here.say(f"VD “{name}” is called “{new}” now.", vd)
+
+
 @app.command("set-snapshot-space")
 def set_snapshot_space(
     context: typer.Context,
