@@ -196,3 +196,15 @@ def test_a_half_deleted_group_that_holds_vds_after_all_is_kept(with_disks: World
     with_disks.restart()
     assert listed(with_disks) == ["rg1"]
     assert with_disks.storage.list_vds(group.id) == ["unknown"]
+
+
+@pytest.mark.parametrize("level", list(RaidLevel))
+def test_of_raid_5_and_6_the_write_hole_is_told_in_one_sentence(level: RaidLevel) -> None:
+    warnings = raid_groups.warnings(level)
+    if level in {RaidLevel.RAID5, RaidLevel.RAID6}:
+        (sentence,) = warnings
+        assert "write hole" in sentence
+        assert sentence.count(". ") == 0
+        assert sentence.endswith(".")
+    else:
+        assert warnings == []
