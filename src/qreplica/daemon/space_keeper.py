@@ -19,7 +19,7 @@ from qreplica.storage import raid_groups
 from qreplica.storage.driver import GroupHealth, StorageDriver
 from qreplica.storage.space_keeping import Hold, SpaceKeeping
 
-_LOOK_EVERY, _TIDY_EVERY = 0.1, 1.0
+_LOOK_EVERY, _LOOK_OFTEN, _TIDY_EVERY = 0.1, 0.02, 1.0
 #: How long a pause of the target daemons is waited for; one that is in the midst of a write goes on after it.
 _PAUSE_PATIENCE = 0.5
 _log = structlog.get_logger(__name__)
@@ -34,6 +34,7 @@ class SpaceKeeper:
         self._leases = leases
         self._hold = hold
         self._keeping: dict[str, tuple[Lease, SpaceKeeping]] = {}
+        self._near = False
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="space", daemon=True)
 
@@ -49,7 +50,7 @@ class SpaceKeeper:
 
     def _run(self) -> None:
         tidied = 0.0
-        while not self._ending.wait(_LOOK_EVERY):
+        while not self._ending.wait(_LOOK_OFTEN if self._near else _LOOK_EVERY):
             try:
                 if time.monotonic() - tidied >= _TIDY_EVERY:
                     self._tidy()
@@ -57,6 +58,7 @@ class SpaceKeeper:
                 for lease, keeping in self._keeping.values():
                     if self._leases.held(lease.key) == lease:
                         keeping.look()
+                self._near = any(keeping.is_near for _, keeping in self._keeping.values())
             except LeaseLost:
                 _log.info("space left to the other controller")
             except QReplicaError as error:

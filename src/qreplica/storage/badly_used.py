@@ -4,7 +4,7 @@ btrfs keeps an extent whole as long as one block of it is in use (its *bookend*)
 as soon as all that is left of it in the live file was written anew elsewhere.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from qreplica.storage.btrfs_extents import FileExtent
@@ -56,7 +56,7 @@ def without(extents: Iterable[BadlyUsed], shared: Collection[int]) -> list[Badly
 def best(extents: Iterable[BadlyUsed], budget: int, room: int) -> list[BadlyUsed]:
     """Return those that give back most for what is rewritten, as many as ``budget`` bytes of rewriting allow.
 
-    At least one, if there is one of which no more than ``room`` bytes are left. In the order of the file.
+    At least one, if there is one of which no more than ``room`` bytes are left. The best first.
     """
     chosen: list[BadlyUsed] = []
     for one in sorted(extents, key=lambda one: one.used / one.wasted):
@@ -66,14 +66,13 @@ def best(extents: Iterable[BadlyUsed], budget: int, room: int) -> list[BadlyUsed
             break
         chosen.append(one)
         budget, room = budget - one.used, room - one.used
-    return sorted(chosen, key=lambda one: one.anchor)
+    return chosen
 
 
-def rewriting(extents: Sequence[BadlyUsed], longest: int) -> list[tuple[int, int]]:
-    """Return the ranges to rewrite, ascending, none longer than ``longest`` bytes; each will be an extent."""
-    ranges = sorted(part for one in extents for part in one.parts)
+def rewriting(extent: BadlyUsed, longest: int) -> list[tuple[int, int]]:
+    """Return the ranges to rewrite for the extent to go, none longer than ``longest`` bytes; each will be an extent."""
     return [
         (at, min(longest, offset + length - at))
-        for offset, length in ranges
+        for offset, length in extent.parts
         for at in range(offset, offset + length, longest)
     ]

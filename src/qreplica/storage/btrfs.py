@@ -259,20 +259,24 @@ class BtrfsDriver(StorageDriver):
         return btrfs_filesystem.data_use(self._open(group))
 
     def let_go(self, group: str) -> None:
-        """See StorageDriver. A commit does it."""
+        """See StorageDriver."""
         with in_our_words(group, "to let go of what was overwritten"):
-            btrfs_reclaim.commit(self._open(group))
+            btrfs_reclaim.write_out(self._open(group))
 
     def allocated(self, group: str, vd: str) -> int:
         """See StorageDriver."""
         return self.vd_path(group, vd).stat().st_blocks * 512
 
-    def reclaim(self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float) -> Reclaimed:
+    def reclaim(
+        self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float, seconds: float
+    ) -> Reclaimed:
         """See StorageDriver. One snapshot taken in the very middle of a slice shares that slice less."""
         with self._locked(group), in_our_words(group, f"to reclaim what virtual disk {vd} no longer uses"):
             live = self.vd_path(group, vd)
             kept = (path / _FILE for path in self._snapshots(live))
-            return btrfs_reclaim.reclaim(live, list(kept), start=start, budget=budget, room=room, worth=worth)
+            return btrfs_reclaim.reclaim(
+                live, list(kept), start=start, budget=budget, room=room, worth=worth, seconds=seconds
+            )
 
     def flush(self, group: str, vd: str) -> None:
         """See StorageDriver."""

@@ -4,7 +4,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 #: _IOWR(0x94, 17, struct btrfs_ioctl_search_args_v2) of linux/btrfs.h: a key, the size of the buffer, the buffer.
 _TREE_SEARCH_V2 = 0xC0709411
@@ -23,8 +23,7 @@ _HEADER = 32
 LONGEST = 128 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class FileExtent:
+class FileExtent(NamedTuple):
     """A part of a file and the extent that it is a part of; all in bytes.
 
     ``offset`` and ``length`` in the file; ``extent`` names the extent by where it begins in the filesystem,

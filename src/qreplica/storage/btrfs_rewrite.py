@@ -10,26 +10,36 @@ import ctypes
 import errno
 import mmap
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 
+#: So many ranges are written before the clock is looked at.
+_TOGETHER = 64
 _POPULATE_WRITE = 23
-#: SYNC_FILE_RANGE_WRITE of linux/fs.h, MS_SYNC of asm-generic/mman-common.h
-_START, _MS_SYNC = 2, 4
+#: Of sync_file_range(2), linux/fs.h: start to write; and wait before, start, and wait after.
+_START, _WHOLE = 2, 7
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _LIBC.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-_LIBC.msync.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 _LIBC.sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
 
 
-def rewrite(fd: int, ranges: Sequence[tuple[int, int]]) -> None:
-    """Write the ``ranges`` (offset and length, multiples of the page size, ascending) of the file anew.
+def rewrite(fd: int, ranges: Sequence[tuple[int, int]], deadline: float) -> bool:
+    """Write the ``ranges`` (offset and length, multiples of the page size) of the file anew.
 
-    Each becomes an extent of its own. Returns when all are written; what they replaced is freed by the next commit.
-    ``fd`` must be open for reading and writing. Raises OSError: ENOSPC when there is no room for the new ones.
+    Each becomes an extent of its own. Returns True when all are on the disk; the file has its new extents, and what
+    they replaced is free, soon after a commit. False when ``deadline`` (of the monotonic clock) was reached before:
+    while hosts write much it takes long. ``fd`` must be open for reading and writing. Raises OSError: ENOSPC when there
+    is no room for the new ones.
     """
-    if not ranges:
-        return
-    start, end = ranges[0][0], ranges[-1][0] + ranges[-1][1]
+    for first in range(0, len(ranges), _TOGETHER):
+        if time.monotonic() >= deadline:
+            return False
+        _rewrite(fd, ranges[first : first + _TOGETHER])
+    return True
+
+
+def _rewrite(fd: int, ranges: Sequence[tuple[int, int]]) -> None:
+    start, end = min(offset for offset, _ in ranges), max(offset + length for offset, length in ranges)
     for offset, length in ranges:
         # All reads are under way before the first is waited for.
         os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
@@ -37,8 +47,8 @@ def rewrite(fd: int, ranges: Sequence[tuple[int, int]]) -> None:
         for offset, length in ranges:
             _call(_LIBC.madvise, address + offset - start, length, _POPULATE_WRITE)
             _call(_LIBC.sync_file_range, fd, offset, length, _START)
-        # Unlike sync_file_range(2) this also waits until the file's extents are the new ones.
-        _call(_LIBC.msync, address, end - start, _MS_SYNC)
+    for offset, length in ranges:
+        _call(_LIBC.sync_file_range, fd, offset, length, _WHOLE)
 
 
 @contextlib.contextmanager

@@ -321,19 +321,22 @@ class StorageDriver(ABC):
 
     @abstractmethod
     def let_go(self, group: str) -> None:
-        """Free at once what was overwritten or deleted and would be freed some seconds later. Raises GroupClosed."""
+        """Give everything that was written its place, and free what it replaced. Raises GroupClosed."""
 
     @abstractmethod
     def allocated(self, group: str, vd: str) -> int:
         """Return how many bytes of the live VD are no hole; cheap."""
 
     @abstractmethod
-    def reclaim(self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float) -> Reclaimed:
+    def reclaim(
+        self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float, seconds: float
+    ) -> Reclaimed:
         """Give back space that the engine holds though nothing uses it any more, by rewriting what it is held by.
 
         Looks from offset ``start`` on and rewrites about ``budget`` bytes, and never more than ``room``, where each
         gives back ``worth`` bytes or more. The VD's content does not change, hosts may write meanwhile, and nothing
-        that a snapshot shares is rewritten. The space is free on return.
+        that a snapshot shares is rewritten. Returns after ``seconds`` or soon after. What was freed can be used after
+        the next ``let_go`` at the latest.
         """
 
     @abstractmethod

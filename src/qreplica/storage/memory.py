@@ -250,7 +250,17 @@ class MemoryDriver(StorageDriver):
         """See StorageDriver."""
         return self.vd_path(group, vd).stat().st_blocks * 512
 
-    def reclaim(self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float) -> Reclaimed:  # noqa: ARG002
+    def reclaim(
+        self,
+        group: str,
+        vd: str,
+        *,
+        start: int,  # noqa: ARG002 - what there is to do is nothing, wherever one begins
+        budget: int,  # noqa: ARG002
+        room: int,  # noqa: ARG002
+        worth: float,  # noqa: ARG002
+        seconds: float,  # noqa: ARG002
+    ) -> Reclaimed:
         """See StorageDriver. Nothing is held that is not used."""
         self.vd_path(group, vd)
         return Reclaimed(freed=0, rewritten=0, next=None)

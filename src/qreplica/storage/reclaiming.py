@@ -29,20 +29,22 @@ class Reclaiming:
     driver: StorageDriver
     group: str
     _rounds: dict[str, _Round] = field(default_factory=dict)
-    #: What each VD held beyond its live bytes when nothing could be got back from it.
+    #: By how much each VD was overdrawn when nothing could be got back from it.
     _in_vain: dict[str, int] = field(default_factory=dict)
 
-    def slice(self, vds: Sequence[VdUse], *, budget: int, room: int) -> int | None:
-        """Do one slice on the VD that holds most beyond what is written; return the bytes freed, None if none is left.
+    def slice(self, vds: Sequence[VdUse], *, budget: int, room: int, seconds: float) -> int | None:
+        """Do one slice on the VD that is overdrawn most; return the bytes freed, None if there is none left to try.
 
-        Rewrites about ``budget`` bytes and never more than ``room``. Raises what the driver does.
+        Rewrites about ``budget`` bytes and never more than ``room``, for ``seconds``. Raises what the driver does.
         """
-        candidates = [vd for vd in vds if vd.beyond > self._in_vain.get(vd.vd, 0) + _NEWS]
+        candidates = [vd for vd in vds if vd.overdrawn > self._in_vain.get(vd.vd, 0) + _NEWS]
         if not candidates:
             return None
-        vd = max(candidates, key=lambda vd: vd.beyond)
+        vd = max(candidates, key=lambda vd: vd.overdrawn)
         at = self._rounds.setdefault(vd.vd, _Round())
-        done = self.driver.reclaim(self.group, vd.vd, start=at.start, budget=budget, room=room, worth=_WORTHS[at.worth])
+        done = self.driver.reclaim(
+            self.group, vd.vd, start=at.start, budget=budget, room=room, worth=_WORTHS[at.worth], seconds=seconds
+        )
         at.freed += done.freed
         if done.next is not None:
             at.start = done.next
@@ -56,7 +58,7 @@ class Reclaiming:
             return
         del self._rounds[vd.vd]
         if at.freed < _NEWS:
-            self._in_vain[vd.vd] = vd.beyond
+            self._in_vain[vd.vd] = vd.overdrawn
         else:
             self._in_vain.pop(vd.vd, None)
 

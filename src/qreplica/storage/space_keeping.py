@@ -22,7 +22,9 @@ from qreplica.storage.space_pressure import Limits, Pressure, VdUse, judge, slic
 from qreplica.units import MIB, format_size
 
 _LONGEST_HOLD, _BETWEEN_LOOKS = 1.0, 0.02
-_HELD_SLICE = 128 * MIB
+#: How long a slice in the background takes at most, so that room is looked at between slices.
+_SLICE = 0.25
+_HELD_BUDGET, _LEAST_ROOM = 128 * MIB, 64 * MIB
 #: How long after everything was tried in vain it is tried again, in seconds.
 _HOPELESS = 5.0
 _ALL_AGAIN = 60.0
@@ -45,34 +47,42 @@ class SpaceKeeping:
         self._all_again = 0.0
 
     def look(self) -> None:
-        """See whether room runs out, and if so make some while hosts wait. To be called ten times a second."""
+        """See whether room runs out, and if so make some while hosts wait.
+
+        To be called ten times a second, and more often while ``is_near``.
+        """
         limits = self._limits or self._read_limits()
         if self._room(limits) >= limits.hold_below or self._is_hopeless():
             return
-        self._driver.let_go(self._group)
-        if self._room(limits) >= limits.hold_below:
-            return
         with self._hold():
+            # What was written already must find its place before it is known how much is held for nothing.
+            self._driver.let_go(self._group)
             self._make_room(limits)
+
+    @property
+    def is_near(self) -> bool:
+        """Whether hosts may soon have to wait."""
+        limits = self._limits or self._read_limits()
+        return self._room(limits) < 2 * limits.hold_below
 
     def tidy(self) -> Pressure:
         """Do a slice of reclaiming in the background if there is need; to be called every second or so."""
         limits = self._read_limits()
-        held = self._driver.data_use(self._group).held
+        room = self._room(limits)
         vds = self._uses()
-        pressure = judge(limits, held, vds)
+        pressure = judge(limits, room, vds)
         if pressure is not Pressure.NONE:
             if time.monotonic() - self._all_again > _ALL_AGAIN:
                 self._reclaiming.forget_failures()
                 self._all_again = time.monotonic()
-            self._slice(limits, vds, slice_budget(limits, held))
+            self._slice(limits, vds, slice_budget(limits, room), _SLICE)
         return pressure
 
     def _make_room(self, limits: Limits) -> None:
         deadline = time.monotonic() + _LONGEST_HOLD
         while self._room(limits) < limits.let_go_on and time.monotonic() < deadline:
             vds = self._uses()
-            if self._slice(limits, vds, _HELD_SLICE) is not None:
+            if self._slice(limits, vds, _HELD_BUDGET, deadline - time.monotonic()) is not None:
                 continue
             overdrawn = [vd.vd for vd in vds if vd.overdrawn]
             if overflow.let_oldest_go(self._db, self._driver, overdrawn):
@@ -82,12 +92,13 @@ class SpaceKeeping:
                 return
         self._hopeless_since = None
 
-    def _slice(self, limits: Limits, vds: list[VdUse], budget: int) -> int | None:
-        room = self._room(limits)
+    def _slice(self, limits: Limits, vds: list[VdUse], budget: int, seconds: float) -> int | None:
+        # Beyond the limit lies what metadata has not taken yet: some of it may be used for a moment.
+        room = max(self._room(limits), _LEAST_ROOM)
         try:
-            return self._reclaiming.slice(vds, budget=min(budget, max(0, room)), room=room)
+            return self._reclaiming.slice(vds, budget=min(budget, room), room=room, seconds=seconds)
         except (GroupFull, VdMissing):
-            return 0
+            return None
 
     def _freed_meanwhile(self, limits: Limits) -> bool:
         """Wait a little for what the engine frees in the background, such as deleted snapshots."""
@@ -114,7 +125,8 @@ class SpaceKeeping:
         self._hopeless_since = time.monotonic()
 
     def _room(self, limits: Limits) -> int:
-        return limits.limit - self._driver.data_use(self._group).held
+        use = self._driver.data_use(self._group)
+        return limits.limit - use.held - use.coming
 
     def _read_limits(self) -> Limits:
         with self._db.session(read_only=True) as session:

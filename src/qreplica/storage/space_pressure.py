@@ -73,13 +73,12 @@ class VdUse:
 
     @property
     def overdrawn(self) -> int:
-        """What its snapshots, and what is held for nothing, take beyond the VD's promise."""
-        return max(0, self.held - self.size - self.snapshot_space)
+        """What its snapshots, and what is held for nothing, take beyond the snapshot space."""
+        return max(0, self.beyond - self.snapshot_space)
 
 
-def judge(limits: Limits, held: int, vds: Iterable[VdUse]) -> Pressure:
-    """Return how pressing it is for an RG that holds ``held`` bytes of data for ``vds``."""
-    room = limits.limit - held
+def judge(limits: Limits, room: int, vds: Iterable[VdUse]) -> Pressure:
+    """Return how pressing it is for an RG with ``vds`` that has ``room`` left to its limit."""
     if room < limits.hold_below:
         return Pressure.HOLD
     if room - sum(vd.owed for vd in vds) < limits.working * _BEGIN:
@@ -87,8 +86,8 @@ def judge(limits: Limits, held: int, vds: Iterable[VdUse]) -> Pressure:
     return Pressure.NONE
 
 
-def slice_budget(limits: Limits, held: int) -> int:
-    """Return how many bytes the next slice of reclaiming should rewrite."""
-    room, begin = limits.limit - held, limits.working * _BEGIN
+def slice_budget(limits: Limits, room: int) -> int:
+    """Return how many bytes the next slice of reclaiming in the background should rewrite."""
+    begin = limits.working * _BEGIN
     nearness = min(1.0, max(0.0, (begin - room) / max(1.0, begin - limits.hold_below)))
     return int(_SLOWEST + nearness * (_FASTEST - _SLOWEST))
