@@ -13,6 +13,12 @@ from qreplica.lab.topology import TESTS
 _DIRECTORY = pytest.StashKey[Path]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the crash tests go on for as long as somebody has time."""
+    parser.addoption("--soak", type=int, metavar="N", help="crash N times in each crash test")
+    parser.addoption("--seed", type=int, default=1, help="what the crash tests' randomness comes from")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Put temporary files below the run's directory, and mark all processes that the tests start."""

@@ -158,3 +158,17 @@ def replication(tmp_path: Path) -> Iterator[Replication]:
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture
+def crashes(pytestconfig: pytest.Config) -> int:
+    """How often a crash test crashes: a few times, or as often as --soak says."""
+    return int(pytestconfig.getoption("--soak") or 2)
+
+
+@pytest.fixture
+def seed(pytestconfig: pytest.Config) -> int:
+    """What everything random in a crash test comes from; shown when it fails."""
+    seed = int(pytestconfig.getoption("--seed"))
+    print(f"--seed {seed} --soak N: the same again")
+    return seed

@@ -1,0 +1,30 @@
+"""Every process of both subsystems is killed, at any instant: the kernel has all that was acknowledged."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from .boxes import two_boxes
+from .examine import examine, finish
+from .life import Life
+
+pytestmark = pytest.mark.root
+
+
+def test_nothing_acknowledged_is_lost_when_everything_is_killed(tmp_path: Path, seed: int, crashes: int) -> None:
+    chance = random.Random(seed)
+    with two_boxes(tmp_path) as boxes:
+        life = Life(boxes, seed)
+        for _ in range(crashes):
+            life.begin()
+            time.sleep(chance.uniform(0.3, 2.0))
+            before = life.now()
+            for box in chance.sample(boxes.both, 2):
+                box.kill()
+            life.end(crashed=True)
+            boxes.restart()
+            examine(boxes, life, before, life.now(), promised=before.acknowledged)
+            finish(boxes, life)
+        boxes.take_down()

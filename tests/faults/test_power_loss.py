@@ -1,0 +1,59 @@
+"""Power is lost, at any instant: the subsystems come back with everything that they had promised."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from .boxes import two_boxes
+from .examine import examine, finish
+from .life import Life
+
+pytestmark = pytest.mark.root
+
+
+def test_nothing_promised_is_lost_when_all_power_is(tmp_path: Path, seed: int, crashes: int) -> None:
+    """One life, several instants of it: each is what a cut of the power of both subsystems would have left."""
+    chance = random.Random(seed)
+    with two_boxes(tmp_path) as boxes:
+        life = Life(boxes, seed)
+        life.begin()
+        cuts = []
+        for _ in range(crashes):
+            time.sleep(chance.uniform(0.3, 2.0))
+            before = life.now()
+            copy = boxes.platter.cut([*boxes.source.disks, *boxes.target.disks], chance)
+            cuts.append((copy, before, life.now()))
+        life.end()
+        boxes.lose_power()
+        known = life.digests
+        for copy, before, after in cuts:
+            # What is taken anew after a cut may have the id of what was taken in the life that went on.
+            life.digests = dict(known)
+            boxes.boot(copy)
+            examine(boxes, life, before, after, promised=before.durable)
+            finish(boxes, life)
+            boxes.take_down()
+
+
+def test_one_subsystem_loses_power_and_the_other_does_not(tmp_path: Path, seed: int, crashes: int) -> None:
+    """Both stand still at the cut, so that none has an answer that the other did not give before it."""
+    chance = random.Random(seed)
+    with two_boxes(tmp_path) as boxes:
+        life = Life(boxes, seed)
+        for number in range(crashes):
+            lost, other = boxes.both if number % 2 else reversed(boxes.both)
+            life.begin()
+            time.sleep(chance.uniform(0.3, 2.0))
+            standing = other.stand_still()
+            lost.stand_still()
+            before = life.now()
+            copy = boxes.platter.cut(lost.disks, chance)
+            lost.lose_power()
+            lost.boot(copy)
+            other.go_on(standing)
+            life.end(crashed=True)
+            examine(boxes, life, before, life.now(), promised=before.durable)
+            finish(boxes, life)
+        boxes.take_down()
