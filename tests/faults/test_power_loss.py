@@ -9,6 +9,7 @@ import pytest
 from .boxes import two_boxes
 from .examine import examine, finish
 from .life import Life
+from .rig import operated_group
 
 pytestmark = pytest.mark.root
 
@@ -57,3 +58,22 @@ def test_one_subsystem_loses_power_and_the_other_does_not(tmp_path: Path, seed: 
             examine(boxes, life, before, life.now(), promised=before.durable)
             finish(boxes, life)
         boxes.take_down()
+
+
+def test_operations_are_done_or_not_begun_when_power_is_lost(tmp_path: Path, seed: int, crashes: int) -> None:
+    """Creation, growth, writes, snapshots, roll back, reclaiming and deletion: what is durable is a prefix of them."""
+    chance = random.Random(seed)
+    with operated_group(tmp_path, chance) as rig:
+        operator = rig.operate({})
+        cuts = []
+        for _ in range(4 * crashes):
+            time.sleep(chance.uniform(0.1, 0.7))
+            done = operator.done
+            copy = rig.cut()
+            cuts.append((copy, done, len(operator.operations)))
+        operator.end()
+        for copy, done, begun in cuts:
+            rig.open_copy(copy)
+            there = rig.examine(operator.before, operator.operations[:begun], done)
+            rig.go_on(there)
+        rig.take_down()
