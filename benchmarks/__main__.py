@@ -8,13 +8,16 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks import report, suite
+from benchmarks import chart, report, suite
 from benchmarks.scale import FULL, QUICK
 from qreplica.errors import QReplicaError
+
+CHART = Path("bench.png")
 
 
 def main() -> int:
@@ -23,6 +26,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="2 GiB and 5,000 changes in place of 8 GiB and 20,000")
     parser.add_argument("--json", action="store_true", help="print one JSON object in the last line of stdout")
     parser.add_argument("--only", action="append", choices=suite.PARTS, help="measure only this part (repeatable)")
+    parser.add_argument("--chart", type=Path, default=CHART, help=f"where the PNG goes (default: {CHART})")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("this needs root, for loop devices, mounts and network namespaces: use “sudo ./run bench”")
@@ -33,9 +37,11 @@ def main() -> int:
         scale = QUICK if arguments.quick else FULL
         measured = suite.run(scale, arguments.only or suite.PARTS, lambda text: console.print(text, markup=False))
         figures = report.judged({"scale": "quick" if arguments.quick else "full", **measured})
+        chart.draw(figures, arguments.chart)
         shown = console if arguments.json else Console()
         shown.print(report.rates(figures))
         shown.print(report.table(figures))
+        console.print(f"The chart is in {arguments.chart}", markup=False)
     except QReplicaError as error:
         figures |= {"error": error.kind, "sentence": error.sentence}
         console.print(error.sentence, markup=False)
