@@ -16,7 +16,7 @@ from qreplica.peer.client import PeerClient
 from qreplica.peer.errors import PeerAnswersGarbage, PeerFailed, PeerUnreachable, RemoteRefused, WrongChap
 from qreplica.peer.messages import Release
 from qreplica.peer.wire import ANSWER_LIMIT
-from qreplica.replication.recovery_errors import BaseMismatch, StaleEpoch, VdTooSmall
+from qreplica.replication.recovery_errors import BackupVdCannotFollow, BaseMismatch, StaleEpoch
 
 IQN = "iqn.2026-11.org.qreplica:tank"
 CHAP = Credentials("user", "a secret of some length")
@@ -200,9 +200,9 @@ def test_an_unsigned_refusal_is_believed_only_where_the_target_cannot_sign(raw_s
 
 
 def test_refusals_come_back_as_the_errors_that_they_were(raw_server: Any) -> None:
-    error = VdTooSmall(vd="b1", size=1 << 30, source_size=2 << 30)
+    error = BackupVdCannotFollow(vd="b1", size=1 << 30, source_size=2 << 30, group="rg1", free=0, needed=1 << 30)
     server = raw_server(problem(error))
-    with client(server.port) as peer, pytest.raises(VdTooSmall) as caught:
+    with client(server.port) as peer, pytest.raises(BackupVdCannotFollow) as caught:
         peer.backup_vds(IQN)
     assert caught.value.sentence == error.sentence
     assert caught.value.fields == error.fields
@@ -210,7 +210,15 @@ def test_refusals_come_back_as_the_errors_that_they_were(raw_server: Any) -> Non
 
 @pytest.mark.parametrize(
     ("kind", "fields"),
-    [("quantum-flux", {}), ("vd-too-small", {"vd": "b1"}), ("vd-too-small", {"vd": 1, "size": "x", "source_size": 1})],
+    [
+        ("quantum-flux", {}),
+        ("histories-diverged", {"vd": "b1"}),
+        ("stale-epoch", {"epoch": 1}),
+        (
+            "backup-vd-cannot-follow",
+            {"vd": 1, "size": "x", "source_size": 1, "group": "rg1", "free": 0, "needed": 1},
+        ),
+    ],
 )
 def test_unknown_kinds_and_fields_keep_the_targets_sentence(raw_server: Any, kind: str, fields: dict[str, Any]) -> None:
     body = {"type": f"urn:qreplica:error:{kind}", "detail": "The flux\x1b[2J is low: wait.", "fields": fields}

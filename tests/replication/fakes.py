@@ -112,6 +112,12 @@ class FakeSession:
         assert lun == 1
         return GIB
 
+    def write_zeros(self, lun: int, offset: int, length: int) -> None:
+        assert lun == 1
+        assert offset + length <= self.disk.size
+        self.before("zeros beyond")
+        self.disk.write(offset, length)
+
     def submit_write(  # noqa: PLR0917 - Session's signature
         self, tag: int, lun: int, offset: int, buffer: Buffer, length: int, start: int = 0
     ) -> None:

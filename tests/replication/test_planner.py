@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qreplica.peer.messages import InProgress, Lineage, Point
-from qreplica.replication.errors import HistoriesDiverged, TargetIsAhead, TargetTooSmall
+from qreplica.replication.errors import HistoriesDiverged, TargetIsAhead
 from qreplica.replication.planner import AlreadyCommitted, Base, Begun, Facts, Full, Incremental, Plan, Resume, plan
 
 NODE = "iqn.2026-11.org.qreplica:backup-1"
@@ -69,6 +69,7 @@ def in_progress(generation: int = 5, base: int | None = 4, **changes: Any) -> In
 def lineage(*points: Point, present: InProgress | None = None, size: int = SIZE) -> Lineage:
     return Lineage(
         vd="b" * 32,
+        vd_name="b1",
         lun=1,
         size=size,
         serial="b1",
@@ -171,9 +172,9 @@ def test_a_target_that_is_ahead_is_a_conflict() -> None:
         plan(facts(), lineage(point(6)))
 
 
-def test_a_target_that_is_too_small_is_a_conflict() -> None:
-    with pytest.raises(TargetTooSmall, match=r"has 1 GiB and the backup VD .* only 512 MiB"):
-        plan(facts(), lineage(size=SIZE // 2))
+def test_a_target_that_is_too_small_yet_is_planned_for_as_any_other() -> None:
+    """It grows, or refuses to, when the plan is begun."""
+    assert plan(facts(), lineage(point(4), size=SIZE // 2)) == plan(facts(), lineage(point(4)))
 
 
 def everything() -> list[tuple[Facts, Lineage]]:

@@ -54,7 +54,7 @@ def test_what_passes_by_itself(error: QReplicaError) -> None:
         iscsi.CommandFailed(sense_key=3, asc_ascq=0x0C00, **COMMAND),
         iscsi.WriteProtected(**COMMAND),
         recovery_errors.ClaimedByAnother(what="Backup VD", name="b1", holder="j"),
-        recovery_errors.VdTooSmall(vd="b1", size=1, source_size=2),
+        recovery_errors.BackupVdCannotFollow(vd="b1", size=1, source_size=2, group="rg1", free=0, needed=2),
         recovery_errors.NotABackupVd(lun=1, node="iqn.x", what="“b1” of type RAID"),
         recovery_errors.LunEmpty(node="iqn.x", lun=1),
         errors.HistoriesDiverged(node="iqn.x", generation=1, found="a", known="b"),

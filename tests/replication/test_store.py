@@ -11,7 +11,7 @@ from qreplica.replication.planner import Base, Begun
 from qreplica.replication.store import JobStore, Planned
 from qreplica.state.models import Job, JobState, Step
 
-from .pair import JOB, Pair
+from .pair import JOB, SIZE, Pair
 
 ERROR = WrongChap(node="iqn.x", user="replica")
 PLAN = Planned(None, "d" * 64, total=100, zeros=10, done=0, checkpoint=0)
@@ -28,7 +28,8 @@ WRITES: dict[str, Callable[[JobStore], object]] = {
     "committed": lambda store: store.committed(),
     "left_over": lambda store: store.left_over([]),
     "finished": lambda store: store.finished(),
-    "running": lambda store: store.running(),
+    "claimed": lambda store: store.claimed("b1", SIZE),
+    "target_grew": lambda store: store.target_grew(SIZE),
     "waiting": lambda store: store.waiting(ERROR),
     "failed": lambda store: store.failed(ERROR),
     "stopped": lambda store: store.stopped(),
@@ -109,7 +110,7 @@ def test_a_base_that_was_unpinned_is_not_taken_for_a_full_copy(pair: Pair, owner
 def test_waiting_never_hides_a_stop(pair: Pair, owner: JobStore) -> None:
     jobs.stop(pair.database, "nightly")
     owner.waiting(ERROR)
-    owner.running()
+    owner.claimed("b1", SIZE)
     assert pair.job().state is JobState.STOPPING
     owner.stopped()
     assert pair.job().state is JobState.STOPPED

@@ -88,7 +88,7 @@ class PeerClient:
 
         Without credentials and pairing secret this pairs: the answer's ``pairing_secret`` is then for the caller to
         keep, and this client uses it from now on. Raises StaleEpoch, ClaimedByAnother, NotABackupVd, VdMismatch,
-        VdTooSmall, LunEmpty, FencingFailed.
+        LunEmpty, FencingFailed.
         """
         if self._identity is not None:
             return self._read(Lineage, self._ask("POST", iqn, "claim", claim))
@@ -102,7 +102,10 @@ class PeerClient:
         return lineage.model_copy(update={"pairing_secret": secret})
 
     def begin(self, iqn: str, begin: Begin) -> Begun:
-        """Start or resume a generation. Raises BaseMismatch, GenerationInvalid, StaleEpoch, NotClaimed, NotServed."""
+        """Start or resume a generation.
+
+        Raises BaseMismatch, GenerationInvalid, BackupVdCannotFollow, StaleEpoch, NotClaimed, NotServed.
+        """
         return self._read(Begun, self._ask("POST", iqn, "begin", begin))
 
     def commit(self, iqn: str, commit: Commit) -> Committed:

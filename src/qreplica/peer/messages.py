@@ -115,13 +115,14 @@ class Claim(_Message):
 class Lineage(_Message):
     """What the backup VD holds, after every older epoch was cut off.
 
-    ``initiator`` is the only name now admitted to the node (it carries the epoch), empty when nobody is. ``points`` are
-    those of the job that holds the VD, ascending by generation. ``pairing_key`` is the target's half of the key
-    agreement that an unsigned claim asked for; ``pairing_secret`` is what ``PeerClient`` then worked out, for its
-    caller to keep: it never goes over the wire.
+    ``vd_name`` is what the target's administrator calls it. ``initiator`` is the only name now admitted to the node (it
+    carries the epoch), empty when nobody is. ``points`` are those of the job that holds the VD, ascending by
+    generation. ``pairing_key`` is the target's half of the key agreement that an unsigned claim asked for;
+    ``pairing_secret`` is what ``PeerClient`` then worked out, for its caller to keep: it never goes over the wire.
     """
 
     vd: Id
+    vd_name: str
     lun: int
     size: Size
     serial: str
@@ -139,7 +140,7 @@ class Begin(_Message):
     The target refuses (``base-mismatch``) unless ``base_generation`` and ``base_snapshot`` are its newest point of this
     job, or None for a full copy. When another generation is in progress the live VD is first rolled back to that point
     (not before a full copy, which writes every byte). The same generation with the same manifest goes on
-    (``resumed``), and keeps what it has.
+    (``resumed``), and keeps what it has. A backup VD smaller than ``size`` is extended, if its RG has the room.
     """
 
     job: Id
@@ -153,9 +154,13 @@ class Begin(_Message):
 
 
 class Begun(_Message):
-    """The generation may be written; ``resumed`` says that what was durable before still stands."""
+    """The generation may be written; ``resumed`` says that what was durable before still stands.
+
+    ``size`` is what the backup VD has now.
+    """
 
     resumed: bool
+    size: Size
 
 
 class Commit(_Message):

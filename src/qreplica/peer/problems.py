@@ -38,7 +38,7 @@ _SIGNED: tuple[type[QReplicaError], ...] = (
     recovery.AttachedTwice,
     recovery.NotABackupVd,
     recovery.VdMismatch,
-    recovery.VdTooSmall,
+    recovery.BackupVdCannotFollow,
     recovery.ClaimedByAnother,
     recovery.NotClaimed,
     recovery.StaleEpoch,

@@ -106,7 +106,7 @@ class Attempt:
         if lineage.pairing_secret is not None:
             self._store.paired(lineage.pairing_secret)
         check_claimed(self._target, lineage)
-        self._store.running()
+        self._store.claimed(lineage.vd_name, lineage.size)
         plan = planner.plan(self._facts(facts, size), lineage)
         if isinstance(plan, AlreadyCommitted):
             return True
@@ -116,8 +116,10 @@ class Attempt:
             facts.source_group, facts.source_vd, None if base is None else base.snapshot, facts.cycle
         )
         begin = self._begin_message(facts, plan, size, extents)
-        start = self._begin(plan, begin, extents, peer)
-        if not self._send(file, extents, start, size, lineage.initiator):
+        start, room = self._begin(plan, begin, extents, peer)
+        if room != lineage.size:
+            self._store.target_grew(room)
+        if not self._send(file, extents, start, size, lineage.initiator, whole=base is None):
             return False
         self._store.step(Step.COMMIT)
         commit = messages.Commit(
@@ -170,8 +172,8 @@ class Attempt:
 
     def _begin(
         self, plan: Full | Incremental | Resume, begin: messages.Begin, extents: list[Extent], peer: Peer
-    ) -> int:
-        """Persist the plan, tell the target, and return the offset to start from.
+    ) -> tuple[int, int]:
+        """Persist the plan, tell the target, and return the offset to start from and the backup VD's size.
 
         The checkpoint is persisted before the target hears of the plan: were it set back only after, a crash between
         would leave the old one standing for a generation that was begun anew.
@@ -194,18 +196,23 @@ class Attempt:
             self._store.checkpoint(0, 0)
             start = 0
         self._tell_plan(plan, start)
-        return start
+        return start, begun.size
 
     def _tell_plan(self, plan: Plan, start: int) -> None:
         what = {Full: "a full copy", Incremental: "the changes"}.get(type(plan), f"the rest from byte {start}")
         self._parts.tell(Severity.INFO, "cycle-planned", f"It sends {what}, because {plan.reason}.")
 
-    def _send(self, file: Path, extents: list[Extent], start: int, size: int, initiator: str) -> bool:
-        """Bring the extents to the target, durably; return False when stopped before."""
+    def _send(self, file: Path, extents: list[Extent], start: int, size: int, initiator: str, *, whole: bool) -> bool:
+        """Bring the extents to the target, durably; return False when stopped before.
+
+        Before a ``whole`` copy, what an earlier job may have left beyond the source VD's size is made zeros.
+        """
         source = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with self._parts.links.session(self._target, self._way, initiator) as session:
-                check_disk(session, self._target, size)
+                room = check_disk(session, self._target, size)
+                if whole and start == 0 and room > size:
+                    session.write_zeros(self._target.lun, size, room - size)
                 transfer = Transfer(
                     session,
                     self._target.lun,

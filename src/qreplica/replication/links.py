@@ -85,6 +85,9 @@ class DiskSession(Lun, Protocol):
     def capacity(self, lun: int) -> Capacity:
         """Return the size."""
 
+    def write_zeros(self, lun: int, offset: int, length: int) -> None:
+        """Make a range read as zeros."""
+
 
 class Links(Protocol):
     """Makes both."""
@@ -173,8 +176,8 @@ def check_claimed(target: Target, lineage: messages.Lineage) -> None:
             raise WrongDisk(lun=target.lun, node=target.node, what=what, found=found, expected=expected)
 
 
-def check_disk(session: DiskSession, target: Target, size: int) -> None:
-    """Raise WrongDisk or TargetTooSmall unless the LUN is the backup VD and holds ``size`` bytes.
+def check_disk(session: DiskSession, target: Target, size: int) -> int:
+    """Return the LUN's size. Raise WrongDisk or TargetTooSmall unless it is the backup VD and holds ``size`` bytes.
 
     The serial number is the target's own word for its VD (VPD page 0x80): nothing may be written before it is right.
     """
@@ -184,3 +187,4 @@ def check_disk(session: DiskSession, target: Target, size: int) -> None:
     capacity = session.capacity(target.lun).size
     if capacity < size:
         raise TargetTooSmall(node=target.node, lun=target.lun, needed=size, found=capacity)
+    return capacity

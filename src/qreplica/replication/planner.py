@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from qreplica.peer.messages import InProgress, Lineage, Point
-from qreplica.replication.errors import HistoriesDiverged, TargetIsAhead, TargetTooSmall
+from qreplica.replication.errors import HistoriesDiverged, TargetIsAhead
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +88,11 @@ Plan: TypeAlias = Full | Incremental | Resume | AlreadyCommitted
 
 
 def plan(facts: Facts, lineage: Lineage) -> Plan:
-    """Return what the cycle sends. Raises TargetTooSmall, HistoriesDiverged, TargetIsAhead; nothing is to be sent then.
+    """Return what the cycle sends. Raises HistoriesDiverged, TargetIsAhead; nothing is to be sent then.
 
-    ``lineage`` is the answer to a claim, so that nobody else changes it until the next claim.
+    ``lineage`` is the answer to a claim, so that nobody else changes it until the next claim. A backup VD that is
+    smaller than the source VD matters not: it grows, or refuses to, when the plan is begun.
     """
-    if lineage.size < facts.size:
-        raise TargetTooSmall(node=facts.node, lun=facts.lun, needed=facts.size, found=lineage.size)
     newest = lineage.points[-1] if lineage.points else None
     if newest is not None:
         _check_ours(facts, newest)

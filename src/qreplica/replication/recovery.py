@@ -20,6 +20,7 @@ from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.recovery_points import Points, as_message, newest
 from qreplica.state.database import Database
 from qreplica.state.models import Claim, Node, Snapshot, VirtualDisk
+from qreplica.storage import extending
 from qreplica.storage.driver import SnapshotInfo, StorageDriver
 
 #: How long the old owner's commands may take to end before a claim is refused (seconds).
@@ -89,9 +90,9 @@ class Recovery:
                 return progress.lineage_of(session, node, vd, row)
 
     def begin(self, iqn: str, message: messages.Begin) -> messages.Begun:
-        """Let the owner write a generation, after bringing the live VD to its base. Idempotent.
+        """Let the owner write a generation, after bringing the live VD to its base, and to the size needed. Idempotent.
 
-        Raises StaleEpoch, NotClaimed, NotServed, VdDetached, VdTooSmall, GenerationInvalid, BaseMismatch.
+        Raises StaleEpoch, NotClaimed, NotServed, VdDetached, GenerationInvalid, BaseMismatch, BackupVdCannotFollow.
         """
         with self._locks.hold(iqn):
             with self._database.session(read_only=True) as session:
@@ -102,8 +103,9 @@ class Recovery:
             with self._database.session() as session:
                 _, row, vd = _owned(session, iqn, message)
                 if progress.begun_already(row, message):
-                    return messages.Begun(resumed=True)
+                    return messages.Begun(resumed=True, size=vd.size)
                 point = progress.base_of(session, vd, message)
+                progress.make_room(session, vd, message.size)
                 # A full copy writes every byte, whatever is there now.
                 back_to = point.snapshot_id if point is not None and row.generation is not None else None
                 if row.generation is not None:
@@ -111,11 +113,13 @@ class Recovery:
                 group, vd_id = vd.raid_group_id, vd.id
             if back_to is not None:
                 self._roll_back(spec, group, vd_id, back_to)
+            elif extending.follow(self._database, self._storage, vd_id):
+                self._apply(spec)
             self._points.tidy(vd_id, message.job)
             with self._database.session() as session:
                 _, row, vd = _owned(session, iqn, message)
                 claims.change(session, row, vd, **progress.progress(message))
-                return messages.Begun(resumed=False)
+                return messages.Begun(resumed=False, size=vd.size)
 
     def commit(self, iqn: str, message: messages.Commit) -> messages.Committed:
         """Make the generation in progress a recovery point. Idempotent. The owner must have nothing outstanding.
@@ -245,9 +249,14 @@ class Recovery:
             for controller in self._controllers.values():
                 controller.remove_node(spec.iqn)
             self._storage.roll_back(group, vd_id, snapshot_id)
+            # The point may be from before the VD grew.
+            extending.follow(self._database, self._storage, vd_id)
         finally:
-            for controller in self._controllers.values():
-                controller.apply_node(spec)
+            self._apply(spec)
+
+    def _apply(self, spec: NodeSpec) -> None:
+        for controller in self._controllers.values():
+            controller.apply_node(spec)
 
 
 class _FromOwner(Protocol):

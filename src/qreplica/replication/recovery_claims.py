@@ -28,7 +28,6 @@ from qreplica.replication.recovery_errors import (
     StaleEpoch,
     VdDetached,
     VdMismatch,
-    VdTooSmall,
 )
 from qreplica.state.models import Claim, Lun, Node, Subsystem, VdType, VirtualDisk
 
@@ -71,7 +70,8 @@ def lun_of(session: Session, node: Node, number: int) -> Lun:
 def claimable(session: Session, node: Node, message: messages.Claim) -> VirtualDisk:
     """Return the backup VD that the message asks for.
 
-    Raises LunEmpty, NotABackupVd, VdMismatch, VdTooSmall, AttachedTwice, ClaimedByAnother, StaleEpoch.
+    It may be smaller than the source VD: it follows when a generation is begun. Raises LunEmpty, NotABackupVd,
+    VdMismatch, AttachedTwice, ClaimedByAnother, StaleEpoch.
     """
     lun = lun_of(session, node, message.lun)
     vd = lun.vd
@@ -81,8 +81,6 @@ def claimable(session: Session, node: Node, message: messages.Claim) -> VirtualD
         raise NotABackupVd(lun=message.lun, node=node.iqn, what=f"“{vd.name}” of type {vd.type}")
     if vd.id != message.vd:
         raise VdMismatch(lun=message.lun, node=node.iqn, present=vd.name)
-    if vd.size < message.source_size:
-        raise VdTooSmall(vd=vd.name, size=vd.size, source_size=message.source_size)
     for other in vd.luns:
         if other.node_id != node.id and other.snapshot_id is None:
             raise AttachedTwice(vd=vd.name, node=node.iqn, other=other.node.iqn)

@@ -1,6 +1,6 @@
 """Errors of the target's side of replication. They travel to the source as problem bodies."""
 
-from qreplica.errors import Conflict, Invalid, NotFound, Unavailable
+from qreplica.errors import Conflict, Invalid, NoSpace, NotFound, Unavailable
 
 
 class LunEmpty(NotFound):
@@ -44,13 +44,14 @@ class VdMismatch(Conflict):
     )
 
 
-class VdTooSmall(Invalid):
-    """The backup VD cannot hold the source VD."""
+class BackupVdCannotFollow(NoSpace):
+    """The source VD has grown, and the backup VD's RG has no room to follow."""
 
-    kind = "vd-too-small"
+    kind = "backup-vd-cannot-follow"
     template = (
-        "Backup VD “{vd}” has {size:size} and the source VD {source_size:size}: choose a backup VD that is at least as "
-        "large."
+        "The source VD has {source_size:size} now and backup VD “{vd}” of {size:size} cannot follow, because its RAID "
+        "group {group} has {free:size} free and {needed:size} are needed, recovery points included: make room there, "
+        "then start the job, which goes on with the changes."
     )
 
 

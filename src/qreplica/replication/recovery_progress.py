@@ -5,17 +5,22 @@ import hashlib
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from qreplica.events import log
 from qreplica.peer import messages
 from qreplica.replication import recovery_claims as claims
 from qreplica.replication.recovery_errors import (
+    BackupVdCannotFollow,
     BaseMismatch,
     GenerationInvalid,
     ManifestMismatch,
     NotBegun,
-    VdTooSmall,
 )
 from qreplica.replication.recovery_points import as_message, points_of_job
-from qreplica.state.models import Claim, Node, RecoveryPoint, Snapshot, SnapshotKind, VirtualDisk
+from qreplica.state.models import Claim, Node, RecoveryPoint, Severity, Snapshot, SnapshotKind, VirtualDisk
+from qreplica.storage import extending
+from qreplica.storage.driver import BLOCK
+from qreplica.storage.service_errors import GroupHasNoRoom
+from qreplica.units import format_size
 
 #: The columns of a claim whose live VD is the newest recovery point.
 CLEAN: dict[str, None] = dict.fromkeys(("generation", "base_generation", "source_snapshot", "size", "manifest"))
@@ -34,10 +39,8 @@ def begun_already(row: Claim, message: messages.Begin) -> bool:
 def base_of(session: Session, vd: VirtualDisk, message: messages.Begin) -> RecoveryPoint | None:
     """Return the point that the generation's delta is computed from, None for a full copy.
 
-    Raises VdTooSmall, GenerationInvalid, BaseMismatch.
+    Raises GenerationInvalid, BaseMismatch.
     """
-    if message.size > vd.size:
-        raise VdTooSmall(vd=vd.name, size=vd.size, source_size=message.size)
     points = points_of_job(session, vd.id, message.job)
     newest = points[-1] if points else None
     if newest is not None and message.generation <= newest.generation:
@@ -54,6 +57,24 @@ def base_of(session: Session, vd: VirtualDisk, message: messages.Begin) -> Recov
             else f"generation {newest.generation} (snapshot {newest.source_snapshot})",
         )
     return newest
+
+
+def make_room(session: Session, vd: VirtualDisk, source_size: int) -> None:
+    """Promise the backup VD what a source VD that has grown needs; the engine is to follow.
+
+    Raises BackupVdCannotFollow.
+    """
+    size = -(-source_size // BLOCK) * BLOCK
+    if size <= vd.size:
+        return
+    before = vd.size
+    try:
+        extending.promise(session, vd, size)
+    except GroupHasNoRoom as error:
+        figures = {name: error.fields[name] for name in ("group", "free", "needed")}
+        raise BackupVdCannotFollow(vd=vd.name, size=before, source_size=source_size, **figures) from error
+    told = f"It was extended from {format_size(before)} to {format_size(size)}, because the source VD has grown."
+    log.record(session, Severity.INFO, "backup-vd-extended", f"vd {vd.name}", told)
 
 
 def committed_already(session: Session, vd: VirtualDisk, message: messages.Commit) -> RecoveryPoint | None:
@@ -125,6 +146,7 @@ def lineage_of(session: Session, node: Node, vd: VirtualDisk, row: Claim | None)
     """Return what the VD holds, for the job of ``row``; without one, that nobody holds it."""
     return messages.Lineage(
         vd=vd.id,
+        vd_name=vd.name,
         lun=claims.attachment(session, node, vd),
         size=vd.size,
         serial=vd.serial,

@@ -184,11 +184,17 @@ class JobStore:
             cycle.finished_at, cycle.rate = now(), 0.0
             self._settle(job, JobState.IDLE)
 
-    def running(self) -> None:
-        """Note that a way was found."""
+    def claimed(self, name: str, size: int) -> None:
+        """Note that a way was found, and what the target calls the backup VD, and its size in bytes."""
         with self._owned() as (_, job):
+            job.target_vd_name, job.target_size = name, size
             if job.state is JobState.WAITING:
                 self._settle(job, JobState.RUNNING)
+
+    def target_grew(self, size: int) -> None:
+        """Note that the backup VD has another size."""
+        with self._owned() as (_, job):
+            job.target_size = size
 
     def waiting(self, error: QReplicaError) -> bool:
         """Note that a way to the target is awaited, and why; return whether this is news."""

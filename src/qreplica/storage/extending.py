@@ -75,9 +75,11 @@ def finish(db: Database, driver: StorageDriver, group_id: str) -> None:
         follow(db, driver, vd_id)
 
 
-def follow(db: Database, driver: StorageDriver, vd_id: str) -> None:
-    """Let the VD have the size that it was promised. Idempotent. Raises what the driver does."""
+def follow(db: Database, driver: StorageDriver, vd_id: str) -> bool:
+    """Let the VD have the size that it was promised; return whether it grew for that. Raises what the driver does."""
     with db.session(read_only=True) as session:
         vd = session.get_one(VirtualDisk, vd_id)
-    if _length(driver, vd) < vd.size:
-        driver.resize_vd(vd.raid_group_id, vd.id, vd.size)
+    if _length(driver, vd) >= vd.size:
+        return False
+    driver.resize_vd(vd.raid_group_id, vd.id, vd.size)
+    return True
