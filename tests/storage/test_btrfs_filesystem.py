@@ -1,6 +1,5 @@
 """The filesystem of an RG on real disks: every level, missing and foreign disks, disks in use, errors."""
 
-import contextlib
 import os
 import random
 import struct
@@ -16,6 +15,8 @@ from qreplica.storage.driver import BLOCK, GroupHealth, RaidLevel
 from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFailed, NotADisk, StorageCommandFailed
 from qreplica.units import GIB, MIB
 
+from .failing_disks import tend, unplugged
+
 pytestmark = pytest.mark.root
 
 MakeDisks = Callable[..., list[Path]]
@@ -24,10 +25,14 @@ LEVELS = {
     RaidLevel.JBOD: 2,
     RaidLevel.RAID0: 2,
     RaidLevel.RAID1: 3,
+    RaidLevel.RAID5: 3,
+    RaidLevel.RAID6: 4,
     RaidLevel.RAID10: 4,
     RaidLevel.MIRROR3: 3,
     RaidLevel.MIRROR4: 4,
 }
+
+REDUNDANT = [level for level in LEVELS if level not in {RaidLevel.JBOD, RaidLevel.RAID0}]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -58,7 +63,7 @@ def test_what_is_promised_of_a_level_can_be_written(
     )
 
 
-@pytest.mark.parametrize("level", [RaidLevel.RAID1, RaidLevel.RAID10, RaidLevel.MIRROR3, RaidLevel.MIRROR4])
+@pytest.mark.parametrize("level", REDUNDANT)
 def test_opened_degraded_without_one_disk(btrfs: BtrfsDriver, make_disks: MakeDisks, level: RaidLevel) -> None:
     devices = make_disks(LEVELS[level], GIB)
     btrfs.create_group("degraded", devices, level)
@@ -73,7 +78,8 @@ def test_opened_degraded_without_one_disk(btrfs: BtrfsDriver, make_disks: MakeDi
         btrfs.take_snapshot("degraded", "v", "s")
         btrfs.close_group("degraded")
     btrfs.open_group("degraded", devices)
-    assert btrfs.group_status("degraded").health is GroupHealth.ONLINE
+    assert btrfs.group_status("degraded").health is GroupHealth.REBUILDING
+    assert tend(btrfs, "degraded").missing_disks == 0
     assert btrfs.snapshot_path("degraded", "v", "s").read_bytes() == b"m" * MIB
     btrfs.delete_vd("degraded", "v")
     btrfs.delete_group("degraded", devices)
@@ -88,18 +94,6 @@ def test_a_level_without_redundancy_is_not_opened_without_a_disk(btrfs: BtrfsDri
     assert btrfs.group_status("halved").health is GroupHealth.CLOSED
     btrfs.open_group("halved", devices)
     btrfs.delete_group("halved", devices)
-
-
-@contextlib.contextmanager
-def unplugged(device: Path) -> Iterator[None]:
-    """Take a disk away, and bring it back under the same name."""
-    image = subprocess.run(["losetup", "-nO", "BACK-FILE", device], check=True, capture_output=True, text=True)
-    subprocess.run(["btrfs", "device", "scan", "--forget", device], check=False, capture_output=True)
-    subprocess.run(["losetup", "--detach", device], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["losetup", "--direct-io=on", device, image.stdout.strip()], check=True)
 
 
 def test_disks_of_another_group_are_left_alone(btrfs: BtrfsDriver, make_disks: MakeDisks) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qreplica.storage.capacity import MINIMUM_DISK, capacity, minimum_disks
+from qreplica.storage.capacity import MINIMUM_DISK, capacity, metadata_copies, minimum_disks
 from qreplica.storage.driver import RaidLevel
 from qreplica.storage.errors import DiskTooSmall, TooFewDisks
 from qreplica.units import GIB, MIB, TIB
@@ -21,6 +21,12 @@ from qreplica.units import GIB, MIB, TIB
         (RaidLevel.RAID1, [4, 4], 4),
         (RaidLevel.RAID1, [4, 4, 4], 6),
         (RaidLevel.RAID1, [8, 2, 2], 4),
+        (RaidLevel.RAID5, [4, 4, 4], 8),
+        (RaidLevel.RAID5, [4, 4, 4, 4, 4], 16),
+        (RaidLevel.RAID5, [4, 4, 2], 6),
+        (RaidLevel.RAID6, [4, 4, 4, 4], 8),
+        (RaidLevel.RAID6, [4, 4, 4, 4, 4, 4], 16),
+        (RaidLevel.RAID6, [4, 4, 4, 1], 5),
         (RaidLevel.RAID10, [4, 4, 4, 4], 8),
         (RaidLevel.RAID10, [10, 1, 1, 1], 2),
         (RaidLevel.RAID10, [4, 4, 4, 4, 4], 10),
@@ -34,6 +40,9 @@ def test_usable_is_what_the_level_leaves(level: RaidLevel, disks: list[int], usa
     assert found.raw == sum(disks) * TIB
     assert found.usable == pytest.approx(usable * TIB, rel=0.002)
     assert found.usable <= usable * TIB
+
+
+PARITY = {RaidLevel.RAID5, RaidLevel.RAID6}
 
 
 @st.composite
@@ -51,7 +60,8 @@ def test_the_reserve_leaves_something_to_promise_and_room_for_metadata(case: tup
     found = capacity(level, sizes)
     assert 0 < found.promisable < found.usable <= found.raw
     # Each copy of fragmented data needs some 5 % of metadata, two copies of it where data has only one.
-    copies = {RaidLevel.JBOD: 2, RaidLevel.RAID0: 2}.get(level, 1)
+    copies = metadata_copies(level) * found.usable / found.raw if level in PARITY else 1
+    copies = 2 if level in {RaidLevel.JBOD, RaidLevel.RAID0} else copies
     assert found.reserve >= 0.05 * copies * found.promisable
 
 

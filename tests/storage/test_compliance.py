@@ -49,7 +49,7 @@ def test_a_new_vd_reads_as_zeros_and_has_its_size(driver: StorageDriver, group: 
 
 
 def test_another_size_is_refused(driver: StorageDriver, group: str, vd: str) -> None:
-    with pytest.raises(VdSizeConflict, match="8 MiB, not 16 MiB"):
+    with pytest.raises(VdSizeConflict, match="has 8 MiB already, and 16 MiB were asked for"):
         driver.create_vd(group, vd, 2 * SIZE)
     assert driver.vd_path(group, vd).stat().st_size == SIZE
 

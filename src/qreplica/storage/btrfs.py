@@ -16,8 +16,18 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from qreplica.storage import btrfs_filesystem, btrfs_quota, btrfs_reclaim, btrfs_send
+from qreplica.storage import (
+    block_devices,
+    btrfs_disks,
+    btrfs_filesystem,
+    btrfs_quota,
+    btrfs_reclaim,
+    btrfs_scrub,
+    btrfs_send,
+    btrfs_upkeep,
+)
 from qreplica.storage.btrfs_tools import exchange, in_our_words, locked, run, subvolume, sync_directory
+from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import (
     DataUse,
     Extent,
@@ -35,6 +45,7 @@ from qreplica.storage.errors import (
     GroupClosed,
     GroupFailed,
     GroupNotEmpty,
+    RebuildRunning,
     SnapshotMissing,
     VdMissing,
     VdSizeConflict,
@@ -52,6 +63,7 @@ class BtrfsDriver(StorageDriver):
 
     def __init__(self, mounts: Path) -> None:
         self._mounts = mounts
+        self._upkeep = btrfs_upkeep.Upkeep()
 
     def create_group(self, group: str, disks: Sequence[Path], level: RaidLevel) -> None:
         """See StorageDriver. The filesystem's label names the group, which is how a second call knows its own."""
@@ -65,6 +77,7 @@ class BtrfsDriver(StorageDriver):
                 if not was_open:
                     btrfs_filesystem.unmount(group, self._mounts / group)
                 raise
+            btrfs_upkeep.note_level(self._mounts / group, level)
 
     def open_group(self, group: str, disks: Sequence[Path]) -> None:
         """See StorageDriver. Mounts degraded when it must."""
@@ -118,28 +131,59 @@ class BtrfsDriver(StorageDriver):
         return btrfs_filesystem.status(self._mounts / group)
 
     def replace_disk(self, group: str, old: Path, new: Path) -> None:
-        """See StorageDriver."""
-        raise NotImplementedError
+        """See StorageDriver. A rebalancing makes way for the replacement of a missing disk, and goes on after it."""
+        mount = self._open(group)
+        with self._locked(group), in_our_words(group, f"to replace {old}"):
+            if self._is_member(mount, new):
+                return
+            outgoing = btrfs_disks.find_outgoing(group, mount, old)
+            if outgoing.missing and btrfs_upkeep.exclusive(mount).startswith("balance"):
+                run("btrfs", "balance", "cancel", mount, group=group)
+            self._refuse_rebuilding(group, mount)
+            btrfs_scrub.stop(group, mount)
+            btrfs_disks.replace(group, mount, outgoing, new)
+            btrfs_upkeep.forget_stale(mount, outgoing.number)
 
     def add_disk(self, group: str, disk: Path) -> None:
-        """See StorageDriver."""
-        raise NotImplementedError
+        """See StorageDriver. What is to be spread is noted first, so that a crash in between only spreads in vain."""
+        mount = self._open(group)
+        with self._locked(group), in_our_words(group, f"to take in {disk}"):
+            if self._is_member(mount, disk):
+                return
+            self._refuse_rebuilding(group, mount)
+            capacity(RaidLevel.JBOD, [block_devices.size_of(disk)])
+            with btrfs_upkeep.spreading(mount):
+                btrfs_disks.add(group, mount, disk)
+
+    def _is_member(self, mount: Path, disk: Path) -> bool:
+        found = btrfs_disks.find(btrfs_disks.members(mount), disk)
+        return found is not None and not found.missing
+
+    def _refuse_rebuilding(self, group: str, mount: Path) -> None:
+        if btrfs_upkeep.exclusive(mount) != "none":
+            raise RebuildRunning(group=group)
 
     def tend_group(self, group: str) -> None:
         """See StorageDriver."""
-        raise NotImplementedError
+        mount = self._open(group)
+        with self._locked(group), in_our_words(group, "to be tended"):
+            self._upkeep.tend(group, mount)
 
     def start_scrub(self, group: str) -> None:
         """See StorageDriver."""
-        raise NotImplementedError
+        mount = self._open(group)
+        with self._locked(group):
+            if btrfs_disks.replacement(mount)[0] is btrfs_disks.Replacement.STARTED:
+                raise RebuildRunning(group=group)
+            btrfs_scrub.start(group, mount)
 
     def stop_scrub(self, group: str) -> None:
         """See StorageDriver."""
-        raise NotImplementedError
+        btrfs_scrub.stop(group, self._open(group))
 
     def scrub_status(self, group: str) -> Scrub | None:
         """See StorageDriver."""
-        raise NotImplementedError
+        return btrfs_scrub.status(self._open(group))
 
     def create_vd(self, group: str, vd: str, size: int) -> None:
         """See StorageDriver. The file is sparse, and never preallocated: that would make every delta a clone."""

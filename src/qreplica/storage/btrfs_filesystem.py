@@ -5,27 +5,17 @@ a disk is; a disk without it is never written to, mounted or wiped as one of the
 """
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from qreplica.storage import block_devices
-from qreplica.storage.btrfs_tools import filesystem, run
-from qreplica.storage.capacity import capacity, metadata_copies
-from qreplica.storage.driver import DataUse, GroupHealth, GroupStatus, RaidLevel
+from qreplica.storage import block_devices, btrfs_disks, btrfs_scrub, btrfs_superblock, btrfs_upkeep
+from qreplica.storage.btrfs_disks import Replacement
+from qreplica.storage.btrfs_tools import SYSFS, filesystem, run
+from qreplica.storage.capacity import capacity
+from qreplica.storage.driver import DataUse, DiskErrors, GroupHealth, GroupStatus, MemberStatus, RaidLevel
 from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFailed, StorageCommandFailed
 
-#: One directory for each mounted filesystem (Linux: Documentation/ABI/testing/sysfs-fs-btrfs).
-SYSFS = Path("/sys/fs/btrfs")
-
-_DATA_PROFILES = {
-    RaidLevel.JBOD: "single",
-    RaidLevel.RAID0: "raid0",
-    RaidLevel.RAID1: "raid1",
-    RaidLevel.RAID10: "raid10",
-    RaidLevel.MIRROR3: "raid1c3",
-    RaidLevel.MIRROR4: "raid1c4",
-}
-_METADATA_PROFILES = {2: "raid1", 3: "raid1c3", 4: "raid1c4"}
 #: Named one by one, so that another version's defaults change nothing.
 _FORMAT = (
     *("--nodesize", "16384"),
@@ -35,6 +25,8 @@ _FORMAT = (
     *("-R", "free-space-tree"),
 )
 _MOUNT_OPTIONS = "noatime"
+#: How long something that was made to let go of the mount may need for it (seconds).
+_ENDING, _POLL = 2.0, 0.02
 
 
 def carries(group: str, disk: Path) -> bool:
@@ -53,8 +45,8 @@ def make(group: str, disks: Sequence[Path], level: RaidLevel) -> None:
         return
     for disk in disks:
         block_devices.refuse_used(disk)
-    metadata = "dup" if len(disks) == 1 else _METADATA_PROFILES[metadata_copies(level)]
-    profiles = ("--data", _DATA_PROFILES[level], "--metadata", metadata)
+    metadata = btrfs_upkeep.metadata_profile(level, len(disks))
+    profiles = ("--data", btrfs_upkeep.DATA_PROFILES[level], "--metadata", metadata)
     # mkfs puts the first chunks on the disks named last; on the smallest they would take what a mirror needs there.
     ascending = sorted(disks, key=block_devices.size_of)
     run("mkfs.btrfs", "--quiet", "--label", _label(group), *_FORMAT, *profiles, *ascending, group=group)
@@ -63,42 +55,75 @@ def make(group: str, disks: Sequence[Path], level: RaidLevel) -> None:
 def mount(group: str, place: Path, disks: Sequence[Path]) -> None:
     """Mount the filesystem at ``place``, degraded when it must; the disks that are gone or another's are left out.
 
-    Raises GroupFailed, also when something else is mounted there.
+    Those that missed writes are noted to be mended. Raises GroupFailed, also when something else is mounted there.
     """
     if os.path.ismount(place):
         return
-    own = [disk for disk in disks if carries(group, disk)]
-    if not own:
+    own = btrfs_superblock.choose([disk for disk in disks if carries(group, disk)])
+    if not own.current:
         raise GroupFailed(group=group, reason="none of its disks is there")
     place.mkdir(parents=True, exist_ok=True)
-    run("btrfs", "device", "scan", *own, group=group)
+    run("btrfs", "device", "scan", *own.current, group=group)
+    device = own.current[0]
     try:
-        run("mount", "-t", "btrfs", "-o", _MOUNT_OPTIONS, own[0], place, group=group)
+        run("mount", "-t", "btrfs", "-o", _MOUNT_OPTIONS, device, place, group=group)
     except StorageCommandFailed:
         try:
-            run("mount", "-t", "btrfs", "-o", f"{_MOUNT_OPTIONS},degraded", own[0], place, group=group)
+            run("mount", "-t", "btrfs", "-o", f"{_MOUNT_OPTIONS},degraded", device, place, group=group)
         except StorageCommandFailed as error:
             place.rmdir()
             raise GroupFailed(group=group, reason=error.fields["reason"]) from error
+    missing = frozenset(member.number for member in btrfs_disks.members(place) if member.missing)
+    btrfs_upkeep.note_stale(place, own.stale | missing)
 
 
 def refuse_others(place: Path, disks: Sequence[Path]) -> None:
-    """Raise DiskInUse when the filesystem at ``place`` does not have as many devices as ``disks``."""
-    if (count := filesystem(place).devices) != len(disks):
+    """Raise DiskInUse unless the filesystem at ``place`` is on ``disks``, each of which may be missing there."""
+    members = btrfs_disks.members(place)
+    present = [member for member in members if not member.missing]
+    others = any(all(btrfs_disks.find([member], disk) is None for disk in disks) for member in present)
+    if others or len(members) != len(disks):
+        count = sum(not member.is_target for member in members)
         raise DiskInUse(disk=disks[0], owner=f"a RAID group of {count} disk(s)")
 
 
 def unmount(group: str, place: Path) -> None:
-    """Unmount and remove the mount point; idempotent. Raises GroupBusy."""
+    """Unmount and remove the mount point; idempotent. Raises GroupBusy.
+
+    What rebuilds it goes on when it is mounted again, and a scrub ends.
+    """
     if not os.path.ismount(place):
         return
+    btrfs_scrub.stop(group, place)
+    if btrfs_upkeep.exclusive(place) == "balance":
+        run("btrfs", "balance", "pause", place, group=group)
+    replacing = btrfs_disks.replacement(place)[0] is Replacement.STARTED
     try:
-        run("umount", place, group=group)
+        if replacing:
+            # The program that asked for it holds the mount; it ends when the kernel suspends its work for this.
+            run("mount", "-o", "remount,ro", place, group=group)
+        _detach(group, place)
     except StorageCommandFailed as error:
+        if replacing:
+            run("mount", "-o", "remount,rw", place, group=group)
         if "busy" in str(error.fields["reason"]):
             raise GroupBusy(group=group) from error
         raise
     place.rmdir()
+
+
+def _detach(group: str, place: Path) -> None:
+    """Unmount; a program whose work was ended may still hold the mount for a moment."""
+    deadline = time.monotonic() + _ENDING
+    while True:
+        try:
+            run("umount", place, group=group)
+        except StorageCommandFailed:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL)
+        else:
+            return
 
 
 def erase(group: str, disks: Sequence[Path]) -> None:
@@ -110,12 +135,35 @@ def erase(group: str, disks: Sequence[Path]) -> None:
 
 def status(place: Path) -> GroupStatus:
     """Return the state of the filesystem mounted at ``place``, as the kernel sees it."""
-    facts = SYSFS / filesystem(place).id
-    missing = sum(int((device / "missing").read_text()) for device in (facts / "devinfo").iterdir())
-    health = GroupHealth.DEGRADED if missing else GroupHealth.ONLINE
+    members = btrfs_disks.members(place)
+    missing = sum(member.missing and not member.is_target for member in members)
+    allocated = int((SYSFS / filesystem(place).id / "allocation/data/bytes_used").read_text())
+    health, rebuilt = _health(place, missing)
+    stale = btrfs_upkeep.stale(place)
+    shown = tuple(
+        # What went wrong with a disk because it was away says nothing of it once it is back.
+        MemberStatus(one.path, one.missing, DiskErrors() if one.number in stale and not one.missing else one.errors)
+        for one in members
+    )
+    return GroupStatus(health, allocated, missing, rebuilt, shown)
+
+
+def _health(place: Path, missing: int) -> tuple[GroupHealth, float | None]:
+    """Return the health, and the share done of what is being rebuilt."""
     if os.statvfs(place).f_flag & os.ST_RDONLY:
-        health = GroupHealth.FAILED
-    return GroupStatus(health, int((facts / "allocation/data/bytes_used").read_text()), missing)
+        return GroupHealth.FAILED, None
+    state, share = btrfs_disks.replacement(place)
+    if state is Replacement.STARTED:
+        return GroupHealth.REBUILDING, share
+    if missing:
+        return GroupHealth.DEGRADED, None
+    needed = btrfs_upkeep.need(place)
+    if needed is None:
+        return GroupHealth.ONLINE, None
+    if needed.convert or needed.spread:
+        return GroupHealth.REBUILDING, needed.share_done
+    scrub = btrfs_scrub.status(place)
+    return GroupHealth.REBUILDING, scrub.progress if scrub is not None and scrub.running else 0.0
 
 
 def data_use(place: Path) -> DataUse:

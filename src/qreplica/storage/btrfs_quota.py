@@ -9,8 +9,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from qreplica.storage.btrfs_filesystem import SYSFS
-from qreplica.storage.btrfs_tools import filesystem, run, subvolume
+from qreplica.storage.btrfs_tools import SYSFS, filesystem, run, subvolume
 from qreplica.storage.errors import StorageCommandFailed
 
 

@@ -9,12 +9,15 @@ import struct
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from qreplica.storage.errors import GroupFull, GroupLocked, StorageCommandFailed
+
+#: One directory for each mounted filesystem (Linux: Documentation/ABI/testing/sysfs-fs-btrfs).
+SYSFS = Path("/sys/fs/btrfs")
 
 _PATIENCE = 600.0
 _RENAME_EXCHANGE = 2
@@ -26,26 +29,35 @@ _OTRANSID_AT, _OTIME_AT = 352, 392
 #: _IOR(0x94, 31, struct btrfs_ioctl_fs_info_args) of linux/btrfs.h
 _FS_INFO = 0x8400941F
 _FS_INFO_SIZE = 1024
+#: Fields of it after the sizes of node, sector and clone alignment and the checksum; the flag that asks for the commit.
+_FS_INFO_FLAGS_AT, _FS_INFO_GENERATION_AT, _FS_INFO_GENERATION = 48, 56, 2
 _LOCK_PATIENCE, _LOCK_POLL = 120.0, 0.01
 
 
 def run(*arguments: str | Path, group: str = "") -> str:
     """Run a program and return its standard output. Raises GroupFull or StorageCommandFailed with what it said."""
     command = [str(argument) for argument in arguments]
+    environment = plain_environment()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False, env=_plain())
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False, env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StorageCommandFailed(command=" ".join(command), reason=error) from error
     if done.returncode == 0:
         return done.stdout
-    said = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+    raise failure(command, done.stderr, done.returncode, group)
+
+
+def failure(command: Sequence[str], stderr: str, status: int, group: str) -> GroupFull | StorageCommandFailed:
+    """Return the error for a program that ended with another status than 0."""
+    said = " ".join(stderr.split()) or f"exit status {status}"
     if os.strerror(errno.ENOSPC) in said or os.strerror(errno.EDQUOT) in said:
-        raise GroupFull(group=group, operation=f"“{' '.join(command[:3])}”")
-    raise StorageCommandFailed(command=" ".join(command), reason=said)
+        return GroupFull(group=group, operation=f"“{' '.join(command[:3])}”")
+    return StorageCommandFailed(command=" ".join(command), reason=said)
 
 
-def _plain() -> dict[str, str]:
-    return {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LC_ALL": "C"}
+def plain_environment() -> dict[str, str]:
+    """Return the environment in which programs speak as we expect: English, and times in UTC."""
+    return {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "LC_ALL": "C", "TZ": "UTC"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +71,7 @@ class Subvolume:
 
 def subvolume(path: Path) -> Subvolume:
     """Return the facts of the subvolume at ``path``. Raises OSError when it is none."""
-    data = _ioctl(path, _GET_SUBVOL_INFO, _SUBVOL_INFO_SIZE)
+    data = ioctl(path, _GET_SUBVOL_INFO, bytearray(_SUBVOL_INFO_SIZE))
     (number,) = struct.unpack_from("<Q", data)
     (transaction,) = struct.unpack_from("<Q", data, _OTRANSID_AT)
     seconds, nanoseconds = struct.unpack_from("<QI", data, _OTIME_AT)
@@ -69,21 +81,25 @@ def subvolume(path: Path) -> Subvolume:
 
 @dataclass(frozen=True, slots=True)
 class Filesystem:
-    """A mounted filesystem: its UUID and how many devices it was made of or grown to."""
+    """A mounted filesystem: its UUID, how many devices it was made of or grown to, and its last commit."""
 
     id: str
     devices: int
+    generation: int
 
 
 def filesystem(path: Path) -> Filesystem:
     """Return the facts of the btrfs filesystem mounted at ``path``. Raises OSError when there is none."""
-    data = _ioctl(path, _FS_INFO, _FS_INFO_SIZE)
+    buffer = bytearray(_FS_INFO_SIZE)
+    struct.pack_into("<Q", buffer, _FS_INFO_FLAGS_AT, _FS_INFO_GENERATION)
+    data = ioctl(path, _FS_INFO, buffer)
     (devices,) = struct.unpack_from("<Q", data, 8)
-    return Filesystem(str(uuid.UUID(bytes=bytes(data[16:32]))), devices)
+    (generation,) = struct.unpack_from("<Q", data, _FS_INFO_GENERATION_AT)
+    return Filesystem(str(uuid.UUID(bytes=bytes(data[16:32]))), devices, generation)
 
 
-def _ioctl(path: Path, request: int, size: int) -> bytearray:
-    buffer = bytearray(size)
+def ioctl(path: Path, request: int, buffer: bytearray) -> bytearray:
+    """Ask the filesystem at ``path``; returns ``buffer`` as the kernel left it. Raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.ioctl(fd, request, buffer)

@@ -37,12 +37,22 @@ _STRIPES = 4000
 class _Level:
     """``copies`` of each byte of data, ``disks`` at least, and the ``width`` of a chunk in disks.
 
-    ``width`` is given how many disks there are and how many have room.
+    ``width`` is given how many disks there are and how many have room. ``parity`` disks of the width hold no data.
     """
 
     copies: int
     disks: int
     width: Callable[[int, int], int]
+    parity: int = 0
+
+    @property
+    def narrowest(self) -> int:
+        """On how many disks a chunk takes place at least."""
+        return max(self.copies, self.parity + 1)
+
+    def data(self, width: int) -> float:
+        """How many disks of a chunk's width hold data, each byte counted once."""
+        return (width - self.parity) / self.copies
 
 
 _LEVELS = {
@@ -50,6 +60,8 @@ _LEVELS = {
     # The kernel would go on with fewer disks, but then mirrored metadata finds no second disk to grow on.
     RaidLevel.RAID0: _Level(1, 2, lambda disks, _: disks),
     RaidLevel.RAID1: _Level(2, 2, lambda _, __: 2),
+    RaidLevel.RAID5: _Level(1, 3, lambda _, with_room: with_room, parity=1),
+    RaidLevel.RAID6: _Level(1, 4, lambda _, with_room: with_room, parity=2),
     RaidLevel.RAID10: _Level(2, 4, lambda _, with_room: with_room // 2 * 2),
     RaidLevel.MIRROR3: _Level(3, 3, lambda _, __: 3),
     RaidLevel.MIRROR4: _Level(4, 4, lambda _, __: 4),
@@ -81,8 +93,11 @@ def minimum_disks(level: RaidLevel) -> int:
 
 
 def metadata_copies(level: RaidLevel) -> int:
-    """Return how often metadata is kept: as often as data, and never less than twice (on one disk, both on it)."""
-    return max(2, _LEVELS[level].copies)
+    """Return how often metadata is kept: so that it survives what data does, and never less than twice.
+
+    On one disk, both copies are on it. Metadata never has parity.
+    """
+    return max(2, _LEVELS[level].narrowest)
 
 
 def capacity(level: RaidLevel, sizes: Sequence[int]) -> Capacity:
@@ -113,19 +128,22 @@ def working_reserve(promisable: int) -> int:
 def _kept_back(level: RaidLevel, sizes: Sequence[int], data: int) -> int:
     """Return what must be kept back when ``data`` bytes are promised, in bytes of data."""
     rules, raw = _LEVELS[level], sum(sizes)
+    widest = rules.width(len(sizes), len(sizes))
     metadata = data * _METADATA_SHARE + min(data * _GLOBAL_RESERVE_SHARE, _GLOBAL_RESERVE_MOST)
     first, chunk = _metadata_chunks(raw, metadata_copies(level))
     further = max(0, math.ceil((metadata / _CHUNK_FILLED - first) / chunk))
     # One more than is filled: what writes under way may need is reserved many times over, and takes a chunk early.
-    taken = (first + (further + 1) * chunk) * metadata_copies(level) + _FIXED_PER_DISK * len(sizes)
+    taken: float = (first + (further + 1) * chunk) * metadata_copies(level) + _FIXED_PER_DISK * len(sizes)
     if further:
         # The first is made with the filesystem; data may have its last chunk, hardly used, before the others come.
-        width = rules.width(len(sizes), len(sizes))
-        taken += min(width * _LARGEST_STRIPE, rules.copies * min(_LARGEST_CHUNK, raw // 10))
-    if rules.width(len(sizes), len(sizes)) < len(sizes):
+        taken += min(widest * _LARGEST_STRIPE, min(_LARGEST_CHUNK, raw // 10) * widest / rules.data(widest))
+    if widest < len(sizes):
         # Disks that are not equally full at the end leave up to a stripe each, on fewer than a chunk needs.
         taken += (rules.copies - 1) * min(_LARGEST_STRIPE, raw // 10)
-    return -(-taken // rules.copies)
+    if rules.parity:
+        # Metadata lies on some of the disks only: what it leaves on the others may be too narrow for parity.
+        taken += rules.parity * chunk
+    return math.ceil(taken * rules.data(widest) / widest)
 
 
 def _metadata_chunks(raw: int, copies: int) -> tuple[int, int]:
@@ -141,8 +159,10 @@ def _given_out(level: _Level, sizes: Sequence[int]) -> int:
     largest = sum(sizes) // _STRIPES
     room = sorted(sizes, reverse=True)
     total = 0
-    while (width := level.width(len(sizes), sum(1 for free in room if free))) >= level.copies and room[width - 1] > 0:
+    while (width := level.width(len(sizes), sum(1 for free in room if free))) >= level.narrowest and room[
+        width - 1
+    ] > 0:
         stripe = min(largest, room[width - 1])
         room = sorted([free - stripe for free in room[:width]] + room[width:], reverse=True)
-        total += stripe * width // level.copies
+        total += int(stripe * level.data(width))
     return total

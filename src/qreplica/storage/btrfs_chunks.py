@@ -1,0 +1,84 @@
+"""The chunks of an RG's mounted filesystem: the pieces of its disks' space, each of one profile."""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from qreplica.storage.btrfs_tools import SYSFS, filesystem, ioctl
+
+#: _IOWR(0x94, 17, struct btrfs_ioctl_search_args_v2) of linux/btrfs.h: a key, the size of the buffer, the buffer.
+_TREE_SEARCH_V2 = 0xC0709411
+_KEY = struct.Struct("<7Q4I4QQ")
+_FOUND_AT, _BUFFER = 64, 1 << 18
+_HEADER = struct.Struct("<QQQII")
+#: The chunk tree, its one object and the kind of its items (linux/btrfs_tree.h).
+_CHUNK_TREE, _FIRST_CHUNK_TREE, _CHUNK_ITEM = 3, 256, 228
+_ANY = 2**64 - 1
+#: Of struct btrfs_chunk: length, and after owner and stripe length the kind.
+_CHUNK = struct.Struct("<QQQQ")
+_DATA = 1
+#: The bits of the profiles (BTRFS_BLOCK_GROUP_… of linux/btrfs_tree.h) by their names; without any, it is “single”.
+_PROFILES = {
+    "raid0": 1 << 3,
+    "raid1": 1 << 4,
+    "dup": 1 << 5,
+    "raid10": 1 << 6,
+    "raid5": 1 << 7,
+    "raid6": 1 << 8,
+    "raid1c3": 1 << 9,
+    "raid1c4": 1 << 10,
+}
+_KINDS = ("data", "metadata", "system")
+
+
+class Chunk(NamedTuple):
+    """A chunk: where it begins in the filesystem's own address space, how many bytes it holds, and of what.
+
+    A chunk that is rewritten gets a new address, beyond all others.
+    """
+
+    start: int
+    length: int
+    is_data: bool
+    profile: str
+
+
+def chunks(place: Path) -> list[Chunk]:
+    """Return the chunks of the filesystem mounted at ``place``, ascending. Raises OSError."""
+    found = []
+    for start, item in _items(place):
+        length, _, _, kind = _CHUNK.unpack_from(item)
+        profile = next((name for name, bit in _PROFILES.items() if kind & bit), "single")
+        found.append(Chunk(start, length, bool(kind & _DATA), profile))
+    return found
+
+
+def _items(place: Path) -> Iterator[tuple[int, memoryview]]:
+    start = 0
+    while True:
+        buffer = bytearray(_KEY.size + _BUFFER)
+        _KEY.pack_into(
+            buffer,
+            0,
+            *(_CHUNK_TREE, _FIRST_CHUNK_TREE, _FIRST_CHUNK_TREE, start, _ANY, 0, _ANY),
+            *(_CHUNK_ITEM, _CHUNK_ITEM, 2**32 - 1, 0),
+            *(0, 0, 0, 0, _BUFFER),
+        )
+        found = memoryview(ioctl(place, _TREE_SEARCH_V2, buffer))
+        (count,) = struct.unpack_from("<I", found, _FOUND_AT)
+        if count == 0:
+            return
+        at = _KEY.size
+        for _ in range(count):
+            _, _, start, _, size = _HEADER.unpack_from(found, at)
+            yield start, found[at + _HEADER.size : at + _HEADER.size + size]
+            at += _HEADER.size + size
+        start += 1
+
+
+def profiles(place: Path) -> dict[str, set[str]]:
+    """Return the profiles that chunks have, by what they hold: “data”, “metadata” and “system”; cheap."""
+    facts = SYSFS / filesystem(place).id / "allocation"
+    known = {"single", *_PROFILES}
+    return {kind: {path.name for path in (facts / kind).iterdir() if path.name in known} for kind in _KINDS}

@@ -1,0 +1,204 @@
+"""The disks of an RG's mounted filesystem: how each is, and how one is replaced, added or made use of in full."""
+
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from qreplica.storage import block_devices, btrfs_background, btrfs_superblock
+from qreplica.storage.btrfs_tools import SYSFS, filesystem, ioctl, run
+from qreplica.storage.driver import DiskErrors
+from qreplica.storage.errors import DiskInUse, DiskTooSmall, NotADisk, NotAMember
+
+#: _IOWR(0x94, 30, struct btrfs_ioctl_dev_info_args) of linux/btrfs.h
+_DEV_INFO, _DEV_INFO_SIZE, _PATH_AT = 0xD000941E, 4096, 3072
+#: _IOWR(0x94, 53, struct btrfs_ioctl_dev_replace_args); its command to tell the state.
+_DEV_REPLACE, _DEV_REPLACE_SIZE, _STATUS = 0xCA289435, 2600, 1
+#: _IOWR(0x94, 52, struct btrfs_ioctl_get_dev_stats); its flag to count from nothing again.
+_DEV_STATS, _DEV_STATS_SIZE, _STATS, _RESET = 0xC4089434, 1032, 5, 1
+#: The number of a device that is taking another one's place.
+_TARGET = 0
+#: A device that has so much more than the filesystem uses of it was put in the place of a smaller one (bytes).
+_WORTH_GROWING = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A device of the filesystem: its number, its path if that is known, and how many bytes of it are used at most.
+
+    ``missing``: nothing can be read from it now, whatever the kernel thinks.
+    """
+
+    number: int
+    path: Path | None
+    size: int
+    missing: bool
+    errors: DiskErrors
+
+    @property
+    def is_target(self) -> bool:
+        """Whether it is taking the place of another."""
+        return self.number == _TARGET
+
+
+def members(place: Path) -> list[Member]:
+    """Return the devices of the filesystem mounted at ``place``; while one is being replaced, both."""
+    facts = SYSFS / filesystem(place).id
+    held = _held(facts)
+    found = []
+    for info in sorted(facts.glob("devinfo/*"), key=lambda info: int(info.name)):
+        try:
+            kernel_misses = (info / "missing").read_text().strip() == "1"
+            errors = dict(line.split() for line in (info / "error_stats").read_text().splitlines())
+            _, size, path = _device(place, int(info.name))
+        except FileNotFoundError:
+            # It took the place of another one just now.
+            continue
+        there = not kernel_misses and path is not None and _is_there(path, size, held)
+        counts = (int(errors[f"{name}_errs"]) for name in ("read", "write", "flush", "corruption", "generation"))
+        found.append(Member(int(info.name), path, size, not there, DiskErrors(*counts)))
+    return found
+
+
+def _held(facts: Path) -> set[str]:
+    """Return the device numbers that the filesystem has open; one whose hardware has gone has none."""
+    numbers = set()
+    for link in facts.glob("devices/*"):
+        try:
+            numbers.add((link / "dev").read_text().strip())
+        except OSError:
+            continue
+    return numbers
+
+
+def _device(place: Path, number: int) -> tuple[int, int, Path | None]:
+    """Return how many bytes of a device are given out, how many there are, and its path (None: not known)."""
+    request = bytearray(_DEV_INFO_SIZE)
+    struct.pack_into("<Q", request, 0, number)
+    try:
+        data = ioctl(place, _DEV_INFO, request)
+    except OSError as error:
+        raise FileNotFoundError(error.errno, error.strerror) from error
+    used, size = struct.unpack_from("<QQ", data, 24)
+    path = bytes(data[_PATH_AT:]).split(b"\0", 1)[0]
+    return used, size, Path(os.fsdecode(path)) if path else None
+
+
+def _is_there(path: Path, size: int, held: set[str]) -> bool:
+    try:
+        number = path.stat().st_rdev
+        return f"{os.major(number)}:{os.minor(number)}" in held and block_devices.size_of(path) >= size
+    except (OSError, NotADisk):
+        return False
+
+
+def find(members: Sequence[Member], disk: Path) -> Member | None:
+    """Return the member that ``disk`` is, by whatever name; None for none."""
+    for member in members:
+        if member.path is not None and _same(member.path, disk):
+            return member
+    return None
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.stat().st_rdev == other.stat().st_rdev
+    except OSError:
+        return one == other
+
+
+def find_outgoing(group: str, place: Path, disk: Path) -> Member:
+    """Return the member that ``disk`` is or was. Raises NotAMember.
+
+    A path that leads nowhere stands for a disk that is missing; which one is all the same to the others.
+    """
+    present = members(place)
+    found = find(present, disk)
+    if found is not None:
+        return found
+    missing = [member for member in present if member.missing]
+    if disk.exists():
+        block = btrfs_superblock.read(disk)
+        ours = block is not None and block.filesystem == filesystem(place).id
+        missing = [member for member in missing if ours and block is not None and member.number == block.number]
+    if not missing:
+        raise NotAMember(group=group, disk=disk)
+    return missing[0]
+
+
+class Replacement(IntEnum):
+    """Where the last replacement is (BTRFS_IOCTL_DEV_REPLACE_STATE_… of linux/btrfs.h)."""
+
+    NEVER = 0
+    STARTED = 1
+    FINISHED = 2
+    CANCELED = 3
+    SUSPENDED = 4
+
+
+def replacement(place: Path) -> tuple[Replacement, float]:
+    """Return the state of the last replacement, and the share of it done, 0 to 1."""
+    request = bytearray(_DEV_REPLACE_SIZE)
+    struct.pack_into("<Q", request, 0, _STATUS)
+    state, per_mille = struct.unpack_from("<QQ", ioctl(place, _DEV_REPLACE, request), 16)
+    return Replacement(state), per_mille / 1000
+
+
+def replace(group: str, place: Path, old: Member, new: Path) -> None:
+    """Begin to put the device ``new`` in the place of ``old``. Raises DiskInUse, NotADisk, DiskTooSmall."""
+    if (size := block_devices.size_of(new)) < old.size:
+        raise DiskTooSmall(disk=new, size=size, minimum=old.size)
+    if _has_returned(place, old, new):
+        run("btrfs", "device", "scan", "--forget", new, group=group)
+        block_devices.wipe(new)
+    block_devices.refuse_used(new)
+    # What can be read from the others is not asked of one that is known to err.
+    careful = ("-r",) if old.missing or old.errors.total else ()
+    btrfs_background.start(
+        *("btrfs", "replace", "start", "-B", *careful, str(old.number), new, place),
+        begun=lambda: find(members(place), new) is not None,
+        group=group,
+    )
+
+
+def _has_returned(place: Path, old: Member, new: Path) -> bool:
+    """Tell whether ``new`` is the missing ``old`` itself: what it holds is an older state of what the others do."""
+    if not old.missing:
+        return False
+    block, facts = btrfs_superblock.read(new), filesystem(place)
+    if block is None or (block.filesystem, block.number) != (facts.id, old.number):
+        return False
+    if block.generation > facts.generation:
+        raise DiskInUse(disk=new, owner="another state of the same RAID group, newer than the one that is open")
+    return True
+
+
+def add(group: str, place: Path, disk: Path) -> None:
+    """Make the free device ``disk`` one of the filesystem. Raises DiskInUse, NotADisk."""
+    block_devices.refuse_used(disk)
+    run("btrfs", "device", "add", "--nodiscard", disk, place, group=group)
+
+
+def growable(present: Sequence[Member]) -> list[Member]:
+    """Return the members of which the filesystem does not yet use all that there is."""
+    return [
+        member
+        for member in present
+        if member.path is not None
+        and not (member.missing or member.is_target)
+        and block_devices.size_of(member.path) - member.size >= _WORTH_GROWING
+    ]
+
+
+def grow(group: str, place: Path, member: Member) -> None:
+    """Use all of a member."""
+    run("btrfs", "filesystem", "resize", f"{member.number}:max", place, group=group)
+
+
+def forgive(place: Path, number: int) -> None:
+    """Count the errors of a device from nothing again."""
+    request = bytearray(_DEV_STATS_SIZE)
+    struct.pack_into("<QQQ", request, 0, number, _STATS, _RESET)
+    ioctl(place, _DEV_STATS, request)
