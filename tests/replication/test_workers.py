@@ -22,10 +22,12 @@ from .pair import JOB, Pair
 
 T = TypeVar("T")
 
-#: Writes its pid and its arguments, then lives as it is told.
+#: Writes its pid, once it has a job, and then lives as it is told.
 PRETENDER = """
 import os, signal, sys, time
-how, note = sys.argv[1], sys.argv[2]
+how, note, waits = sys.argv[1:]
+if waits and not sys.stdin.readline():
+    os._exit(0)
 if how == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 elif how == "obedient":
@@ -64,7 +66,7 @@ class Pretenders:
         self.pair = pair
         self.note = folder / "pids"
         self.how = "obedient"
-        self.asked: list[tuple[Path, str]] = []
+        self.asked: list[tuple[Path, str | None]] = []
         config = Config(
             subsystem="source",
             controller=1,
@@ -77,9 +79,18 @@ class Pretenders:
             folder / "config.toml", config, pair.database, look_every=0.02, grace=0.3, command=self.command
         )
 
-    def command(self, file: Path, job: str) -> list[str]:
+    def command(self, file: Path, job: str | None) -> list[str]:
         self.asked.append((file, job))
-        return [sys.executable, "-c", PRETENDER, self.how, str(self.note)]
+        return [sys.executable, "-c", PRETENDER, self.how, str(self.note), "" if job else "waits"]
+
+    def standby(self) -> int:
+        """Return the pid of the worker that stands by, once there is one."""
+
+        def look() -> list[int]:
+            standby = self.workers._processes._standby
+            return [] if standby is None else [standby.pid]
+
+        return eventually(look)[0]
 
     def pids(self) -> list[int]:
         return [int(line) for line in self.note.read_text().split()] if self.note.exists() else []
@@ -98,15 +109,55 @@ def pretenders(pair: Pair, tmp_path: Path) -> Iterator[Pretenders]:
 
 
 def test_a_started_job_gets_a_worker_and_only_one(pretenders: Pretenders) -> None:
-    pretenders.workers.start()
-    pretenders.workers.start()
     jobs.start(pretenders.pair.database, "nightly")
+    pretenders.workers.start()
+    pretenders.workers.start()
     pretenders.workers.wake()
     eventually(pretenders.pids)
     time.sleep(0.2)
     assert len(pretenders.pids()) == 1
     assert pretenders.asked == [(pretenders.workers.file, JOB)]
     assert pretenders.workers.running() == [JOB]
+
+
+def test_the_worker_that_stands_by_takes_the_job_and_another_stands_by_when_it_is_done(pretenders: Pretenders) -> None:
+    pretenders.workers.start()
+    standby = pretenders.standby()
+    jobs.start(pretenders.pair.database, "nightly")
+    pretenders.workers.wake()
+    assert eventually(pretenders.pids) == [standby]
+    assert pretenders.workers.running() == [JOB]
+    time.sleep(0.2)
+    assert pretenders.asked == [(pretenders.workers.file, None)]
+    jobs.stop(pretenders.pair.database, "nightly")
+    assert gone(standby)
+    assert pretenders.standby() != standby
+
+
+def test_a_job_is_begun_anew_when_the_worker_that_stood_by_has_died(pretenders: Pretenders) -> None:
+    pretenders.workers._processes.prepare()
+    standby = pretenders.standby()
+    os.kill(standby, signal.SIGKILL)
+    assert gone(standby)
+    jobs.start(pretenders.pair.database, "nightly")
+    pretenders.workers.start()
+    assert standby not in eventually(pretenders.pids)
+
+
+def test_nobody_stands_by_without_jobs_or_after_the_end(pretenders: Pretenders) -> None:
+    pretenders.workers.start()
+    standby = pretenders.standby()
+    with pretenders.pair.database.session() as session:
+        session.delete(session.get_one(Job, JOB))
+    assert gone(standby)
+    assert pretenders.pids() == []
+
+
+def test_the_worker_that_stands_by_ends_with_the_daemons_supervision(pretenders: Pretenders) -> None:
+    pretenders.workers.start()
+    standby = pretenders.standby()
+    pretenders.workers.stop()
+    assert gone(standby)
 
 
 def test_what_ran_before_the_daemon_started_is_taken_up(pretenders: Pretenders) -> None:
@@ -214,6 +265,12 @@ def test_a_worker_whose_daemon_is_gone_already_does_not_begin() -> None:
     argv = [sys.executable, "-m", "qreplica.replication.worker", "--config", "/nowhere", "--job", JOB, "--parent", "1"]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (worker._ORPHAN, "", "")
+
+
+def test_a_worker_that_stands_by_ends_when_its_daemon_lets_go_of_it() -> None:
+    argv = [sys.executable, "-m", "qreplica.replication.worker", "--config", "/nowhere", "--parent", str(os.getpid())]
+    done = subprocess.run(argv, input="", capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_worker_that_cannot_begin_says_why_in_one_line() -> None:

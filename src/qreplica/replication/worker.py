@@ -1,5 +1,6 @@
-"""The process that runs one cycle: ``python -m qreplica.replication.worker --config FILE --job ID --parent PID``.
+"""The process that runs one cycle: ``python -m qreplica.replication.worker --config FILE --parent PID [--job ID]``.
 
+Without a job it waits for one, whose id is a line of standard input; no line at all ends it.
 It dies with its daemon, whatever happens to that one; told to end (SIGTERM) it stops with a durable checkpoint. What it
 did stands in the database; the exit code only tells whether it ended by itself.
 """
@@ -14,6 +15,7 @@ import threading
 from pathlib import Path
 
 import structlog
+from sqlalchemy.orm import configure_mappers
 
 from qreplica.daemon import config as configuration
 from qreplica.daemon import logs
@@ -57,9 +59,12 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's ^C goes to the daemon, which ends us
     logs.configure("json")
-    logger = structlog.get_logger().bind(job=arguments.job, pid=os.getpid())
+    job = arguments.job or _awaited()
+    if not job:
+        return 0
+    logger = structlog.get_logger().bind(job=job, pid=os.getpid())
     try:
-        _run(configuration.load(arguments.config), arguments.job, stop, logger)
+        _run(configuration.load(arguments.config), job, stop, logger)
     except StaleOwner as error:
         logger.warning("stale-owner", sentence=error.sentence)
         return STALE
@@ -74,9 +79,15 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="qreplica-worker", description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--job", required=True)
+    parser.add_argument("--job")
     parser.add_argument("--parent", type=int, required=True, help="the daemon's process id")
     return parser.parse_args()
+
+
+def _awaited() -> str:
+    """Return the job to work on once it is known; what takes long and is the same for all jobs is done before."""
+    configure_mappers()
+    return sys.stdin.readline().strip()
 
 
 def _run(

@@ -1,11 +1,8 @@
 """Sees to it that every job that is to run has a worker, on the controller that it belongs to."""
 
-import os
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,16 +14,12 @@ from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.replication.retry import LONGEST
 from qreplica.replication.store import ACTIVE
+from qreplica.replication.worker_processes import Command, WorkerProcesses, command
 from qreplica.state.database import Database
 from qreplica.state.models import Job, JobState, Severity
 
 _LOOK_EVERY = 1.0
 _GRACE = 15.0
-
-
-def _command(file: Path, job: str) -> list[str]:
-    facts = ["--config", str(file), "--job", job, "--parent", str(os.getpid())]
-    return [sys.executable, "-m", "qreplica.replication.worker", *facts]
 
 
 @dataclass(slots=True)
@@ -57,6 +50,7 @@ class Workers:
     """Lives in the daemon, with a thread of its own. ``file`` is what ``config`` was loaded from.
 
     ``start`` takes up what a daemon before left RUNNING or WAITING. ``command`` makes a worker's argument list.
+    While no job runs, one worker stands by for the next.
     """
 
     file: Path
@@ -64,12 +58,16 @@ class Workers:
     database: Database
     look_every: float = _LOOK_EVERY
     grace: float = _GRACE
-    command: Callable[[Path, str], list[str]] = _command
+    command: Command = command
+    _processes: WorkerProcesses = field(init=False)
     _workers: dict[str, _Worker] = field(default_factory=dict, init=False)
     _crashes: dict[str, _Crashes] = field(default_factory=dict, init=False)
     _wake: threading.Event = field(default_factory=threading.Event, init=False)
     _ending: threading.Event = field(default_factory=threading.Event, init=False)
     _thread: threading.Thread | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._processes = WorkerProcesses(self.file, self.command)
 
     def start(self) -> None:
         """Begin to look after the jobs. Idempotent."""
@@ -121,6 +119,14 @@ class Workers:
         for job, worker in self._workers.items():
             if job not in wanted:
                 self._end(worker)
+        self._prepare(wanted)
+
+    def _prepare(self, wanted: dict[str, _Wanted]) -> None:
+        """Have a worker stand by where there are jobs; not while one works, which would share the processors with it."""
+        if not wanted:
+            self._processes.dismiss()
+        elif not self._workers and not any(one.state in ACTIVE for one in wanted.values()):
+            self._processes.prepare()
 
     def _wanted(self) -> dict[str, _Wanted]:
         with self.database.session(read_only=True) as session:
@@ -130,10 +136,7 @@ class Workers:
     def _spawn(self, job: str, name: str) -> None:
         if time.monotonic() < self._crashes.get(job, _Crashes()).not_before:
             return
-        process = subprocess.Popen(
-            self.command(self.file, job), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=True
-        )
-        self._workers[job] = _Worker(process, name)
+        self._workers[job] = _Worker(self._processes.start(job), name)
 
     def _reap(self) -> None:
         for job, worker in list(self._workers.items()):
@@ -172,6 +175,7 @@ class Workers:
             worker.process.kill()
 
     def _end_all(self) -> None:
+        self._processes.dismiss()
         for worker in self._workers.values():
             self._end(worker)
         for worker in self._workers.values():
