@@ -190,3 +190,13 @@ def test_who_maintains_it_is_shown(world: Any, admin: Any, group: Any) -> None:
     with world.database.session() as session:
         session.get_one(MaintenanceLease, group["id"]).controller = 0
     assert shown(admin)["maintained_by"] is None
+
+
+@pytest.mark.parametrize("level", ["raid5", "raid6"])
+def test_raid_5_and_6_are_made_and_warned_of(world: Any, admin: Any, level: str) -> None:
+    world.add_disks("d4")
+    body = {"name": "rg5", "level": level, "disks": ["d1", "d2", "d3", "d4"]}
+    made = admin.call("POST", "/raid-groups", body, expect=201)
+    (warning,) = made["warnings"]
+    assert "write hole" in warning
+    assert admin.call("GET", "/raid-groups")[0]["warnings"] == [warning]

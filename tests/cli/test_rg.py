@@ -40,7 +40,7 @@ def world(memory: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def shell(logged_in: Any) -> Any:
+def mirror(logged_in: Any) -> Any:
     logged_in.run("rg", "create", "rg1", "--level", "raid1", "--disk", "d1", "--disk", "d2")
     return logged_in
 
@@ -74,10 +74,10 @@ def follow(shell: Any, *arguments: str, until: str, then: Callable[[], None]) ->
     return process.returncode, out, first + err
 
 
-def test_an_rg_is_shown_with_its_disks(world: Any, shell: Any) -> None:
+def test_an_rg_is_shown_with_its_disks(world: Any, mirror: Any) -> None:
     world.storage.errors[world.directory / "d1"] = DiskErrors(read=2, corruption=5)
     world.storage.missing.add(world.directory / "d2")
-    sheet = shell.run("rg", "show", "rg1").out
+    sheet = mirror.run("rg", "show", "rg1").out
     assert "degraded" in sheet
     assert "Last scrub             never" in sheet
     rows = {line.split()[0]: line.split() for line in sheet.splitlines() if line.startswith(("d1 ", "d2 "))}
@@ -85,29 +85,29 @@ def test_an_rg_is_shown_with_its_disks(world: Any, shell: Any) -> None:
     assert rows["d2"][3] == "missing"
 
 
-def test_replacing_says_where_to_look_and_the_list_shows_the_percent(world: Any, shell: Any) -> None:
-    assert shell.run("rg", "replace", "rg1", "d2", "d3").out == (
+def test_replacing_says_where_to_look_and_the_list_shows_the_percent(world: Any, mirror: Any) -> None:
+    assert mirror.run("rg", "replace", "rg1", "d2", "d3").out == (
         "Disk “d3” takes the place of “d2” in RG “rg1”: see how far with “qreplica rg watch rg1”.\n"
     )
-    (row,) = [line for line in shell.run("rg", "list").out.splitlines() if line.startswith("rg1")]
+    (row,) = [line for line in mirror.run("rg", "list").out.splitlines() if line.startswith("rg1")]
     assert "rebuilding 25.0 %" in row
-    answer = shell.run("rg", "show", "rg1", "--json").json()
+    answer = mirror.run("rg", "show", "rg1", "--json").json()
     assert answer["members"][2]["replaces"] == "d2"
     world.storage.finish(group_id(world))
     maintain(world)
-    assert shell.run("rg", "watch", "rg1").out == "RG “rg1” is online.\n"
+    assert mirror.run("rg", "watch", "rg1").out == "RG “rg1” is online.\n"
 
 
-def test_a_rebuild_is_followed_to_its_end(world: Any, shell: Any) -> None:
+def test_a_rebuild_is_followed_to_its_end(world: Any, mirror: Any) -> None:
     def end() -> None:
         world.storage.finish(group_id(world))
         maintain(world)
 
-    ended = follow(shell, "rg", "replace", "rg1", "d2", "d3", "--follow", until="rg1: rebuild   25.0 %", then=end)
+    ended = follow(mirror, "rg", "replace", "rg1", "d2", "d3", "--follow", until="rg1: rebuild   25.0 %", then=end)
     assert ended == (0, "RG “rg1” is online.\n", "rg1: rebuild   25.0 %\n")
 
 
-def test_a_rebuild_that_fails_ends_with_10(world: Any, shell: Any) -> None:
+def test_a_rebuild_that_fails_ends_with_10(world: Any, mirror: Any) -> None:
     def fail() -> None:
         world.storage.missing.add(world.directory / "d2")
         maintain_with_memory()
@@ -119,16 +119,16 @@ def test_a_rebuild_that_fails_ends_with_10(world: Any, shell: Any) -> None:
         world.storage.fail_rebuild(group_id(world))
         maintenance.round()
 
-    code, out, err = follow(shell, "rg", "replace", "rg1", "d2", "d3", "--follow", until="rebuild", then=fail)
+    code, out, err = follow(mirror, "rg", "replace", "rg1", "d2", "d3", "--follow", until="rebuild", then=fail)
     assert (code, out) == (10, "")
     assert "Error: RG “rg1” is not well, because it is degraded: see “qreplica rg show rg1”" in err
 
 
-def test_growing_is_followed_in_silence_for_json(world: Any, shell: Any) -> None:
-    shell.run("rg", "grow", "rg1", "d3")
+def test_growing_is_followed_in_silence_for_json(world: Any, mirror: Any) -> None:
+    mirror.run("rg", "grow", "rg1", "d3")
     world.storage.finish(group_id(world))
     maintain(world)
-    ended = shell.run("rg", "watch", "rg1", "--json")
+    ended = mirror.run("rg", "watch", "rg1", "--json")
     assert (ended.json()["disks"], ended.err) == (["d1", "d2", "d3"], "")
 
 
@@ -139,40 +139,52 @@ def test_growing_is_followed_in_silence_for_json(world: Any, shell: Any) -> None
         (2, 10, "its scrub is damaged (1 GiB read, 3 errors mended, 2 that could not be)"),
     ],
 )
-def test_a_scrub_is_followed_to_its_result(world: Any, shell: Any, uncorrectable: int, code: int, told: str) -> None:
+def test_a_scrub_is_followed_to_its_result(world: Any, mirror: Any, uncorrectable: int, code: int, told: str) -> None:
     def end() -> None:
         world.storage.end_scrub(group_id(world), checked=GIB, corrected=3, uncorrectable=uncorrectable)
         maintain(world)
 
-    ended, out, err = follow(shell, "rg", "scrub", "start", "rg1", "--follow", until="rg1: scrub", then=end)
+    ended, out, err = follow(mirror, "rg", "scrub", "start", "rg1", "--follow", until="rg1: scrub", then=end)
     assert ended == code
     assert told in out + err
 
 
-def test_scrubs_are_stopped_listed_and_scheduled(shell: Any) -> None:
-    shell.run("rg", "scrub", "start", "rg1")
-    assert "running 50.0 %" in shell.run("rg", "show", "rg1").out
-    shell.run("rg", "scrub", "stop", "rg1")
-    (row,) = [line for line in shell.run("rg", "scrub", "list", "rg1").out.splitlines() if "interrupted" in line]
+def test_scrubs_are_stopped_listed_and_scheduled(mirror: Any) -> None:
+    mirror.run("rg", "scrub", "start", "rg1")
+    assert "running 50.0 %" in mirror.run("rg", "show", "rg1").out
+    mirror.run("rg", "scrub", "stop", "rg1")
+    (row,) = [line for line in mirror.run("rg", "scrub", "list", "rg1").out.splitlines() if "interrupted" in line]
     assert row.split()[-2:] == ["0", "0"]
-    assert shell.run("rg", "scrub", "schedule", "rg1", "--days", "7").out == "RG “rg1” is scrubbed every 7 days.\n"
-    shell.run("rg", "scrub", "schedule", "rg1", "--never")
-    assert shell.run("rg", "show", "rg1", "--json").json()["next_scrub_at"] is None
+    assert mirror.run("rg", "scrub", "schedule", "rg1", "--days", "7").out == "RG “rg1” is scrubbed every 7 days.\n"
+    mirror.run("rg", "scrub", "schedule", "rg1", "--never")
+    assert mirror.run("rg", "show", "rg1", "--json").json()["next_scrub_at"] is None
     for wrong in ((), ("--days", "7", "--never"), ("--days", "0")):
-        shell.run("rg", "scrub", "schedule", "rg1", *wrong, code=2)
+        mirror.run("rg", "scrub", "schedule", "rg1", *wrong, code=2)
 
 
-def test_a_disk_is_made_a_spare_and_free_again(shell: Any) -> None:
-    assert shell.run("disk", "spare", "d3").out == "Disk “d3” is a spare.\n"
-    (row,) = [line for line in shell.run("disk", "list").out.splitlines() if line.startswith("d3")]
+def test_a_disk_is_made_a_spare_and_free_again(mirror: Any) -> None:
+    assert mirror.run("disk", "spare", "d3").out == "Disk “d3” is a spare.\n"
+    (row,) = [line for line in mirror.run("disk", "list").out.splitlines() if line.startswith("d3")]
     assert row.split()[4] == "spare"
-    assert shell.run("disk", "spare", "d3", "--off").out == "Disk “d3” is no spare.\n"
-    assert "State   free" in shell.run("disk", "show", "d3").out
-    assert "belongs to RAID group rg1" in shell.run("disk", "spare", "d1", code=4).err
+    assert mirror.run("disk", "spare", "d3", "--off").out == "Disk “d3” is no spare.\n"
+    assert "State   free" in mirror.run("disk", "show", "d3").out
+    assert "belongs to RAID group rg1" in mirror.run("disk", "spare", "d1", code=4).err
 
 
-def test_on_a_terminal_a_rebuild_is_a_bar(world: Any, shell: Any) -> None:
-    shell.run("rg", "replace", "rg1", "d2", "d3")
+def test_on_a_terminal_a_rebuild_is_a_bar(world: Any, mirror: Any) -> None:
+    mirror.run("rg", "replace", "rg1", "d2", "d3")
     world.storage.finish(group_id(world))
     maintain(world)
-    assert "RG “rg1” is online." in shell.talk("rg", "watch", "rg1", answers=[])
+    assert "RG “rg1” is online." in mirror.talk("rg", "watch", "rg1", answers=[])
+
+
+def test_of_raid_5_it_is_warned(logged_in: Any, world: Any) -> None:
+    assert world.storage.members == {}
+    disks = ("--disk", "d1", "--disk", "d2", "--disk", "d3")
+    made = logged_in.run("rg", "create", "rg5", "--level", "raid5", *disks)
+    assert made.out.startswith("RG “rg5” was made; ")
+    assert made.err.startswith("Warning: RAID 5 and 6 have a write hole: ")
+    assert "write hole" in logged_in.run("rg", "show", "rg5").out
+    assert logged_in.run("rg", "delete", "rg5", "--yes", "--json").err == ""
+    made = logged_in.run("rg", "create", "rg5", "--level", "raid5", *disks, "--json")
+    assert (len(made.json()["warnings"]), made.err) == (1, "")

@@ -3,13 +3,15 @@
 import os
 import random
 import signal
+import sqlite3
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .running import Controller, clean_up, eventually, provision
+from .running import Controller, clean_up, eventually, loops, provision
 
 pytestmark = pytest.mark.root
 
@@ -72,3 +74,108 @@ def test_an_rg_whose_disks_were_away_is_served_again_when_they_are_back(controll
         eventually(lambda: 1 in session.report_luns())
         assert session.read(1, 0, len(data)) == data
     eventually(lambda: "rg-opened" in [event["kind"] for event in controller.call("GET", "/events")])
+
+
+def die(controller: Controller, number: int) -> None:
+    """Have the disk fail from its second megabyte on: what lies there can be neither read nor written any more."""
+    image = controller.directory / f"{number}.img"
+    (device,) = loops(image)
+    os.truncate(image, 1 << 20)
+    subprocess.run(["losetup", "--set-capacity", device], check=True)
+
+
+def add_disk(controller: Controller, number: int) -> None:
+    image = str(controller.directory / f"{number}.img")
+    controller.call("POST", "/disks", {"name": f"d{number}", "image": image, "size": "2GiB"}, expect=201)
+
+
+def kinds(controller: Controller) -> set[str]:
+    return {event["kind"] for event in controller.call("GET", "/events?limit=1000")}
+
+
+def test_a_disk_that_dies_is_noticed_and_replaced_by_the_spare(controller: Controller) -> None:
+    """With hosts writing all the while; in the end the new disk alone holds every byte."""
+    chance = random.Random(9)
+    controller.start()
+    iqn = provision(controller)
+    add_disk(controller, 3)
+    controller.call("PATCH", "/disks/d3", {"spare": True})
+    data = bytearray(chance.randbytes(48 << 20))
+    with controller.log_in(iqn) as session:
+
+        def write(at: int, length: int = 1 << 20) -> None:
+            data[at : at + length] = chance.randbytes(length)
+            session.write(1, at, bytes(data[at : at + length]))
+
+        for at in range(0, len(data), 1 << 20):
+            session.write(1, at, bytes(data[at : at + (1 << 20)]))
+        session.flush(1)
+        die(controller, 2)
+
+        def replaced() -> bool:
+            write(chance.randrange(48) << 20)
+            session.flush(1)
+            return group(controller)["disks"] == ["d1", "d3"]
+
+        eventually(replaced)
+        eventually(lambda: group(controller)["health"] == "online")
+        write(0)
+        session.flush(1)
+    told = {"disk-errors", "disk-failed", "disk-replacement-begun", "disk-replaced"}
+    eventually(lambda: told <= kinds(controller))
+    old = controller.call("GET", "/disks/d2")
+    assert (old["failed"], old["raid_group"], old["spare"]) == (True, None, False)
+    controller.call("POST", "/raid-groups/rg1/scrub/start")
+    eventually(lambda: group(controller)["scrub"]["running"] is False)
+    scrub = group(controller)["scrub"]
+    assert (scrub["outcome"], scrub["corrected"], scrub["uncorrectable"]) == ("clean", 0, 0)
+    controller.kill()
+    clean_up(controller.directory)
+    (controller.directory / "1.img").rename(controller.directory / "1.away")
+    controller.start()
+    assert group(controller)["health"] == "degraded"
+    with controller.log_in(iqn) as session:
+        eventually(lambda: 1 in session.report_luns())
+        for at in range(0, len(data), 1 << 20):
+            assert session.read(1, at, 1 << 20) == data[at : at + (1 << 20)]
+
+
+def test_a_scrub_begins_by_its_schedule_and_leaves_a_result(controller: Controller) -> None:
+    controller.start()
+    iqn = provision(controller)
+    with controller.log_in(iqn) as session:
+        session.write(1, 0, random.Random(5).randbytes(4 << 20))
+        session.flush(1)
+    # A scrub reads what the last commit holds, and a snapshot is one.
+    controller.call("POST", "/snapshots", {"vd": "v1", "name": "s1"}, expect=201)
+    assert controller.call("GET", "/raid-groups/rg1/scrubs") == []
+    controller.call("PATCH", "/raid-groups/rg1", {"scrub_days": 1})
+    with sqlite3.connect(controller.directory / "state" / "qreplica.db", timeout=60) as state:
+        state.execute("UPDATE raid_groups SET created_at = '2026-01-01 00:00:00.000000'")
+    state.close()
+    eventually(lambda: [one for one in controller.call("GET", "/raid-groups/rg1/scrubs") if not one["running"]])
+    (scrub,) = controller.call("GET", "/raid-groups/rg1/scrubs")
+    assert (scrub["outcome"], scrub["corrected"], scrub["uncorrectable"]) == ("clean", 0, 0)
+    assert scrub["checked"] >= 2 * (4 << 20)
+    # The engine's word is shown at once; the row and the event are the next round's.
+    eventually(lambda: group(controller)["next_scrub_at"] > scrub["finished_at"])
+    assert "scrub-clean" in kinds(controller)
+
+
+def test_an_rg_grows_while_hosts_write(controller: Controller) -> None:
+    controller.start()
+    iqn = provision(controller)
+    add_disk(controller, 3)
+    before = group(controller)["free"]
+    data = random.Random(6).randbytes(16 << 20)
+    with controller.log_in(iqn) as session:
+        session.write(1, 0, data[: 1 << 20])
+        controller.call("POST", "/raid-groups/rg1/grow", {"disk": "d3"})
+        for at in range(0, len(data), 1 << 20):
+            session.write(1, at, data[at : at + (1 << 20)])
+        session.flush(1)
+        eventually(lambda: group(controller)["free"] > before)
+        assert group(controller)["health"] == "online"
+        assert session.read(1, 0, len(data)) == data
+    assert group(controller)["disks"] == ["d1", "d2", "d3"]
+    eventually(lambda: "rg-grown" in kinds(controller))

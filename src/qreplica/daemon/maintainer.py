@@ -118,8 +118,6 @@ class Maintainer:
                 one()
             except QReplicaError as error:
                 failures.append(error)
-            except NotImplementedError:
-                _log.debug("not there yet", step=one)
         return failures
 
     def _bound(self, step: Step, database: Database, group: str) -> Callable[[], None]:
