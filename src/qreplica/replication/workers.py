@@ -122,7 +122,7 @@ class Workers:
         self._prepare(wanted)
 
     def _prepare(self, wanted: dict[str, _Wanted]) -> None:
-        """Have a worker stand by where there are jobs; not while one works, which would share the processors with it."""
+        """Have a worker stand by where there are jobs; not while one works: it would take processor time from it."""
         if not wanted:
             self._processes.dismiss()
         elif not self._workers and not any(one.state in ACTIVE for one in wanted.values()):
