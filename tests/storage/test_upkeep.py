@@ -138,6 +138,12 @@ def test_a_replacement_that_the_engine_does_not_know_is_begun(old: MemberStatus)
     assert (names(found.begin), found.done, found.join, found.unreplaced) == (["c"], [], [], [])
 
 
+def test_an_rg_that_misses_a_disk_is_not_settled_whatever_else_is_left_to_do() -> None:
+    members = [member("a"), member("b", failed=True), member("c")]
+    engine = status(has("a"), has("b", missing=True), has("c"), health=GroupHealth.DEGRADED)
+    assert not judge(members, engine).settled
+
+
 def test_nothing_joins_or_settles_during_a_rebuild() -> None:
     members = [member("a"), member("b"), member("c")]
     found = judge(members, status(has("a"), has("b"), health=GroupHealth.REBUILDING))

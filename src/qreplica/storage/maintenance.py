@@ -78,10 +78,9 @@ class Maintenance:
             self._join(name, member)
         if found.unreplaced and status.health is not GroupHealth.REBUILDING:
             self._replace(name, found.unreplaced[0])
+        scrubs.note(self._db, self._driver, self._group)
         if found.settled:
             self._adopt_capacity(name, members)
-        scrubs.note(self._db, self._driver, self._group)
-        if status.health is GroupHealth.ONLINE and found.settled:
             scrubs.start_if_due(self._db, self._driver, self._group, now())
 
     def _members(self) -> tuple[str, Sequence[upkeep.Member]]:

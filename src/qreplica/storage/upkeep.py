@@ -35,7 +35,7 @@ class Findings:
     ``counted``: disks whose count of errors is not the state's. ``failed``: those that count as failed from now on, and
     why; ``returned``: those that no longer do. ``unreplaced``: all that count as failed and that nothing replaces yet.
     ``begin``: replacements that the engine does not know of; ``done``: those that have ended. ``join``: new disks that
-    the engine does not know of. ``settled``: it has all disks that the state has, and nothing goes on.
+    the engine does not know of. ``settled``: it has all disks that the state has, is whole, and nothing goes on.
     """
 
     counted: list[tuple[Member, DiskErrors]] = field(default_factory=list)
@@ -75,7 +75,7 @@ def judge(members: Sequence[Member], status: GroupStatus) -> Findings:
         if member.replaces is None and member.id not in replaced and (member.path in seen or member in missing):
             _judge_member(member, seen.get(member.path), found)
     nothing_to_do = not (found.begin or found.done or found.join)
-    found.settled = calm and nothing_to_do and len(members) == len(status.members)
+    found.settled = status.health is GroupHealth.ONLINE and nothing_to_do and len(members) == len(status.members)
     return found
 
 

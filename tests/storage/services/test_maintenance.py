@@ -182,6 +182,18 @@ def test_a_new_disk_that_breaks_the_rebuild_leaves_and_the_next_spare_is_taken(m
     assert "disk-replacement-failed" in mirror.kinds()
 
 
+def test_what_a_growth_adds_is_not_promised_while_a_disk_is_missing(mirror: EngineWorld) -> None:
+    before = mirror.free()
+    raid_group_disks.grow(mirror.db, mirror.driver, group="rg1", disk="d3")
+    mirror.storage.finish(mirror.group_id)
+    mirror.storage.missing.add(mirror.path("d1"))
+    mirror.rounds(2)
+    assert mirror.free() == before
+    mirror.storage.missing.clear()
+    mirror.rounds(2)
+    assert mirror.free() > before
+
+
 def test_an_rg_whose_disks_were_away_is_opened_when_they_are_back(mirror: EngineWorld) -> None:
     half_made = mirror.vd("v1")
     with mirror.database.session() as session:
