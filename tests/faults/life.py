@@ -165,22 +165,19 @@ class Life:
         """Run one cycle, or go on with the one that there is, to its end, and note what it carried."""
         if self.job()["state"] == "idle":
             self.boxes.source.call("POST", "/jobs/nightly/start", expect=202)
-        self._until_idle()
+        self.catch_up()
 
     def catch_up(self) -> None:
-        """Let a cycle that was cut off go on to its end."""
-        if self.job()["state"] != "idle":
-            self._until_idle()
-
-    def _until_idle(self) -> None:
+        """Wait for the end of the cycle that there is, which the controllers go on with, and note what it carried."""
         deadline = time.monotonic() + 120
         while (job := self.job())["state"] != "idle":
             assert job["state"] in {"running", "waiting"}, job
             assert time.monotonic() < deadline, job
             time.sleep(0.02)
         ((base, generation),) = self.boxes.source.query("SELECT base_snapshot_id, base_generation FROM jobs")
-        self.generation = generation
-        self.digests[base] = digest(self.boxes.source.snapshot(base))
+        if base is not None:
+            self.generation = generation
+            self.digests[base] = digest(self.boxes.source.snapshot(base))
 
     def job(self) -> dict[str, Any]:
         job: dict[str, Any] = self.boxes.source.call("GET", "/jobs/nightly")

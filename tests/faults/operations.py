@@ -25,6 +25,7 @@ from .pattern import block_of, sequence_of
 
 _ROOT = Path(__file__).parents[2]
 _SIZE, _LARGEST, _VDS, _SNAPSHOTS = MIB, 3 * MIB, 3, 3
+_BREATH = 0.002  # seconds in which another may get hold of it
 #: Of operations, never the same twice.
 _numbers = itertools.count(1)
 
@@ -179,7 +180,8 @@ def _fits(model: Model, under_way: Operation | None, there: Model) -> bool:
 class Operator:
     """Has a process of its own do one thing after the other to an open RG, until it is killed or told to end.
 
-    What is under way is among ``operations`` before it is begun; ``done`` counts those that are durable.
+    What is under way is among ``operations`` before it is begun; ``done`` counts those that are durable. Whoever holds
+    ``held`` knows that nothing is under way.
     """
 
     def __init__(self, mounts: Path, group: str, model: Model, chance: random.Random) -> None:
@@ -188,6 +190,7 @@ class Operator:
         self.done = 0
         self._chance = chance
         self._stop = threading.Event()
+        self.held = threading.Lock()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.operations", str(mounts), group],
             stdin=subprocess.PIPE,
@@ -204,17 +207,17 @@ class Operator:
         assert process.stdin is not None
         assert process.stdout is not None
         while not self._stop.is_set():
-            operation = choose(model, self._chance)
-            self.operations.append(operation)
-            try:
-                process.stdin.write(json.dumps(asdict(operation)) + "\n")
-                process.stdin.flush()
-            except BrokenPipeError:
-                return
-            if process.stdout.readline() != "done\n":
-                return
-            apply(model, operation)
-            self.done += 1
+            with self.held:
+                operation = choose(model, self._chance)
+                self.operations.append(operation)
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.write(json.dumps(asdict(operation)) + "\n")
+                    process.stdin.flush()
+                if process.stdout.readline() != "done\n":
+                    return
+                apply(model, operation)
+                self.done += 1
+            self._stop.wait(_BREATH)
 
     def end(self) -> None:
         """Let what is under way come to its end, and nothing more be begun."""

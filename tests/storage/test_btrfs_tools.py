@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from qreplica.storage.btrfs_tools import in_our_words, locked, run
+from qreplica.storage.btrfs_locks import locked
+from qreplica.storage.btrfs_tools import in_our_words, run
 from qreplica.storage.errors import GroupFull, GroupLocked, StorageCommandFailed
 
 
@@ -17,7 +18,7 @@ def test_a_lock_is_waited_for_and_freed_by_death(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     code = f"""
 from pathlib import Path
-from qreplica.storage.btrfs_tools import locked
+from qreplica.storage.btrfs_locks import locked
 with locked(Path({str(lock)!r}), "g"):
     print("held", flush=True)
     input()

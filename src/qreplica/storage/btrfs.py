@@ -6,7 +6,7 @@ rename, so that a crash leaves either the old or the new; ``open_group`` clears 
 belongs to one level-1 quota group.
 
 All that passes through ``new`` or ``trash`` happens under the RG's lock, so that a controller that opens the RG does
-not clear away what the other one is making. Taking a snapshot needs no lock: hosts wait for it.
+not clear away what the other one is making. Taking a snapshot needs only that snapshot's lock: hosts wait for it.
 """
 
 import contextlib
@@ -26,7 +26,8 @@ from qreplica.storage import (
     btrfs_send,
     btrfs_upkeep,
 )
-from qreplica.storage.btrfs_tools import exchange, in_our_words, locked, run, subvolume, sync_directory
+from qreplica.storage.btrfs_locks import alone_with, locked
+from qreplica.storage.btrfs_tools import exchange, in_our_words, run, subvolume, sync_directory
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import (
     DataUse,
@@ -252,14 +253,17 @@ class BtrfsDriver(StorageDriver):
         """See StorageDriver. The kernel writes out the file and commits within the call (fs/btrfs/ioctl.c)."""
         live = self.vd_path(group, vd).parent
         path = live.parent / "snapshots" / snapshot
-        if not path.exists():
-            joining = ("-i", btrfs_quota.quota_group(vd))
-            run("btrfs", "subvolume", "snapshot", "-r", *joining, live, path, group=group)
+        with self._alone_with(group, snapshot):
+            if not path.exists():
+                joining = ("-i", btrfs_quota.quota_group(vd))
+                run("btrfs", "subvolume", "snapshot", "-r", *joining, live, path, group=group)
         return _snapshot_info(path)
 
     def delete_snapshot(self, group: str, vd: str, snapshot: str) -> None:
-        """See StorageDriver."""
-        _delete_subvolumes([self._open(group) / "vds" / vd / "snapshots" / snapshot], group)
+        """See StorageDriver. One that a program is still taking, whoever ran it, is waited for and deleted."""
+        path = self._open(group) / "vds" / vd / "snapshots" / snapshot
+        with self._alone_with(group, snapshot):
+            _delete_subvolumes([path], group)
 
     def list_snapshots(self, group: str, vd: str) -> list[SnapshotInfo]:
         """See StorageDriver."""
@@ -358,6 +362,11 @@ class BtrfsDriver(StorageDriver):
     @contextlib.contextmanager
     def _locked(self, group: str) -> Iterator[None]:
         with locked(self._mounts / f".{group}.lock", group):
+            yield
+
+    @contextlib.contextmanager
+    def _alone_with(self, group: str, snapshot: str) -> Iterator[None]:
+        with alone_with(self._mounts / f".{group}.snapshots.lock", snapshot, group):
             yield
 
 

@@ -7,14 +7,14 @@ import fcntl
 import os
 import struct
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from qreplica.storage.errors import GroupFull, GroupLocked, StorageCommandFailed
+from qreplica.storage.btrfs_locks import held
+from qreplica.storage.errors import GroupFull, StorageCommandFailed
 
 #: One directory for each mounted filesystem (Linux: Documentation/ABI/testing/sysfs-fs-btrfs).
 SYSFS = Path("/sys/fs/btrfs")
@@ -31,15 +31,25 @@ _FS_INFO = 0x8400941F
 _FS_INFO_SIZE = 1024
 #: Fields of it after the sizes of node, sector and clone alignment and the checksum; the flag that asks for the commit.
 _FS_INFO_FLAGS_AT, _FS_INFO_GENERATION_AT, _FS_INFO_GENERATION = 48, 56, 2
-_LOCK_PATIENCE, _LOCK_POLL = 120.0, 0.01
 
 
 def run(*arguments: str | Path, group: str = "") -> str:
-    """Run a program and return its standard output. Raises GroupFull or StorageCommandFailed with what it said."""
+    """Run a program and return its standard output. Raises GroupFull or StorageCommandFailed with what it said.
+
+    It shares the locks that this thread holds, so that they are held until it ends.
+    """
     command = [str(argument) for argument in arguments]
     environment = plain_environment()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE, check=False, env=environment)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            check=False,
+            env=environment,
+            pass_fds=held(),
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StorageCommandFailed(command=" ".join(command), reason=error) from error
     if done.returncode == 0:
@@ -134,24 +144,3 @@ def in_our_words(group: str, operation: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise GroupFull(group=group, operation=operation) from error
         raise StorageCommandFailed(command=operation, reason=error) from error
-
-
-@contextlib.contextmanager
-def locked(lock: Path, group: str, patience: float = _LOCK_PATIENCE) -> Iterator[None]:
-    """Hold the machine-wide lock of an RG (flock(2) on ``lock``; a process that dies lets go of it).
-
-    Raises GroupLocked when another holds it for longer than ``patience`` seconds.
-    """
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + patience
-    with lock.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    raise GroupLocked(group=group, seconds=patience) from error
-                time.sleep(_LOCK_POLL)
-            else:
-                break
-        yield
