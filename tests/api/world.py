@@ -10,18 +10,21 @@ import httpx
 import uvicorn
 from cryptography.fernet import Fernet
 from fastapi import FastAPI
+from sqlalchemy.orm import Session
 
 from qreplica.api.app import create_app
 from qreplica.daemon.config import Config, PortConfig
+from qreplica.daemon.letting_go import LettingGo
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.daemon.services import Services
 from qreplica.iscsi import nodes, ports
+from qreplica.iscsi.target.driver import NodeSpec
 from qreplica.iscsi.target.memory import MemoryTargetDriver
 from qreplica.peer.server import peer_app
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
-from qreplica.state.models import Disk, Job, Subsystem, VirtualDisk, new_id
+from qreplica.state.models import Disk, Job, Node, Subsystem, VirtualDisk, new_id
 from qreplica.state.models import Path as JobPath
 from qreplica.state.types import Secret
 from qreplica.storage.memory import MemoryDriver
@@ -82,15 +85,22 @@ class World:
         self.locks = NodeLocks()
         self.workers = Workers()
         reconciler = Reconciler(config, self.database, self.storage, self.target, self.locks)
-        recovery = Recovery(
+
+        def spec_of(session: Session, node: Node) -> NodeSpec:
+            return nodes.spec(session, self.storage, node)
+
+        recovery = Recovery(self.database, self.storage, {1: self.target}, spec_of, self.locks)
+        self.services = Services(
+            config,
             self.database,
             self.storage,
-            {1: self.target},
-            lambda session, node: nodes.spec(session, self.storage, node),
+            self.target,
             self.locks,
-        )
-        self.services = Services(
-            config, self.database, self.storage, self.target, self.locks, pause, recovery, self.workers, reconciler
+            pause,
+            recovery,
+            LettingGo(self.database, (self.target,), spec_of, self.locks),
+            self.workers,
+            reconciler,
         )
         self.app = create_app(self.services)
 

@@ -10,7 +10,7 @@ from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, Strict, Time, example
 from qreplica.api.problems import problems
 from qreplica.state.models import Snapshot, SnapshotKind
-from qreplica.storage import snapshots, virtual_disks
+from qreplica.storage import rolling_back, snapshots, virtual_disks
 
 router = administered("/snapshots", "storage")
 
@@ -59,6 +59,45 @@ class SnapshotAnswer(Answer):
         )
 
 
+class LossAnswer(Answer):
+    """What rolling a VD back would lose."""
+
+    model_config = example(
+        {
+            "vd": "payroll",
+            "snapshot": "before-upgrade",
+            "since": "2026-11-24T09:30:00.000Z",
+            "changed": 104857600,
+            "sentence": "everything written since 2026-11-24 09:30:00 UTC (2 h 10 min ago), 100 MiB",
+        }
+    )
+    vd: str
+    snapshot: str
+    since: Time
+    changed: Annotated[Size, Field(description="Bytes that have changed since, in whole blocks")]
+    sentence: str
+
+
+class RollBackRequest(Strict):
+    """The word that stands for having read what will be lost."""
+
+    model_config = example({"confirm": "payroll", "keep_present": None})
+    confirm: Annotated[str | None, Field(description="The VD's name once more")] = None
+    keep_present: Annotated[
+        bool | None,
+        Field(description="Take a snapshot before; null does so if there is snapshot space, true else refuses"),
+    ] = None
+
+
+class RollBackAnswer(Answer):
+    """A VD that was rolled back."""
+
+    model_config = example({"vd": "payroll", "snapshot": "before-upgrade", "kept": "before-rollback-20261124-114000"})
+    vd: str
+    snapshot: str
+    kept: Annotated[str | None, Field(description="The snapshot that has what was there before, if one was taken")]
+
+
 @router.get("", summary="List the snapshots", responses=problems(404))
 def list_snapshots(
     services: TheServices, vd: Annotated[str | None, Query(description="Only those of this VD")] = None
@@ -91,6 +130,33 @@ def show_snapshot(vd: str, name: str, services: TheServices) -> SnapshotAnswer:
     """Show one snapshot of a VD."""
     with services.database.session(read_only=True) as session:
         return SnapshotAnswer.of(session, snapshots.get(session, vd, name))
+
+
+@router.get("/{vd}/{name}/roll-back", summary="Show what a roll-back would lose", responses=problems(404))
+def show_loss(vd: str, name: str, services: TheServices) -> LossAnswer:
+    """Tell how much has changed in the VD since the snapshot, which rolling it back would lose."""
+    loss = rolling_back.loss(services.database, services.storage, vd, name)
+    return LossAnswer(vd=vd, snapshot=name, since=loss.since, changed=loss.changed, sentence=loss.sentence)
+
+
+@router.post("/{vd}/{name}/roll-back", summary="Roll a virtual disk back", responses=problems(404, 409, 507))
+def roll_back(vd: str, name: str, request: RollBackRequest, services: TheServices) -> RollBackAnswer:
+    """Give the VD the content that it had when the snapshot was taken. All snapshots stay, and so does the VD's size.
+
+    Without the word “confirm” it is refused, and told what would be lost. Refused too while hosts are logged in to a
+    node that shows the VD, while a job sends it, and for a backup VD that a job holds.
+    """
+    kept = rolling_back.roll_back(
+        services.database,
+        services.storage,
+        services.pause,
+        services.let_go,
+        vd=vd,
+        snapshot=name,
+        confirmed=request.confirm,
+        keep_present=request.keep_present,
+    )
+    return RollBackAnswer(vd=vd, snapshot=name, kept=kept)
 
 
 @router.delete("/{vd}/{name}", summary="Delete a snapshot", status_code=204, responses=problems(404, 409))

@@ -40,6 +40,31 @@ def show(context: typer.Context, vd: Vd, name: Name, as_json: Json = False) -> N
         here.show(here.api.get(path("snapshots", vd, name)), _sheet)
 
 
+@app.command("roll-back")
+def roll_back(
+    context: typer.Context,
+    vd: Vd,
+    name: Name,
+    keep_present: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-present/--lose-present",
+            help="Take a snapshot of what is there now before; if not said, only where there is snapshot space.",
+        ),
+    ] = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Give a VD the content that it had when a snapshot was taken. Refused while hosts are logged in."""
+    with session(context, as_json=as_json) as here:
+        loss = here.api.get(path("snapshots", vd, name, "roll-back"))["sentence"]
+        asking.confirm(vd, f"VD “{vd}” will lose {loss}.", yes=yes)
+        body = {"confirm": vd, "keep_present": keep_present}
+        done = here.api.post(path("snapshots", vd, name, "roll-back"), body)
+        kept = f"; snapshot “{done['kept']}” has what was there before" if done["kept"] else ""
+        here.say(f"VD “{vd}” was rolled back to snapshot “{name}”{kept}.", done)
+
+
 @app.command()
 def delete(context: typer.Context, vd: Vd, name: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a snapshot; its space comes back in the background."""

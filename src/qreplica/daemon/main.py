@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from qreplica.api.app import create_app
 from qreplica.cluster.leases import Leases
@@ -17,6 +18,7 @@ from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.lease_keeper import LeaseKeeper
+from qreplica.daemon.letting_go import LettingGo
 from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
 from qreplica.daemon.reconcile import Reconciler
@@ -25,6 +27,7 @@ from qreplica.daemon.space_keeper import SpaceKeeper, hold_hosts
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes, ports
+from qreplica.iscsi.target.driver import NodeSpec
 from qreplica.iscsi.target.mgmt import Management
 from qreplica.iscsi.target.supervisor import Events, Supervisor
 from qreplica.iscsi.target.tgt import TgtDriver
@@ -34,7 +37,7 @@ from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.workers import Workers
 from qreplica.state import secrets
 from qreplica.state.database import Database
-from qreplica.state.models import Base, Controller, Severity, Subsystem, now
+from qreplica.state.models import Base, Controller, Node, Severity, Subsystem, now
 from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.startup import open_storage
 
@@ -77,15 +80,23 @@ def _run(file: Path, config: Config) -> None:
     supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
     workers = Workers(file, config, database)
     other = 3 - config.controller
-    recovery = Recovery(
+    beside = OtherController(database, other, config.tgtd_pid_files[other - 1])
+
+    def spec_of(session: Session, node: Node) -> NodeSpec:
+        return nodes.spec(session, storage, node)
+
+    recovery = Recovery(database, storage, {config.controller: target, other: beside}, spec_of, locks)
+    services = Services(
+        config,
         database,
         storage,
-        {config.controller: target, other: OtherController(database, other, config.tgtd_pid_files[other - 1])},
-        lambda session, node: nodes.spec(session, storage, node),
+        target,
         locks,
-    )
-    services = Services(
-        config, database, storage, target, locks, pause_all(config), recovery, workers=workers, reconciler=reconciler
+        pause_all(config),
+        recovery,
+        let_go=LettingGo(database, (target, beside), spec_of, locks),
+        workers=workers,
+        reconciler=reconciler,
     )
     apps = [
         (create_app(services), management_sockets),

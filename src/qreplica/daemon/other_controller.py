@@ -12,8 +12,11 @@ from pathlib import Path
 from sqlalchemy import select as select_rows
 
 from qreplica.errors import Unavailable
-from qreplica.iscsi.target.driver import NodeSpec
+from qreplica.iscsi.target.driver import NodeSpec, TargetSession
+from qreplica.iscsi.target.errors import TargetDaemonDown
+from qreplica.iscsi.target.mgmt import Management
 from qreplica.iscsi.target.pause import running_tgtd
+from qreplica.iscsi.target.tgt import TgtDriver
 from qreplica.state.database import Database
 from qreplica.state.models import Node
 
@@ -49,6 +52,19 @@ class OtherController:
     def apply_node(self, spec: NodeSpec) -> None:  # noqa: ARG002 - its own daemon reads it from the database
         """Have the files of its LUNs opened anew: one that was opened meanwhile may be another by now."""
         self._end(_END_SECONDS)
+
+    def sessions(self, iqn: str) -> list[TargetSession]:
+        """Return who is logged in to the node there; nobody is while its target daemon is down. Raises NodeMissing."""
+        pid = running_tgtd(self._pid_file)
+        if pid is None:
+            return []
+        try:
+            arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            driver = TgtDriver(Management(int(arguments[arguments.index("-C") + 1])))
+            return driver.sessions(iqn)
+        except (OSError, ValueError, TargetDaemonDown):
+            # It has just ended.
+            return []
 
     def nodes(self) -> dict[str, int]:
         """Return what its own daemon serves, now or as soon as it is back."""

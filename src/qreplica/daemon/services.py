@@ -11,6 +11,7 @@ from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
 from qreplica.storage.driver import StorageDriver
+from qreplica.storage.rolling_back import LetGo
 from qreplica.storage.snapshots import Pause
 
 
@@ -39,6 +40,7 @@ class Services:
     locks: NodeLocks
     pause: Pause
     recovery: Recovery
+    let_go: LetGo
     workers: Wakeable
     reconciler: Reconciling
 

@@ -177,6 +177,46 @@ class NoSnapshotSpace(NoSpace):
     )
 
 
+class RollBackNotConfirmed(Conflict):
+    """A roll-back without the word that stands for having read what it loses."""
+
+    kind = "roll-back-not-confirmed"
+    template = (
+        "Rolling {vd} back to snapshot {snapshot} loses {loss}: say that you want this by naming the virtual disk once "
+        "more (“confirm”: “{vd}”)."
+    )
+
+
+class VdReplicating(Conflict):
+    """A job is sending a VD's snapshot."""
+
+    kind = "vd-replicating"
+    template = (
+        "Virtual disk {vd} cannot be rolled back because replication job {job} is {state}: wait until it has ended, or "
+        "stop it with “qreplica job stop {job}”."
+    )
+
+
+class VdClaimed(Conflict):
+    """A job of another subsystem writes a backup VD."""
+
+    kind = "vd-claimed"
+    template = (
+        "Backup VD {vd} cannot be rolled back because replication job {job} of another subsystem writes it: delete "
+        "that job, or release the iSCSI node, first."
+    )
+
+
+class VdHasHosts(Conflict):
+    """Hosts are logged in to a node that shows a VD."""
+
+    kind = "vd-has-hosts"
+    template = (
+        "Virtual disk {vd} cannot be rolled back because {hosts} is logged in to node {node} and would go on with what "
+        "it remembers of the disk: log it out, or detach LUN {lun} of {node}, first."
+    )
+
+
 class SnapshotPinned(Conflict):
     """Something needs a snapshot."""
 

@@ -1,7 +1,7 @@
 """QSnap snapshots: taken while the target daemons stand still, and kept as long as something needs them."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -85,6 +85,26 @@ def take(
         with contextlib.suppress(QReplicaError):
             _forget(db, driver, vd, snapshot_id)
         raise
+
+
+@contextlib.contextmanager
+def momentary(db: Database, driver: StorageDriver, vd: VirtualDisk) -> Iterator[str]:
+    """Freeze the VD's present content as long as the context lasts; give the snapshot's id.
+
+    Hosts may write meanwhile, so that it is no point in time; it needs no snapshot space. A start deletes what a crash
+    leaves of it.
+    """
+    snapshot_id = new_id()
+    name = f"momentary-{snapshot_id}"
+    with db.session() as session:
+        session.add(
+            Snapshot(id=snapshot_id, vd_id=vd.id, name=name, kind=SnapshotKind.MANUAL, size=vd.size, taken_at=None)
+        )
+    try:
+        driver.take_snapshot(vd.raid_group_id, vd.id, snapshot_id)
+        yield snapshot_id
+    finally:
+        _forget(db, driver, vd, snapshot_id)
 
 
 def _vd(session: Session, vd_id: str) -> VirtualDisk:

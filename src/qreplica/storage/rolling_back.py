@@ -1,0 +1,116 @@
+"""Rolls a virtual disk back to one of its snapshots, once the administrator knows what that loses."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qreplica.events import log
+from qreplica.state.database import Database
+from qreplica.state.models import Claim, Job, JobState, Severity, SnapshotKind, VirtualDisk, now
+from qreplica.storage import extending, snapshots
+from qreplica.storage.driver import StorageDriver
+from qreplica.storage.service_errors import NoSnapshotSpace, RollBackNotConfirmed, VdClaimed, VdReplicating
+from qreplica.units import format_duration, format_size
+
+#: Has every target daemon let go of a VD's file as long as the context lasts. Refuses while a host could use it.
+LetGo = Callable[[str], AbstractContextManager[None]]
+
+_BUSY = (JobState.RUNNING, JobState.WAITING, JobState.STOPPING)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What a roll-back loses: everything ``since`` a time (UTC), ``changed`` bytes in whole blocks."""
+
+    since: datetime
+    changed: int
+
+    @property
+    def sentence(self) -> str:
+        """It in words, without an end."""
+        age = format_duration((now() - self.since).total_seconds())
+        return f"everything written since {self.since:%Y-%m-%d %H:%M:%S} UTC ({age} ago), {format_size(self.changed)}"
+
+
+def loss(db: Database, driver: StorageDriver, vd: str, snapshot: str) -> Loss:
+    """Return what rolling the VD back to the snapshot would lose now. Raises NotFound, NoSuchSnapshot."""
+    with db.session(read_only=True) as session:
+        to = snapshots.get(session, vd, snapshot)
+        disk, taken_at = to.vd, to.taken_at or now()
+    with snapshots.momentary(db, driver, disk) as present:
+        extents = driver.delta(disk.raid_group_id, disk.id, to.id, present)
+    return Loss(taken_at, sum(extent.length for extent in extents))
+
+
+def roll_back(
+    db: Database,
+    driver: StorageDriver,
+    pause: snapshots.Pause,
+    let_go: LetGo,
+    *,
+    vd: str,
+    snapshot: str,
+    confirmed: str | None,
+    keep_present: bool | None = None,
+) -> str | None:
+    """Give the VD the content of its snapshot; return the name of the snapshot that keeps what it held, if any does.
+
+    ``confirmed`` is the VD's name, which stands for having read what will be lost. ``keep_present``: a snapshot is
+    taken before, or nothing is done; None takes one if there is snapshot space. The VD keeps its size: beyond that of
+    the snapshot it reads as zeros. A crash leaves it as it was before or as it is to be.
+
+    Raises NotFound, NoSuchSnapshot, RollBackNotConfirmed, VdReplicating, VdClaimed, NoSnapshotSpace, and what
+    ``let_go``, ``snapshots.take`` and the driver do; then the VD is as it was.
+    """
+    with db.session(read_only=True) as session:
+        to = snapshots.get(session, vd, snapshot)
+        disk = to.vd
+        _refuse_used(session, disk)
+    what = loss(db, driver, vd, snapshot)
+    if confirmed != vd:
+        raise RollBackNotConfirmed(vd=vd, snapshot=snapshot, loss=what.sentence)
+    with let_go(disk.id):
+        kept = _keep_present(db, driver, pause, disk, wanted=keep_present)
+        with db.session() as session:
+            _refuse_used(session, disk)
+            _mark_unknown(session, disk)
+        driver.roll_back(disk.raid_group_id, disk.id, to.id)
+        extending.follow(db, driver, disk.id)
+    with db.session() as session:
+        told = f"It was rolled back to snapshot {snapshot}, which loses {what.sentence}"
+        told += f"; snapshot {kept} has that still." if kept else "."
+        log.record(session, Severity.WARNING, "vd-rolled-back", f"vd {vd}", told)
+    return kept
+
+
+def _refuse_used(session: Session, vd: VirtualDisk) -> None:
+    for job in session.scalars(select(Job).where(Job.source_vd_id == vd.id, Job.state.in_(_BUSY))):
+        raise VdReplicating(vd=vd.name, job=job.name, state=job.state)
+    claim = session.get(Claim, vd.id)
+    if claim is not None and claim.job_id:
+        raise VdClaimed(vd=vd.name, job=claim.job_id)
+
+
+def _mark_unknown(session: Session, vd: VirtualDisk) -> None:
+    """Note that a backup VD is no longer its newest recovery point: who claims it next has it rolled back to that."""
+    claim = session.get(Claim, vd.id)
+    if claim is not None:
+        claim.generation, claim.manifest = claim.generation or 0, None
+
+
+def _keep_present(
+    db: Database, driver: StorageDriver, pause: snapshots.Pause, vd: VirtualDisk, *, wanted: bool | None
+) -> str | None:
+    if wanted is False:
+        return None
+    name = f"before-rollback-{now():%Y%m%d-%H%M%S}"
+    try:
+        return snapshots.take(db, driver, pause, vd_id=vd.id, name=name, kind=SnapshotKind.MANUAL).name
+    except NoSnapshotSpace:
+        if wanted:
+            raise
+    return None
