@@ -211,8 +211,9 @@ class StorageDriver(ABC):
         """Begin to put ``new`` in the place of ``old``, which may be missing; goes on in the background.
 
         From then on ``new`` is a disk of the RG and its status REBUILDING; it goes on after a restart. Calling again
-        with the same disks succeeds. Raises DiskInUse, NotADisk, DiskTooSmall (smaller than ``old``), NotAMember,
-        GroupClosed, and RebuildRunning while another one runs; then nothing was begun.
+        with the same disks succeeds. ``new`` may be ``old`` itself, back after it was missing: it is made anew. Raises
+        DiskInUse, NotADisk, DiskTooSmall (smaller than ``old``), NotAMember, GroupClosed, and RebuildRunning while the
+        RG is REBUILDING; then nothing was begun. Only a growth makes way for the replacement of a missing disk.
         """
 
     @abstractmethod
@@ -283,7 +284,7 @@ class StorageDriver(ABC):
 
         The caller sees to it that no write is under way (rule 9); the driver that all completed ones are included, also
         those that only the page cache holds, and that the snapshot is durable on return. Needs no flush before and no
-        sync after. Never waits for another call on the RG.
+        sync after. Waits for no other call on the RG, unless it is about the same snapshot.
         """
 
     @abstractmethod
