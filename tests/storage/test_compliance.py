@@ -1,26 +1,34 @@
 """What every storage driver must do: one suite, run against each."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.driver import BLOCK, ExtentKind, GroupHealth, RaidLevel, StorageDriver
 from qreplica.storage.errors import (
     DiskInUse,
+    DiskTooSmall,
     DiskTwice,
     GroupClosed,
     GroupFailed,
     GroupNotEmpty,
+    NotADisk,
+    NotAMember,
+    RebuildRunning,
     SnapshotMissing,
     TooFewDisks,
     VdMissing,
     VdSizeConflict,
 )
-from qreplica.units import MIB
+from qreplica.units import GIB, MIB
+
+from .failing_disks import scrub, tend
 
 SIZE = 8 * MIB
+CONTENT = b"kept" * 1024 * 1024
 
 
 @pytest.fixture
@@ -195,3 +203,142 @@ def test_space_used_grows_with_what_snapshots_hold(driver: StorageDriver, group:
     used = driver.space_used(group, vd)
     assert 4 * SIZE <= used.total <= 4 * SIZE + MIB
     assert used.snapshots == used.total - SIZE
+
+
+MakeDisk = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def make_disk(
+    driver: StorageDriver, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> MakeDisk:
+    """Return a function that makes a free disk that suits the driver."""
+
+    def make(size: int = GIB) -> Path:
+        if isinstance(driver, BtrfsDriver):
+            return request.getfixturevalue("make_disks")(1, size)[0]  # type: ignore[no-any-return] # a fixture
+        file = tmp_path_factory.mktemp("more") / "disk"
+        with file.open("xb") as opened:
+            opened.truncate(size)
+        return file
+
+    return make
+
+
+@pytest.fixture
+def mirror(driver: StorageDriver, make_disk: MakeDisk) -> Iterator[list[Path]]:
+    """The disks of the group “m”, which holds VD “v” with something in it; tests note those that they replace."""
+    disks = [make_disk(), make_disk()]
+    driver.create_group("m", disks, RaidLevel.RAID1)
+    driver.create_vd("m", "v", SIZE)
+    write(driver.vd_path("m", "v"), 0, CONTENT)
+    yield disks
+    tend(driver, "m")
+    assert driver.vd_path("m", "v").read_bytes()[: len(CONTENT)] == CONTENT
+    driver.delete_vd("m", "v")
+    driver.delete_group("m", [member.disk for member in driver.group_status("m").members if member.disk is not None])
+
+
+def disks_of(driver: StorageDriver) -> set[Path]:
+    return {member.disk for member in driver.group_status("m").members if member.disk is not None}
+
+
+def test_the_status_lists_the_disks(driver: StorageDriver, mirror: list[Path]) -> None:
+    status = driver.group_status("m")
+    assert (status.health, status.missing_disks, status.rebuilt) == (GroupHealth.ONLINE, 0, None)
+    assert disks_of(driver) == set(mirror)
+    assert not any(member.missing or member.errors.total for member in status.members)
+
+
+def test_a_disk_is_replaced(driver: StorageDriver, mirror: list[Path], make_disk: MakeDisk) -> None:
+    new = make_disk()
+    driver.replace_disk("m", mirror[0], new)
+    assert new in disks_of(driver)
+    driver.replace_disk("m", mirror[0], new)
+    assert tend(driver, "m").missing_disks == 0
+    assert disks_of(driver) == {mirror[1], new}
+    driver.replace_disk("m", mirror[0], new)
+    assert driver.group_status("m").health is GroupHealth.ONLINE
+    driver.close_group("m")
+    driver.open_group("m", [mirror[0], mirror[1], new])
+    assert disks_of(driver) == {mirror[1], new}
+
+
+def test_a_disk_that_was_replaced_is_free(driver: StorageDriver, mirror: list[Path], make_disk: MakeDisk) -> None:
+    driver.replace_disk("m", mirror[0], make_disk())
+    tend(driver, "m")
+    driver.create_group("other", [mirror[0]], RaidLevel.JBOD)
+    driver.delete_group("other", [mirror[0]])
+
+
+@pytest.mark.usefixtures("group")
+def test_what_cannot_replace_a_disk_is_refused(
+    driver: StorageDriver, mirror: list[Path], make_disk: MakeDisk, disks: list[Path], tmp_path: Path
+) -> None:
+    small, free = make_disk(768 * MIB), make_disk()
+    with pytest.raises(DiskTooSmall, match="has 768 MiB"):
+        driver.replace_disk("m", mirror[0], small)
+    with pytest.raises(NotAMember):
+        driver.replace_disk("m", free, make_disk())
+    with pytest.raises(DiskInUse):
+        driver.replace_disk("m", mirror[0], disks[0])
+    with pytest.raises(NotADisk):
+        driver.replace_disk("m", mirror[0], tmp_path / "gone")
+    assert disks_of(driver) == set(mirror)
+    assert driver.group_status("m").health is GroupHealth.ONLINE
+
+
+def test_a_group_grows_by_a_disk(driver: StorageDriver, mirror: list[Path], make_disk: MakeDisk) -> None:
+    more = make_disk()
+    driver.add_disk("m", more)
+    assert driver.group_status("m").health is GroupHealth.REBUILDING
+    assert driver.group_status("m").rebuilt is not None
+    driver.add_disk("m", more)
+    with pytest.raises(RebuildRunning):
+        driver.add_disk("m", make_disk())
+    with pytest.raises(RebuildRunning):
+        driver.replace_disk("m", mirror[0], make_disk())
+    assert tend(driver, "m").rebuilt is None
+    assert disks_of(driver) == {*mirror, more}
+
+
+@pytest.mark.usefixtures("group")
+def test_what_cannot_be_added_is_refused(
+    driver: StorageDriver, mirror: list[Path], make_disk: MakeDisk, disks: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(DiskTooSmall):
+        driver.add_disk("m", make_disk(256 * MIB))
+    with pytest.raises(DiskInUse):
+        driver.add_disk("m", disks[0])
+    with pytest.raises(NotADisk):
+        driver.add_disk("m", tmp_path / "gone")
+    assert disks_of(driver) == set(mirror)
+    assert driver.group_status("m").health is GroupHealth.ONLINE
+
+
+@pytest.mark.usefixtures("mirror")
+def test_a_scrub_tells_what_it_checked(driver: StorageDriver) -> None:
+    driver.flush("m", "v")
+    assert driver.scrub_status("m") is None
+    before = datetime.now(UTC) - timedelta(seconds=2)
+    found = scrub(driver, "m")
+    assert (found.corrected, found.uncorrectable, found.progress) == (0, 0, 1.0)
+    assert found.checked >= len(CONTENT)
+    assert before < found.started_at < datetime.now(UTC) + timedelta(seconds=2)
+    driver.stop_scrub("m")
+    driver.stop_scrub("m")
+    assert driver.scrub_status("m") == found
+
+
+def test_disks_of_a_closed_group_are_left_alone(driver: StorageDriver, make_disk: MakeDisk) -> None:
+    one, other = make_disk(), make_disk()
+    for work in (
+        lambda: driver.replace_disk("closed", one, other),
+        lambda: driver.add_disk("closed", one),
+        lambda: driver.tend_group("closed"),
+        lambda: driver.start_scrub("closed"),
+        lambda: driver.stop_scrub("closed"),
+        lambda: driver.scrub_status("closed"),
+    ):
+        with pytest.raises(GroupClosed):
+            work()

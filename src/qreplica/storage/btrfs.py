@@ -46,7 +46,6 @@ from qreplica.storage.errors import (
     GroupClosed,
     GroupFailed,
     GroupNotEmpty,
-    RebuildRunning,
     SnapshotMissing,
     VdMissing,
     VdSizeConflict,
@@ -138,9 +137,9 @@ class BtrfsDriver(StorageDriver):
             if self._is_member(mount, new):
                 return
             outgoing = btrfs_disks.find_outgoing(group, mount, old)
-            if outgoing.missing and btrfs_upkeep.exclusive(mount).startswith("balance"):
-                run("btrfs", "balance", "cancel", mount, group=group)
-            self._refuse_rebuilding(group, mount)
+            if outgoing.missing:
+                btrfs_upkeep.make_way(group, mount)
+            btrfs_upkeep.refuse_rebuilding(group, mount, even_due=not outgoing.missing)
             btrfs_scrub.stop(group, mount)
             btrfs_disks.replace(group, mount, outgoing, new)
             btrfs_upkeep.forget_stale(mount, outgoing.number)
@@ -151,7 +150,7 @@ class BtrfsDriver(StorageDriver):
         with self._locked(group), in_our_words(group, f"to take in {disk}"):
             if self._is_member(mount, disk):
                 return
-            self._refuse_rebuilding(group, mount)
+            btrfs_upkeep.refuse_rebuilding(group, mount)
             capacity(RaidLevel.JBOD, [block_devices.size_of(disk)])
             with btrfs_upkeep.spreading(mount):
                 btrfs_disks.add(group, mount, disk)
@@ -159,10 +158,6 @@ class BtrfsDriver(StorageDriver):
     def _is_member(self, mount: Path, disk: Path) -> bool:
         found = btrfs_disks.find(btrfs_disks.members(mount), disk)
         return found is not None and not found.missing
-
-    def _refuse_rebuilding(self, group: str, mount: Path) -> None:
-        if btrfs_upkeep.exclusive(mount) != "none":
-            raise RebuildRunning(group=group)
 
     def tend_group(self, group: str) -> None:
         """See StorageDriver."""
@@ -174,8 +169,6 @@ class BtrfsDriver(StorageDriver):
         """See StorageDriver."""
         mount = self._open(group)
         with self._locked(group):
-            if btrfs_disks.replacement(mount)[0] is btrfs_disks.Replacement.STARTED:
-                raise RebuildRunning(group=group)
             btrfs_scrub.start(group, mount)
 
     def stop_scrub(self, group: str) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from qreplica.storage import btrfs_background
+from qreplica.storage import btrfs_background, btrfs_disks
+from qreplica.storage.btrfs_disks import Replacement
 from qreplica.storage.btrfs_tools import SYSFS, filesystem, run
 from qreplica.storage.driver import Scrub
-from qreplica.storage.errors import StorageCommandFailed
+from qreplica.storage.errors import RebuildRunning, StorageCommandFailed
 
 _FIELD = re.compile(r"^\s*([A-Za-z][\w ]*): +(.*)$", re.MULTILINE)
 #: How long a scrub that was ended may need to write down what it found (seconds).
@@ -55,10 +56,14 @@ def _seconds(facts: Mapping[str, str]) -> float:
 
 
 def start(group: str, place: Path) -> None:
-    """Begin a scrub; one that runs already goes on."""
+    """Begin a scrub; one that runs already goes on. Raises RebuildRunning while a disk is replaced."""
     before = status(place)
     if before is not None and before.running:
         return
+    if btrfs_disks.replacement(place)[0] is Replacement.STARTED:
+        raise RebuildRunning(group=group)
+    # Only what is committed is scrubbed.
+    run("btrfs", "filesystem", "sync", place, group=group)
     btrfs_background.start(
         *("btrfs", "scrub", "start", "-B", place),
         begun=lambda: _has_begun(place, before),

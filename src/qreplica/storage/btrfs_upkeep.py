@@ -18,7 +18,7 @@ from qreplica.storage.btrfs_disks import Member, Replacement
 from qreplica.storage.btrfs_tools import SYSFS, filesystem, run
 from qreplica.storage.capacity import metadata_copies
 from qreplica.storage.driver import RaidLevel
-from qreplica.storage.errors import GroupFull, StorageCommandFailed
+from qreplica.storage.errors import GroupFull, RebuildRunning, StorageCommandFailed
 
 #: How btrfs calls what a level does with data, and how often it keeps metadata.
 DATA_PROFILES = {
@@ -136,6 +136,18 @@ def need(place: Path) -> Need | None:
 def exclusive(place: Path) -> str:
     """Return which of the kernel's operations that exclude each other is under way; “none” for none."""
     return (SYSFS / filesystem(place).id / "exclusive_operation").read_text().strip()
+
+
+def refuse_rebuilding(group: str, place: Path, *, even_due: bool = True) -> None:
+    """Raise RebuildRunning when the kernel rebuilds the filesystem, or (``even_due``) when that is due."""
+    if exclusive(place) != "none" or (even_due and need(place) is not None):
+        raise RebuildRunning(group=group)
+
+
+def make_way(group: str, place: Path) -> None:
+    """End the rewriting of chunks, which goes on later with what is left then; idempotent."""
+    if exclusive(place).startswith("balance"):
+        run("btrfs", "balance", "cancel", place, group=group)
 
 
 @dataclass(slots=True)

@@ -235,7 +235,7 @@ class StorageDriver(ABC):
     def start_scrub(self, group: str) -> None:
         """Begin to read all copies of everything and mend what is wrong; one that runs already goes on.
 
-        Ends with the machine or the RG's closing. Raises GroupClosed.
+        Ends with the machine or the RG's closing. Raises GroupClosed, and RebuildRunning while a disk is replaced.
         """
 
     @abstractmethod

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from qreplica.storage.block_devices import refuse_twice
+from qreplica.storage.block_devices import refuse_twice, size_of
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import (
     BLOCK,
@@ -15,6 +15,7 @@ from qreplica.storage.driver import (
     Extent,
     GroupHealth,
     GroupStatus,
+    MemberStatus,
     RaidLevel,
     Reclaimed,
     Scrub,
@@ -43,8 +44,9 @@ class MemoryDriver(StorageDriver):
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._open_groups: set[str] = set()
+        self._open_groups: dict[str, list[Path]] = {}
         self._rebuilding: set[str] = set()
+        self._leaving: dict[str, Path] = {}
         self._scrubs: dict[str, Scrub] = {}
 
     def create_group(self, group: str, disks: Sequence[Path], level: RaidLevel) -> None:
@@ -58,7 +60,7 @@ class MemoryDriver(StorageDriver):
         for disk in disks:
             self._owner(disk).write_text(group)
         (self._root / group).mkdir(parents=True, exist_ok=True)
-        self._open_groups.add(group)
+        self._open_groups.setdefault(group, list(disks))
 
     def _owner(self, disk: Path) -> Path:
         return disk.with_name(f"{disk.name}.owner")
@@ -67,11 +69,11 @@ class MemoryDriver(StorageDriver):
         """See StorageDriver."""
         if not (self._root / group).is_dir() or not any(disk.exists() for disk in disks):
             raise GroupFailed(group=group, reason="none of its disks is there")
-        self._open_groups.add(group)
+        self._open_groups.setdefault(group, [disk for disk in disks if self._owned(group, disk)])
 
     def close_group(self, group: str) -> None:
         """See StorageDriver."""
-        self._open_groups.discard(group)
+        self._open_groups.pop(group, None)
 
     def delete_group(self, group: str, disks: Sequence[Path]) -> None:
         """See StorageDriver."""
@@ -87,22 +89,28 @@ class MemoryDriver(StorageDriver):
         if group not in self._open_groups:
             return GroupStatus(GroupHealth.CLOSED, allocated=0, missing_disks=0)
         used = sum(file.stat().st_blocks * 512 for file in (self._root / group).rglob("*") if file.is_file())
+        members = tuple(MemberStatus(disk, missing=not disk.exists()) for disk in self._open_groups[group])
+        missing = sum(member.missing for member in members)
         if group in self._rebuilding:
-            return GroupStatus(GroupHealth.REBUILDING, used, missing_disks=0, rebuilt=0.5)
-        return GroupStatus(GroupHealth.ONLINE, used, missing_disks=0)
+            return GroupStatus(GroupHealth.REBUILDING, used, missing, rebuilt=0.5, members=members)
+        health = GroupHealth.DEGRADED if missing else GroupHealth.ONLINE
+        return GroupStatus(health, used, missing, members=members)
 
     def replace_disk(self, group: str, old: Path, new: Path) -> None:
         """See StorageDriver. Done at once; ``tend_group`` ends it, so that REBUILDING can be seen."""
         self._refuse_foreign(group, new)
         if self._member(group, new):
             return
-        self._refuse_rebuilding(group)
         if not self._member(group, old):
             raise NotAMember(group=group, disk=old)
-        if old.exists() and new.stat().st_size < old.stat().st_size:
-            raise DiskTooSmall(disk=new, size=new.stat().st_size, minimum=old.stat().st_size)
+        if old.exists() or group in self._leaving:
+            self._refuse_rebuilding(group)
+        if (size := size_of(new)) < (needed := size_of(old) if old.exists() else 0):
+            raise DiskTooSmall(disk=new, size=size, minimum=needed)
         self._owner(new).write_text(group)
         self._owner(old).unlink()
+        self._open_groups[group].append(new)
+        self._leaving[group] = old
         self._rebuilding.add(group)
 
     def add_disk(self, group: str, disk: Path) -> None:
@@ -111,14 +119,17 @@ class MemoryDriver(StorageDriver):
         if self._member(group, disk):
             return
         self._refuse_rebuilding(group)
-        capacity(RaidLevel.JBOD, [disk.stat().st_size])
+        capacity(RaidLevel.JBOD, [size_of(disk)])
         self._owner(disk).write_text(group)
+        self._open_groups[group].append(disk)
         self._rebuilding.add(group)
 
     def tend_group(self, group: str) -> None:
         """See StorageDriver."""
         self._group(group)
         self._rebuilding.discard(group)
+        if group in self._leaving:
+            self._open_groups[group].remove(self._leaving.pop(group))
 
     def start_scrub(self, group: str) -> None:
         """See StorageDriver. Done at once; a file has no second copy to be wrong."""
@@ -146,6 +157,9 @@ class MemoryDriver(StorageDriver):
 
     def _member(self, group: str, disk: Path) -> bool:
         self._group(group)
+        return self._owned(group, disk)
+
+    def _owned(self, group: str, disk: Path) -> bool:
         owner = self._owner(disk)
         return owner.exists() and owner.read_text() == group
 
