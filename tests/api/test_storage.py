@@ -148,6 +148,34 @@ def test_a_virtual_disk_is_renamed_wherever_it_is_shown(admin: Any) -> None:
     assert problem["type"].endswith("name-taken")
 
 
+@pytest.mark.usefixtures("group")
+def test_a_roll_back_needs_the_word_and_hosts_that_are_gone(world: Any, admin: Any) -> None:
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1MiB"}, expect=201)
+    admin.call("PATCH", "/virtual-disks/v", {"snapshot_space": "8MiB"})
+    iqn = admin.call("POST", "/nodes", {"name": "hosts"}, expect=201)["iqn"]
+    admin.call("POST", "/luns", {"node": "hosts", "vd": "v"}, expect=201)
+    live = world.target.specs[iqn].luns[0].path
+    live.write_bytes(b"a" * MIB)
+    admin.call("POST", "/snapshots", {"vd": "v", "name": "s1"}, expect=201)
+    live.write_bytes(b"a" * (MIB - 8192) + b"b" * 8192)
+    loss = admin.call("GET", "/snapshots/v/s1/roll-back")
+    assert (loss["vd"], loss["snapshot"], loss["changed"]) == ("v", "s1", 8192)
+    problem = admin.call("POST", "/snapshots/v/s1/roll-back", {}, expect=409)
+    assert problem["type"].endswith("roll-back-not-confirmed")
+    assert "8 KiB" in problem["detail"]
+    world.target.log_in(iqn, "iqn.1993-08.org.debian:01:a")
+    problem = admin.call("POST", "/snapshots/v/s1/roll-back", {"confirm": "v"}, expect=409)
+    assert problem["type"].endswith("vd-has-hosts")
+    assert problem["fields"] == {"vd": "v", "hosts": "iqn.1993-08.org.debian:01:a", "node": "hosts", "lun": 1}
+    assert live.read_bytes().endswith(b"b")
+    admin.call("DELETE", "/luns/hosts/1", expect=204)
+    done = admin.call("POST", "/snapshots/v/s1/roll-back", {"confirm": "v"})
+    admin.call("POST", "/luns", {"node": "hosts", "vd": "v"}, expect=201)
+    assert world.target.specs[iqn].luns[0].path.read_bytes() == b"a" * MIB
+    assert [one["name"] for one in admin.call("GET", "/snapshots?vd=v")] == ["s1", done["kept"]]
+    assert admin.call("GET", "/events")[0]["kind"] == "vd-rolled-back"
+
+
 def test_a_virtual_disk_of_a_closed_group_is_still_shown(world: Any, admin: Any, group: Any) -> None:
     admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
     world.storage.close_group(group["id"])

@@ -77,6 +77,20 @@ def test_a_vd_grows_and_gets_another_name(stocked: Any) -> None:
     assert stocked.run("vd", "show", "wages", "--json").json()["size"] == 3 * GIB // 2
 
 
+def test_a_vd_is_rolled_back(stocked: Any) -> None:
+    run = stocked.run
+    run("vd", "set-snapshot-space", "payroll", "2GiB")
+    run("snapshot", "create", "payroll", "s1")
+    assert run("snapshot", "roll-back", "payroll", "s1", code=4).out == ""
+    told = run("snapshot", "roll-back", "payroll", "s1", "--yes").out
+    assert told.startswith("VD “payroll” was rolled back to snapshot “s1”; snapshot “before-rollback-")
+    assert run("snapshot", "roll-back", "payroll", "s1", "--lose-present", "--yes").out == (
+        "VD “payroll” was rolled back to snapshot “s1”.\n"
+    )
+    assert len(run("snapshot", "list", "--json").json()) == 2
+    assert run("snapshot", "roll-back", "payroll", "nope", "--yes", code=3).out == ""
+
+
 @pytest.mark.parametrize(
     ("command", "code"),
     [

@@ -111,6 +111,7 @@ class Box:
 
     def take_down(self) -> None:
         """End it, have every structure of its RG looked at, and take its disks out of operation."""
+        wait_for_cleaning(self.group)
         self.kill()
         clean_up(self.directory)
         check_structure(self.data)
@@ -242,6 +243,11 @@ def scrub(group: Path) -> None:
     assert not wrong, output
     assert int(counts["data_bytes_scrubbed"]) + int(counts["tree_bytes_scrubbed"]) > 0
     run("btrfs", "device", "stats", "--check", group)
+
+
+def wait_for_cleaning(group: Path) -> None:
+    """Wait until the engine has let go of what was deleted: of what is half gone, check counts what the kernel does not."""
+    run("btrfs", "subvolume", "sync", group)
 
 
 def check_structure(disks: Sequence[PowerDisk]) -> None:

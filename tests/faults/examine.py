@@ -26,6 +26,7 @@ def examine(boxes: Boxes, life: Life, before: Moment, after: Moment, *, promised
     found = life.ledger.check(boxes.source.live("v1"), promised, after.issued)
     life.ledger.settle(found)
     _check_things(boxes, before, after)
+    _check_sizes(boxes.source, before, after)
     _check_snapshots(boxes.source, life)
     _check_points(boxes, life, before.generation)
 
@@ -96,6 +97,13 @@ def _check_things(boxes: Boxes, before: Moment, after: Moment) -> None:
         # What came or went between the moments is in the one and not in the other.
         assert names >= (earlier.there & later.there), kind
         assert names <= (earlier.there | later.there | touched), kind
+
+
+def _check_sizes(box: Box, before: Moment, after: Moment) -> None:
+    """A VD has the size that it was promised, in the state and in the RG."""
+    for vd in box.call("GET", "/virtual-disks"):
+        assert before.sizes.get(vd["name"], 0) <= vd["size"] <= after.asked[vd["name"]]
+        assert box.live(vd["name"]).stat().st_size == vd["size"]
 
 
 def _check_snapshots(box: Box, life: Life) -> None:

@@ -39,6 +39,8 @@ class Moment:
     acknowledged: list[int]
     issued: list[int]
     things: dict[str, Things]
+    sizes: dict[str, int]
+    asked: dict[str, int]
     generation: int
 
 
@@ -56,6 +58,8 @@ class Life:
     generation: int = 0
     _number: int = 0
     _things: dict[str, Things] = field(default_factory=dict)
+    _sizes: dict[str, int] = field(default_factory=dict)
+    _asked: dict[str, int] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _failures: list[BaseException] = field(default_factory=list)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -69,6 +73,8 @@ class Life:
             "snapshot": Things({one["name"] for one in call("GET", "/snapshots") if one["kind"] == "manual"}),
             "vd": Things({one["name"] for one in call("GET", "/virtual-disks")}),
         }
+        self._sizes = {one["name"]: one["size"] for one in call("GET", "/virtual-disks")}
+        self._asked = dict(self._sizes)
         works: tuple[Callable[[random.Random], None], ...] = (self._write, self._administer, self._replicate)
         self._threads = [
             threading.Thread(target=self._run, args=(work, random.Random(f"{self.seed} {work.__name__}")))
@@ -97,7 +103,15 @@ class Life:
         """Return what is known now."""
         things = {kind: Things(set(one.there), set(one.begun)) for kind, one in self._things.items()}
         ledger = self.ledger
-        return Moment(list(ledger.durable), list(ledger.acknowledged), list(ledger.issued), things, self.generation)
+        return Moment(
+            list(ledger.durable),
+            list(ledger.acknowledged),
+            list(ledger.issued),
+            things,
+            dict(self._sizes),
+            dict(self._asked),
+            self.generation,
+        )
 
     def _write(self, chance: random.Random) -> None:
         with self.boxes.log_in() as session:
@@ -106,8 +120,11 @@ class Life:
     # The administrator.
 
     def _administer(self, chance: random.Random) -> None:
-        """Take and delete snapshots, make and delete VDs."""
-        steps = (self._snapshot, self._snapshot, self._delete_snapshot, self._make_vd, self._delete_vd)
+        """Take and delete snapshots; make, extend and delete VDs."""
+        steps = (
+            *(self._snapshot, self._snapshot, self._delete_snapshot),
+            *(self._make_vd, self._extend_vd, self._extend_vd, self._delete_vd),
+        )
         while not self._stop.is_set():
             chance.choice(steps)(chance)
 
@@ -123,10 +140,23 @@ class Life:
             self._things["snapshot"].begun.discard(name)
 
     def _make_vd(self, _: random.Random) -> None:
+        if len(self._things["vd"].there) > 2 * _KEPT:
+            return
         name = self._begin("vd", "x")
+        self._asked[name] = 4 * MIB
         request = {"name": name, "raid_group": "rg1", "size": str(4 * MIB)}
         self.boxes.source.call("POST", "/virtual-disks", request, expect=201)
+        self._sizes[name] = 4 * MIB
         self._is_there("vd", name)
+
+    def _extend_vd(self, chance: random.Random) -> None:
+        names = sorted(self._things["vd"].there - {"v1"})
+        if not names:
+            return
+        name = chance.choice(names)
+        self._asked[name] = self._sizes[name] + chance.randint(1, 16) * BLOCK
+        self.boxes.source.call("POST", f"/virtual-disks/{name}/extend", {"size": str(self._asked[name])})
+        self._sizes[name] = self._asked[name]
 
     def _delete_vd(self, chance: random.Random) -> None:
         if name := self._begin_to_delete("vd", chance):

@@ -12,7 +12,7 @@ from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.driver import BLOCK, RaidLevel
 from qreplica.units import GIB
 
-from .boxes import check_structure, scrub
+from .boxes import check_structure, scrub, wait_for_cleaning
 from .operations import Model, Operation, Operator, apply, choose, explained, found, perform
 from .platter import Platter
 
@@ -93,6 +93,7 @@ class Rig:
 
     def take_down(self) -> None:
         """Close the RG, have its structure looked at, and take its disks out of operation."""
+        wait_for_cleaning(self._place)
         self._driver.close_group(_GROUP)
         check_structure(self.disks)
         for disk in self.disks:

@@ -107,7 +107,7 @@ def _keep_present(
 ) -> str | None:
     if wanted is False:
         return None
-    name = f"before-rollback-{now():%Y%m%d-%H%M%S}"
+    name = f"before-rollback-{now():%Y%m%d-%H%M%S-%f}"
     try:
         return snapshots.take(db, driver, pause, vd_id=vd.id, name=name, kind=SnapshotKind.MANUAL).name
     except NoSnapshotSpace:

@@ -1,0 +1,283 @@
+"""Rolling back: what has to be said before, what is refused, what stays, and what a crash leaves."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from qreplica.errors import NotFound, QReplicaError
+from qreplica.state.models import Claim, Event, Job, JobState, Node, Snapshot, SnapshotKind, VdType, VirtualDisk, now
+from qreplica.storage import extending, rolling_back, snapshots, virtual_disks
+from qreplica.storage.driver import BLOCK
+from qreplica.storage.errors import GroupFull
+from qreplica.storage.service_errors import (
+    NoSnapshotSpace,
+    NoSuchSnapshot,
+    RollBackNotConfirmed,
+    VdClaimed,
+    VdHasHosts,
+    VdReplicating,
+)
+from qreplica.units import MIB
+
+from .world import Crash, World
+
+SIZE = 4 * MIB
+
+
+class Still:
+    def still_paused(self) -> bool:
+        return True
+
+
+@contextmanager
+def pause() -> Iterator[Still]:
+    yield Still()
+
+
+@dataclass
+class Letting:
+    """Pretends that target daemons let go; notes what the VD held then, and refuses with ``error``."""
+
+    error: Exception | None = None
+    log: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def __call__(self, vd: str) -> Iterator[None]:
+        if self.error is not None:
+            raise self.error
+        self.log.append(f"let go of {vd}")
+        yield
+        self.log.append("opened")
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    world.group()
+    world.vd()
+    virtual_disks.set_snapshot_space(world.db, world.driver, "v1", 64 * MIB)
+    return world
+
+
+def row(world: World, name: str = "v1") -> VirtualDisk:
+    with world.database.session(read_only=True) as session:
+        return virtual_disks.get(session, name)
+
+
+def content(world: World, name: str = "v1") -> bytes:
+    vd = row(world, name)
+    return world.storage.vd_path(vd.raid_group_id, vd.id).read_bytes()
+
+
+def fill(world: World, letter: bytes, name: str = "v1") -> None:
+    vd = row(world, name)
+    with world.storage.vd_path(vd.raid_group_id, vd.id).open("r+b") as file:
+        file.write(letter * vd.size)
+
+
+def take(world: World, name: str, vd: str = "v1", kind: SnapshotKind = SnapshotKind.MANUAL) -> None:
+    snapshots.take(world.db, world.driver, pause, vd_id=row(world, vd).id, name=name, kind=kind)
+
+
+def names(world: World, vd: str = "v1") -> list[str]:
+    with world.database.session(read_only=True) as session:
+        return [one.name for one in snapshots.listing(session, vd)]
+
+
+def back(world: World, snapshot: str = "s1", *, let_go: Any = None, **facts: Any) -> str | None:
+    chosen: dict[str, Any] = {"vd": "v1", "snapshot": snapshot, "confirmed": "v1", **facts}
+    return rolling_back.roll_back(world.db, world.driver, pause, let_go or Letting(), **chosen)
+
+
+def test_a_vd_is_again_what_it_was_and_what_it_held_is_kept(world: World) -> None:
+    fill(world, b"a")
+    take(world, "s1")
+    fill(world, b"b")
+    letting = Letting()
+    kept = back(world, let_go=letting)
+    assert content(world) == b"a" * SIZE
+    assert letting.log == [f"let go of {row(world).id}", "opened"]
+    assert kept is not None
+    assert kept.startswith("before-rollback-")
+    assert names(world) == ["s1", kept]
+    assert back(world, kept, keep_present=False) is None
+    assert content(world) == b"b" * SIZE
+    assert names(world) == ["s1", kept]
+
+
+def test_without_the_word_nothing_happens_and_the_loss_is_told(world: World) -> None:
+    fill(world, b"a")
+    take(world, "s1")
+    with world.storage.vd_path(row(world).raid_group_id, row(world).id).open("r+b") as file:
+        file.seek(8 * BLOCK)
+        file.write(b"b" * 3 * BLOCK)
+    told = rolling_back.loss(world.db, world.driver, "v1", "s1")
+    assert told.changed == 3 * BLOCK
+    assert timedelta() <= now() - told.since < timedelta(minutes=5)
+    with world.unchanged():
+        for word in (None, "", "V1", "s1"):
+            with pytest.raises(RollBackNotConfirmed, match=r"loses everything written since .* ago\), 12 KiB"):
+                back(world, confirmed=word)
+        rolling_back.loss(world.db, world.driver, "v1", "s1")
+    assert content(world).count(b"b") == 3 * BLOCK
+
+
+def test_an_event_tells_what_was_lost(world: World) -> None:
+    take(world, "s1")
+    fill(world, b"b")
+    kept = back(world)
+    with world.database.session(read_only=True) as session:
+        event = session.query(Event).filter_by(kind="vd-rolled-back").one()
+    assert event.subject == "vd v1"
+    assert "rolled back to snapshot s1" in event.message
+    assert f"4 MiB; snapshot {kept} has that still." in event.message
+
+
+@pytest.mark.parametrize("space", [0, 4 * MIB])
+def test_without_snapshot_space_nothing_is_kept_unless_insisted_upon(world: World, space: int) -> None:
+    fill(world, b"a")
+    take(world, "s1")
+    fill(world, b"b")
+    with world.database.session() as session:
+        session.query(VirtualDisk).one().snapshot_space = space
+    with world.unchanged(), pytest.raises(NoSnapshotSpace):
+        back(world, keep_present=True)
+    assert content(world) == b"b" * SIZE
+    assert back(world) is None
+    assert content(world) == b"a" * SIZE
+
+
+def test_it_keeps_its_size_and_reads_as_zeros_beyond_the_snapshots(world: World) -> None:
+    fill(world, b"a")
+    take(world, "s1")
+    extending.extend(world.db, world.driver, "v1", SIZE + 2 * MIB)
+    fill(world, b"b")
+    back(world)
+    assert content(world) == b"a" * SIZE + bytes(2 * MIB)
+    assert row(world).size == SIZE + 2 * MIB
+
+
+def replicating(world: World, state: JobState) -> None:
+    with world.database.session() as session:
+        session.add(
+            Job(
+                name="nightly",
+                source_vd_id=row(world).id,
+                target_subsystem="s",
+                target_node="n",
+                target_lun=1,
+                target_vd="t",
+                target_serial="t",
+                target_size=1,
+                state=state,
+            )
+        )
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_it_is_refused_while_a_job_runs(world: World, state: JobState) -> None:
+    fill(world, b"a")
+    take(world, "s1")
+    fill(world, b"b")
+    replicating(world, state)
+    if state in {JobState.IDLE, JobState.STOPPED, JobState.FAILED}:
+        back(world)
+        assert content(world) == b"a" * SIZE
+        return
+    with world.unchanged(), pytest.raises(VdReplicating, match=f"job nightly is {state}"):
+        back(world)
+    assert content(world) == b"b" * SIZE
+
+
+def claimed(world: World, job: str) -> None:
+    with world.database.session() as session:
+        node = Node(name="n1", iqn="iqn.2026-11.org.qreplica:n1", tid=7)
+        session.add(node)
+        session.flush()
+        vd = row(world, "b1").id
+        session.add(Claim(vd_id=vd, node_id=node.id, job_id=job, source_subsystem="s", epoch=3, initiator="i"))
+
+
+def test_a_backup_vd_that_a_job_writes_is_left_to_it(world: World) -> None:
+    world.vd("b1", type_=VdType.BACKUP)
+    take(world, "p1", "b1")
+    claimed(world, "j1")
+    with world.unchanged(), pytest.raises(VdClaimed, match="job j1 of another subsystem"):
+        back(world, "p1", vd="b1", confirmed="b1")
+
+
+def test_a_backup_vd_that_was_released_is_no_more_its_newest_recovery_point(world: World) -> None:
+    """Who claims it next must bring it back to that before a delta is applied."""
+    world.vd("b1", type_=VdType.BACKUP)
+    fill(world, b"a", "b1")
+    take(world, "p1", "b1", SnapshotKind.RECOVERY_POINT)
+    fill(world, b"b", "b1")
+    claimed(world, "")
+    back(world, "p1", vd="b1", confirmed="b1")
+    assert content(world, "b1") == b"a" * SIZE
+    with world.database.session(read_only=True) as session:
+        claim = session.query(Claim).one()
+    assert (claim.generation, claim.manifest) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("facts", "error"), [({"snapshot": "s9"}, NoSuchSnapshot), ({"vd": "v9", "confirmed": "v9"}, NotFound)]
+)
+def test_what_is_not_there_is_told(world: World, facts: dict[str, str], error: type[QReplicaError]) -> None:
+    take(world, "s1")
+    with world.unchanged(), pytest.raises(error):
+        back(world, **facts)
+
+
+def test_while_target_daemons_do_not_let_go_nothing_is_taken_or_changed(world: World) -> None:
+    take(world, "s1")
+    fill(world, b"b")
+    busy = Letting(VdHasHosts(vd="v1", hosts="iqn.a", node="n1", lun=1))
+    with world.unchanged(), pytest.raises(VdHasHosts):
+        back(world, let_go=busy)
+    assert content(world) == b"b" * SIZE
+
+
+def test_a_failure_of_the_engine_leaves_the_vd_as_it_was(world: World) -> None:
+    take(world, "s1")
+    fill(world, b"b")
+    world.fate.places["before roll_back"] = GroupFull(group="x", operation="it")
+    with pytest.raises(GroupFull):
+        back(world)
+    assert content(world) == b"b" * SIZE
+    assert len(names(world)) == 2
+    back(world)
+    assert content(world) == bytes(SIZE)
+
+
+@pytest.mark.parametrize(
+    ("place", "after"),
+    [
+        ("before take_snapshot", b"b"),
+        ("after take_snapshot", b"b"),
+        ("before delta", b"b"),
+        ("before roll_back", b"b"),
+        ("after roll_back", b"a"),
+        ("before resize_vd", b"a"),
+        ("after resize_vd", b"a"),
+    ],
+)
+def test_a_crash_leaves_the_one_or_the_other_and_nothing_half_taken(world: World, place: str, after: bytes) -> None:
+    fill(world, b"a")
+    take(world, "s1")
+    extending.extend(world.db, world.driver, "v1", SIZE + MIB)
+    fill(world, b"b")
+    world.fate.places[place] = Crash()
+    with pytest.raises(Crash):
+        back(world)
+    world.restart()
+    expected = b"b" * (SIZE + MIB) if after == b"b" else b"a" * SIZE + bytes(MIB)
+    assert content(world) == expected
+    with world.database.session(read_only=True) as session:
+        assert session.query(Snapshot).filter(Snapshot.taken_at.is_(None)).count() == 0
+        known = {one.id for one in session.query(Snapshot)}
+    vd = row(world)
+    assert {one.snapshot for one in world.storage.list_snapshots(vd.raid_group_id, vd.id)} == known
