@@ -4,6 +4,7 @@ The engine knows only its last scrub; ``note`` copies what it says into that scr
 from others. So a scrub whose starter died, or that another controller began, has its row all the same.
 """
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -25,6 +26,8 @@ from qreplica.units import format_size
 MOST_DAYS = 365
 #: How many scrubs of an RG are remembered.
 _KEEP = 50
+#: For so many seconds the engine is asked again when it says that a scrub was cut off.
+_PATIENCE, _POLL = 5.0, 0.1
 
 
 def start(db: Database, driver: StorageDriver, group: str) -> None:
@@ -39,7 +42,7 @@ def start(db: Database, driver: StorageDriver, group: str) -> None:
     if health is GroupHealth.FAILED:
         raise GroupNotWhole(group=group, wanted="scrubbed", health=health)
     driver.start_scrub(group_id)
-    note(db, driver, group_id)
+    _bring_up_to_date(db, group_id, _steady(driver, group_id))
 
 
 def stop(db: Database, driver: StorageDriver, group: str) -> None:
@@ -47,7 +50,7 @@ def stop(db: Database, driver: StorageDriver, group: str) -> None:
     with db.session(read_only=True) as session:
         group_id = raid_groups.get(session, group).id
     driver.stop_scrub(group_id)
-    note(db, driver, group_id)
+    _bring_up_to_date(db, group_id, driver.scrub_status(group_id))
 
 
 def schedule(db: Database, group: str, days: int | None) -> None:
@@ -103,9 +106,26 @@ def note(db: Database, driver: StorageDriver, group_id: str) -> None:
     scrub = driver.scrub_status(group_id)
     with db.session(read_only=True) as session:
         runs = runs_of(session, group_id)
-        known = [run for run in runs if scrub is not None and run.started_at == scrub.started_at]
-        if all(run.finished_at is not None for run in runs) and (scrub is None or known):
-            return
+    is_known = scrub is None or any(run.started_at == scrub.started_at for run in runs)
+    if is_known and all(run.finished_at is not None for run in runs):
+        return
+    _bring_up_to_date(db, group_id, _steady(driver, group_id))
+
+
+def _steady(driver: StorageDriver, group_id: str) -> Scrub | None:
+    """Return what the engine says of its last scrub, once it is no matter of the moment any more.
+
+    While a scrub begins or ends, btrfs for a moment says that it was cut off, or nothing at all.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        scrub = driver.scrub_status(group_id)
+        if (scrub is not None and not scrub.interrupted) or time.monotonic() >= deadline:
+            return scrub
+        time.sleep(_POLL)
+
+
+def _bring_up_to_date(db: Database, group_id: str, scrub: Scrub | None) -> None:
     with db.session() as session:
         group = session.get(RaidGroup, group_id)
         if group is None:
@@ -176,7 +196,8 @@ def last(session: Session, driver: StorageDriver, group_id: str) -> ScrubState |
     if run.finished_at is not None or driver.group_status(group_id).health is GroupHealth.CLOSED:
         return ScrubState(run, None)
     scrub = driver.scrub_status(group_id)
-    if scrub is None or scrub.started_at != run.started_at:
+    if scrub is None or scrub.interrupted or scrub.started_at != run.started_at:
+        # That may pass: maintenance looks twice before it is written down.
         return ScrubState(run, None)
     session.expunge(run)
     _update(run, scrub)

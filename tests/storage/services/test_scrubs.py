@@ -1,5 +1,6 @@
 """Scrubs: what is refused, when one is due, and that each has its row and is told of once, whatever dies."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -13,6 +14,12 @@ from qreplica.units import GIB
 
 from .mirror import EngineWorld, days_ago
 from .world import Crash
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the engine says first is believed."""
+    monkeypatch.setattr(scrubs, "_PATIENCE", 0.0)
 
 
 def runs(world: EngineWorld) -> list[ScrubRun]:
@@ -113,6 +120,41 @@ def test_a_crash_at_the_beginning_leaves_no_scrub_without_a_row_and_no_row_witho
     mirror.restart()
     mirror.rounds()
     assert len(runs(mirror)) == (mirror.storage.scrub_status(mirror.group_id) is not None)
+
+
+@pytest.mark.parametrize("for_a_moment", [None, "interrupted"])
+@pytest.mark.parametrize("then_running", [True, False])
+def test_what_the_engine_says_for_a_moment_is_not_believed(
+    mirror: EngineWorld,
+    monkeypatch: pytest.MonkeyPatch,
+    for_a_moment: str | None,
+    then_running: bool,  # noqa: FBT001 - a parameter
+) -> None:
+    """As btrfs does while a scrub begins or ends."""
+    monkeypatch.setattr(scrubs, "_PATIENCE", 60.0)
+    start(mirror)
+    if not then_running:
+        mirror.storage.end_scrub(mirror.group_id)
+    real = mirror.storage.scrub_status(mirror.group_id)
+    assert real is not None
+    wrong = None if for_a_moment is None else replace(real, running=False, interrupted=True)
+    answers = [wrong, wrong, wrong]
+
+    monkeypatch.setattr(mirror.storage, "scrub_status", lambda _: answers.pop() if answers else real)
+    assert last(mirror).run.outcome is None
+    mirror.rounds()
+    assert [run.outcome for run in runs(mirror)] == [None if then_running else ScrubOutcome.CLEAN]
+    assert mirror.kinds() == ([] if then_running else ["scrub-clean"])
+
+
+def test_a_scrub_that_says_nothing_yet_when_it_began_has_its_row(
+    mirror: EngineWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrubs, "_PATIENCE", 60.0)
+    real, answers = mirror.storage.scrub_status, [None, None]
+    monkeypatch.setattr(mirror.storage, "scrub_status", lambda group: answers.pop() if answers else real(group))
+    start(mirror)
+    assert [run.outcome for run in runs(mirror)] == [None]
 
 
 def test_another_scrub_has_a_row_of_its_own(mirror: EngineWorld) -> None:
