@@ -80,6 +80,8 @@ class _Present(Collector):
 def _raid_groups(session: Session, services: Services) -> Iterator[Metric]:
     usable = _gauge("raid_group_usable_bytes", "Bytes that an RG's disks and level give", "raid_group")
     free = _gauge("raid_group_free_bytes", "Bytes of an RG that are not promised", "raid_group")
+    held = _gauge("raid_group_held_bytes", "Bytes that an RG's data takes, near the limit hosts wait", "raid_group")
+    limit = _gauge("raid_group_limit_bytes", "Bytes that an RG's data may take", "raid_group")
     online = _gauge("raid_group_online", "1 when all disks of the RG are there and it is open", "raid_group")
     health = _gauge("raid_group_health", "1 for how the RG is", "raid_group", "health")
     rebuilt = _gauge("raid_group_rebuilt_percent", "How much of a rebuild is done, while one goes on", "raid_group")
@@ -89,6 +91,8 @@ def _raid_groups(session: Session, services: Services) -> Iterator[Metric]:
         status = services.storage.group_status(group.id)
         usable.add_metric([group.name], space.usable)
         free.add_metric([group.name], space.free)
+        held.add_metric([group.name], status.allocated)
+        limit.add_metric([group.name], space.limit)
         online.add_metric([group.name], status.health is GroupHealth.ONLINE)
         for one in GroupHealth:
             health.add_metric([group.name, one.value], status.health is one)
@@ -97,7 +101,7 @@ def _raid_groups(session: Session, services: Services) -> Iterator[Metric]:
         for shown in shown_disks(group, status):
             for error, count in asdict(shown.errors).items() if shown.errors else ():
                 errors.add_metric([group.name, shown.disk.name, error], count)
-    yield from (usable, free, online, health, rebuilt, errors)
+    yield from (usable, free, held, limit, online, health, rebuilt, errors)
 
 
 def _scrubs(session: Session, services: Services) -> Iterator[Metric]:

@@ -153,6 +153,7 @@ class RaidGroupAnswer(Answer):
             "snapshot_space": 4294967296,
             "free": 3758096384,
             "allocated": 1073741824,
+            "limit": 10838081536,
             "created_at": "2026-11-24T09:00:00.000Z",
         }
     )
@@ -174,7 +175,8 @@ class RaidGroupAnswer(Answer):
     vd_space: Annotated[Size, Field(description="Bytes promised to VDs")]
     snapshot_space: Annotated[Size, Field(description="Bytes promised to snapshots")]
     free: Annotated[Size, Field(description="Bytes not promised")]
-    allocated: Annotated[Size, Field(description="Bytes that the file system has given out for data")]
+    allocated: Annotated[Size, Field(description="Bytes that its data takes, overwritten extents still held included")]
+    limit: Annotated[Size, Field(description="Bytes that its data may take: promises and the working reserve")]
     created_at: Time
 
     @classmethod
@@ -203,5 +205,6 @@ class RaidGroupAnswer(Answer):
             snapshot_space=space.snapshot_space,
             free=max(0, space.free),
             allocated=status.allocated,
+            limit=space.limit,
             created_at=group.created_at,
         )

@@ -46,6 +46,7 @@ def sheet(group: dict[str, Any]) -> RenderableType:
             ("Promised to VDs", output.size(group["vd_space"])),
             ("Promised to snapshots", output.size(group["snapshot_space"])),
             ("Free", output.size(group["free"])),
+            ("Held by data", f"{output.size(group['allocated'])} of {output.size(group['limit'])}"),
             ("Last scrub", _scrub(group["scrub"])),
             ("Next scrub", output.time(group["next_scrub_at"])),
             ("Maintained by", _controller(group["maintained_by"])),

@@ -25,11 +25,12 @@ from qreplica.storage.service_errors import (
     GroupHasNoRoom,
     NameTaken,
 )
+from qreplica.storage.space_pressure import Limits
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """An RG's bytes: what its level leaves, what is kept for metadata, what is promised, and what is left."""
+    """An RG's bytes: what its level leaves, what is kept back, what is promised, and what is left."""
 
     usable: int
     reserve: int
@@ -40,6 +41,11 @@ class Space:
     def free(self) -> int:
         """What may still be promised."""
         return self.usable - self.reserve - self.virtual_disks - self.snapshot_space
+
+    @property
+    def limit(self) -> int:
+        """What its data may take: all that can be promised, and the working reserve."""
+        return Limits.of(self.usable - self.reserve).limit
 
 
 #: What whoever chooses one of these levels must know.
