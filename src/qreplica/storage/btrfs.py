@@ -90,7 +90,8 @@ class BtrfsDriver(StorageDriver):
         with in_our_words(group, "to be opened"):
             for name in ("vds", "trash"):
                 (mount / name).mkdir(exist_ok=True)
-            run("btrfs", "quota", "enable", mount, group=group)
+            empty = not any(any((mount / name).iterdir()) for name in ("vds", "trash"))
+            btrfs_quota.enable(mount, group, empty=empty)
             self._clear_leftovers(group, mount)
             for vd in self.list_vds(group):
                 home = mount / "vds" / vd
