@@ -4,7 +4,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qreplica.units import GIB, KIB, MIB, TIB, NotASize, format_duration, format_rate, format_size, parse_size
+from qreplica.units import (
+    GIB,
+    KIB,
+    MIB,
+    TIB,
+    NotAnInterval,
+    NotASize,
+    format_duration,
+    format_minutes,
+    format_rate,
+    format_size,
+    parse_minutes,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -108,3 +121,26 @@ def test_a_rate_is_a_size_a_second() -> None:
 )
 def test_durations_are_for_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes", "written"),
+    [
+        ("1", 1, "1m"),
+        ("90m", 90, "90m"),
+        (" 2 H ", 120, "2h"),
+        ("15min", 15, "15m"),
+        ("1d", 1440, "1d"),
+        ("24h", 1440, "1d"),
+    ],
+)
+def test_intervals_are_read_and_written_in_whole_minutes(text: str, minutes: int, written: str) -> None:
+    assert parse_minutes(text) == minutes
+    assert format_minutes(minutes) == written
+    assert parse_minutes(written) == minutes
+
+
+@pytest.mark.parametrize("text", ["", "m", "1.5h", "-1h", "1w", "1 hour", "9" * 10, "1h30m"])
+def test_what_is_no_interval_is_refused(text: str) -> None:
+    with pytest.raises(NotAnInterval, match="is not an interval: write a whole number"):
+        parse_minutes(text)

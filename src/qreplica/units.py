@@ -16,6 +16,10 @@ _ONE = 1 - 0.005 / 1024
 _SIZE = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]?)(?:I?B)?", re.ASCII | re.IGNORECASE)
 
 
+_MINUTES = {"": 1, "m": 1, "min": 1, "h": 60, "d": 24 * 60}
+_INTERVAL = re.compile(r"(?P<number>\d{1,9})\s*(?P<unit>m|min|h|d|)", re.ASCII | re.IGNORECASE)
+
+
 class NotASize(Invalid):
     """A text that should be a size is not one."""
 
@@ -51,6 +55,27 @@ def format_size(size: float) -> str:
     )
     value = size / unit
     return f"{value:.0f} {name}" if value.is_integer() else f"{value:.2f} {name}"
+
+
+class NotAnInterval(Invalid):
+    """A text that should be an interval of whole minutes is not one."""
+
+    kind = "not-an-interval"
+    template = "“{text}” is not an interval: write a whole number of minutes, hours or days, such as 30m, 2h or 1d."
+
+
+def parse_minutes(text: str) -> int:
+    """Return the minutes that ``text`` names: ``30``, ``30m``, ``2h``, ``1d``. Raises NotAnInterval."""
+    match = _INTERVAL.fullmatch(text.strip())
+    if match is None:
+        raise NotAnInterval(text=text)
+    return int(match["number"]) * _MINUTES[match["unit"].lower()]
+
+
+def format_minutes(minutes: int) -> str:
+    """Return an interval as ``parse_minutes`` takes it, in the largest unit that it has a whole number of."""
+    unit, name = next((unit, name) for unit, name in ((24 * 60, "d"), (60, "h"), (1, "m")) if minutes % unit == 0)
+    return f"{minutes // unit}{name}"
 
 
 def format_rate(bytes_per_second: float) -> str:

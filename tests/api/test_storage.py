@@ -176,6 +176,20 @@ def test_a_roll_back_needs_the_word_and_hosts_that_are_gone(world: Any, admin: A
     assert admin.call("GET", "/events")[0]["kind"] == "vd-rolled-back"
 
 
+@pytest.mark.usefixtures("group")
+def test_automatic_snapshots_are_scheduled_and_shown(admin: Any) -> None:
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1MiB"}, expect=201)
+    wanted = {"every_minutes": 90, "keep": 4}
+    place = "/virtual-disks/v/automatic-snapshots"
+    assert admin.call("PUT", place, wanted, expect=507)["type"].endswith("no-snapshot-space")
+    admin.call("PATCH", "/virtual-disks/v", {"snapshot_space": "8MiB"})
+    vd = admin.call("PUT", place, wanted)
+    assert (vd["snapshot_minutes"], vd["snapshots_kept"]) == (90, 4)
+    assert admin.call("PUT", place, {**wanted, "keep": 0}, expect=422)["type"].endswith("schedule-invalid")
+    assert admin.call("PUT", place, {"keep": 4}, expect=422)["type"].endswith("request-invalid")
+    assert admin.call("PUT", place, {"every_minutes": None})["snapshot_minutes"] is None
+
+
 def test_a_virtual_disk_of_a_closed_group_is_still_shown(world: Any, admin: Any, group: Any) -> None:
     admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
     world.storage.close_group(group["id"])

@@ -77,7 +77,7 @@ def test_a_vd_grows_and_gets_another_name(stocked: Any) -> None:
     assert stocked.run("vd", "show", "wages", "--json").json()["size"] == 3 * GIB // 2
 
 
-def test_a_vd_is_rolled_back(stocked: Any) -> None:
+def test_a_vd_is_rolled_back_and_gets_a_schedule(stocked: Any) -> None:
     run = stocked.run
     run("vd", "set-snapshot-space", "payroll", "2GiB")
     run("snapshot", "create", "payroll", "s1")
@@ -88,6 +88,11 @@ def test_a_vd_is_rolled_back(stocked: Any) -> None:
         "VD “payroll” was rolled back to snapshot “s1”.\n"
     )
     assert len(run("snapshot", "list", "--json").json()) == 2
+    scheduled = run("vd", "snapshots", "payroll", "--every", "60m", "--keep", "4").out
+    assert scheduled == "Automatic snapshots of VD “payroll”: every 1h, the newest 4 kept.\n"
+    assert "Automatic snapshots  every 1h, the newest 4 kept" in run("vd", "show", "payroll").out
+    assert run("vd", "snapshots", "payroll", "--every", "never").out.endswith(": none.\n")
+    assert "is not an interval" in run("vd", "snapshots", "payroll", "--every", "soon", code=2).err
     assert run("snapshot", "roll-back", "payroll", "nope", "--yes", code=3).out == ""
 
 

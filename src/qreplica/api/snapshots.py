@@ -92,7 +92,9 @@ class RollBackRequest(Strict):
 class RollBackAnswer(Answer):
     """A VD that was rolled back."""
 
-    model_config = example({"vd": "payroll", "snapshot": "before-upgrade", "kept": "before-rollback-20261124-114000-250113"})
+    model_config = example(
+        {"vd": "payroll", "snapshot": "before-upgrade", "kept": "before-rollback-20261124-114000-250113"}
+    )
     vd: str
     snapshot: str
     kept: Annotated[str | None, Field(description="The snapshot that has what was there before, if one was taken")]

@@ -8,7 +8,7 @@ from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, SizeIn, Strict, Time, example
 from qreplica.api.problems import problems
 from qreplica.state.models import VdType, VirtualDisk
-from qreplica.storage import extending, virtual_disks
+from qreplica.storage import automatic_snapshots, extending, virtual_disks
 from qreplica.storage.driver import GroupHealth, StorageDriver
 
 router = administered("/virtual-disks", "storage")
@@ -45,6 +45,14 @@ class RenamingRequest(Strict):
     name: Name
 
 
+class ScheduleRequest(Strict):
+    """When snapshots are taken by themselves."""
+
+    model_config = example({"every_minutes": 60, "keep": 8})
+    every_minutes: Annotated[int | None, Field(description="Minutes between two; null for none")]
+    keep: Annotated[int, Field(description="How many of them are kept, the newest")] = 8
+
+
 class Attachment(Answer):
     """Where a VD is attached."""
 
@@ -67,6 +75,8 @@ class VirtualDiskAnswer(Answer):
             "snapshots": 2,
             "snapshot_space": 4294967296,
             "snapshot_used": 104857600,
+            "snapshot_minutes": 60,
+            "snapshots_kept": 8,
             "luns": [{"node": "hosts", "number": 1, "snapshot": None}],
             "created_at": "2026-11-24T09:00:00.000Z",
         }
@@ -80,6 +90,8 @@ class VirtualDiskAnswer(Answer):
     snapshots: Annotated[int, Field(description="How many snapshots it has")]
     snapshot_space: Annotated[Size, Field(description="Bytes that its snapshots may use")]
     snapshot_used: Annotated[int | None, Field(description="Bytes that they use; null while its RG is not open")]
+    snapshot_minutes: Annotated[int | None, Field(description="Minutes between automatic snapshots; null for none")]
+    snapshots_kept: Annotated[int, Field(description="How many automatic snapshots are kept")]
     luns: list[Attachment]
     created_at: Time
 
@@ -97,6 +109,8 @@ class VirtualDiskAnswer(Answer):
             snapshots=sum(snapshot.taken_at is not None for snapshot in vd.snapshots),
             snapshot_space=vd.snapshot_space,
             snapshot_used=virtual_disks.used(driver, vd).snapshots if opened else None,
+            snapshot_minutes=vd.snapshot_minutes,
+            snapshots_kept=vd.snapshots_kept,
             luns=[
                 Attachment(node=lun.node.name, number=lun.number, snapshot=lun.snapshot.name if lun.snapshot else None)
                 for lun in vd.luns
@@ -137,6 +151,17 @@ def show_virtual_disk(name: str, services: TheServices) -> VirtualDiskAnswer:
 def change_virtual_disk(name: str, request: VirtualDiskChange, services: TheServices) -> VirtualDiskAnswer:
     """Set how much the VD's snapshots may use; refused when they use more already, or the RG has not so much free."""
     virtual_disks.set_snapshot_space(services.database, services.storage, name, request.snapshot_space)
+    return show_virtual_disk(name, services)
+
+
+@router.put("/{name}/automatic-snapshots", summary="Schedule automatic snapshots", responses=problems(404, 507))
+def schedule_snapshots(name: str, request: ScheduleRequest, services: TheServices) -> VirtualDiskAnswer:
+    """Have snapshots taken every so often, and the newest of them kept; none that something needs is let go.
+
+    The first is taken within seconds. Times missed while no controller ran make one snapshot. When the snapshot space
+    is used up, the oldest automatic snapshots are let go of, and no further one is taken once only the newest is left.
+    """
+    automatic_snapshots.schedule(services.database, name, minutes=request.every_minutes, keep=request.keep)
     return show_virtual_disk(name, services)
 
 

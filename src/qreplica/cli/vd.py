@@ -7,6 +7,7 @@ from rich.console import RenderableType
 
 from qreplica.cli import asking, output
 from qreplica.cli.context import Json, Yes, path, session
+from qreplica.units import format_minutes, parse_minutes
 
 app = typer.Typer(no_args_is_help=True, help="Virtual disks (VDs).")
 
@@ -69,6 +70,22 @@ def rename(
         here.say(f"VD “{name}” is called “{new}” now.", vd)
 
 
+@app.command()
+def snapshots(
+    context: typer.Context,
+    name: Name,
+    every: Annotated[str, typer.Option(help="How often: 30m, 2h or 1d; “never” for no more.")],
+    keep: Annotated[int, typer.Option(help="How many of them are kept, the newest.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Have snapshots of a VD taken by themselves, and so many of the newest kept."""
+    with session(context, as_json=as_json) as here:
+        minutes = None if every == "never" else parse_minutes(every)
+        body = {"every_minutes": minutes, "keep": keep}
+        vd = here.api.call("PUT", path("virtual-disks", name, "automatic-snapshots"), body=body)
+        here.say(f"Automatic snapshots of VD “{name}”: {_schedule(vd)}.", vd)
+
+
 @app.command("set-snapshot-space")
 def set_snapshot_space(
     context: typer.Context,
@@ -120,6 +137,12 @@ def _luns(vd: dict[str, Any]) -> str:
     return ", ".join(f"{lun['node']}:{lun['number']}" for lun in vd["luns"]) or output.NOTHING
 
 
+def _schedule(vd: dict[str, Any]) -> str:
+    if vd["snapshot_minutes"] is None:
+        return "none"
+    return f"every {format_minutes(vd['snapshot_minutes'])}, the newest {vd['snapshots_kept']} kept"
+
+
 def _sheet(vd: dict[str, Any]) -> RenderableType:
     return output.sheet(
         [
@@ -132,6 +155,7 @@ def _sheet(vd: dict[str, Any]) -> RenderableType:
             ("Snapshots", str(vd["snapshots"])),
             ("Snapshot space", output.size(vd["snapshot_space"])),
             ("Snapshots use", output.size(vd["snapshot_used"])),
+            ("Automatic snapshots", _schedule(vd)),
             ("Made", output.time(vd["created_at"])),
         ]
     )

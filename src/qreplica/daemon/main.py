@@ -38,6 +38,7 @@ from qreplica.replication.workers import Workers
 from qreplica.state import secrets
 from qreplica.state.database import Database
 from qreplica.state.models import Base, Controller, Node, Severity, Subsystem, now
+from qreplica.storage.automatic_snapshots import AutomaticSnapshots
 from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.startup import open_storage
 
@@ -108,7 +109,8 @@ def _run(file: Path, config: Config) -> None:
         config.controller,
         takeover=config.cluster.takeover_seconds,
     )
-    maintainer = Maintainer(database, storage, leases, config.controller, steps=(), opened=reconciler.wake)
+    steps = (AutomaticSnapshots(services.pause),)
+    maintainer = Maintainer(database, storage, leases, config.controller, steps=steps, opened=reconciler.wake)
     parts = (
         Heartbeat(database, config.controller, config.cluster.heartbeat_seconds),
         LeaseKeeper(leases, maintainer.groups, config.cluster.heartbeat_seconds, maintainer.taken),

@@ -177,6 +177,26 @@ class NoSnapshotSpace(NoSpace):
     )
 
 
+class ScheduleInvalid(Invalid):
+    """A schedule of automatic snapshots that cannot be."""
+
+    kind = "schedule-invalid"
+    template = (
+        "Automatic snapshots cannot be taken every {minutes} minutes with {keep} kept: choose 1 to {most_minutes} "
+        "minutes, and 1 to {most_kept} to keep."
+    )
+
+
+class ScheduleOfBackup(Invalid):
+    """A backup VD has recovery points instead."""
+
+    kind = "schedule-of-backup"
+    template = (
+        "Virtual disk {vd} has type BACKUP and can have no automatic snapshots, because it is half written now and "
+        "then: use its recovery points, or the source's snapshots."
+    )
+
+
 class RollBackNotConfirmed(Conflict):
     """A roll-back without the word that stands for having read what it loses."""
 
