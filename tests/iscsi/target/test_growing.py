@@ -154,7 +154,7 @@ def test_a_command_that_hangs_does_not_hold_the_hosts_for_ever(
 ) -> None:
     """Its sessions are ended then, which waits for the command."""
     del spec
-    monkeypatch.setattr(luns_module, "PATIENCE", 0.05)
+    monkeypatch.setattr(luns_module, "_HOLD_PATIENCE", 0.05)
     pid = tgtd.process.pid
     with hanging_write(tgtd.driver, pid) as release:
         name, tid = next(iter(tgtd.driver.nodes().items()))

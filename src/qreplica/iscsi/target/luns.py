@@ -13,6 +13,8 @@ from qreplica.iscsi.target.mgmt import Management, Mode, Op, Refusal
 
 #: How long (seconds) commands on a LUN that is to go may take to end before the node's sessions are ended for it.
 PATIENCE = 1.0
+#: How long (seconds) initiators may be made to wait for that, before it goes without.
+_HOLD_PATIENCE = 5.0
 _POLL = 0.005
 
 
@@ -91,7 +93,7 @@ def attach_grown(tgtd: Management, tid: int, iqn: str, attachment: Attachment, o
     Their sessions go on; the next command on each LUN of the node is told that the list of LUNs has changed. Returns
     False, with the LUN as it was, where initiators cannot be made to wait or their commands do not come to an end.
     """
-    patience = Deadline(PATIENCE)
+    patience = Deadline(_HOLD_PATIENCE)
     with contextlib.suppress(OSError), held(tgtd.pid()) as hold:
         while not patience.passed:
             if hold.drained() and detached(tgtd, tid, attachment.lun.number):
