@@ -10,7 +10,7 @@ from .writer import Writer
 #: What a start tells when something is amiss that should not be.
 _ALARMS = {
     *("vd-unknown", "vd-missing", "group-failed", "storage-command-failed", "snapshot-not-released"),
-    *("state-damaged", "recovery-points-not-tidied", "job-failed"),
+    *("state-damaged", "recovery-points-not-tidied", "recovery-points-exceed-space", "job-failed"),
 }
 
 
@@ -22,6 +22,7 @@ def examine(boxes: Boxes, life: Life, before: Moment, after: Moment, *, promised
     for box in boxes.both:
         assert box.call("GET", "/raid-groups/rg1")["health"] == "online"
         _check_known(box, at_rest=False)
+        _check_space(box)
         _check_events(box)
     found = life.ledger.check(boxes.source.live("v1"), promised, after.issued)
     life.ledger.settle(found)
@@ -46,6 +47,7 @@ def finish(boxes: Boxes, life: Life) -> None:
     assert digest(source.live("v1")) == digest(source.snapshot(base))
     for box in boxes.both:
         _check_known(box, at_rest=True)
+        _check_space(box)
         _check_events(box)
         scrub(box.group)
 
@@ -104,6 +106,12 @@ def _check_sizes(box: Box, before: Moment, after: Moment) -> None:
     for vd in box.call("GET", "/virtual-disks"):
         assert before.sizes.get(vd["name"], 0) <= vd["size"] <= after.asked[vd["name"]]
         assert box.live(vd["name"]).stat().st_size == vd["size"]
+
+
+def _check_space(box: Box) -> None:
+    """What snapshots use is still counted."""
+    for vd in box.call("GET", "/virtual-disks"):
+        assert vd["snapshot_used"] <= vd["snapshot_space"], vd
 
 
 def _check_snapshots(box: Box, life: Life) -> None:

@@ -209,6 +209,14 @@ class Life:
             self.generation = generation
             self.digests[base] = digest(self.boxes.source.snapshot(base))
 
+    def until_transfer(self) -> None:
+        """Return in the middle of a transfer, in which something is noted as durable on the target."""
+        under_way = "SELECT 1 FROM cycles WHERE finished_at IS NULL AND step = 'transfer' AND checkpoint > 0"
+        deadline = time.monotonic() + 60
+        while not self.boxes.source.query(under_way):
+            assert time.monotonic() < deadline, "no transfer was seen"
+            time.sleep(0.002)
+
     def job(self) -> dict[str, Any]:
         job: dict[str, Any] = self.boxes.source.call("GET", "/jobs/nightly")
         return job

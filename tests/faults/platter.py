@@ -45,6 +45,14 @@ def run(*command: str | Path) -> str:
     return done.stdout.strip()
 
 
+def _backing(device: str) -> Path | None:
+    """Return what a loop device stands for, None when it is free."""
+    try:
+        return Path((Path("/sys/block") / Path(device).name / "loop/backing_file").read_text().rstrip("\n"))
+    except FileNotFoundError:
+        return None
+
+
 @dataclass
 class PowerDisk:
     """A region of a platter that can be attached as a block device; ``link`` always leads to it.
@@ -60,13 +68,17 @@ class PowerDisk:
     _media: str | None = None
     _device: str | None = None
 
+    @property
+    def _node(self) -> Path:
+        return self.link.with_name(f"{self.link.name}.media")
+
     def attach(self, platter: Path) -> None:
         """Put the disk into operation over the file, with an empty cache."""
         self.file = platter
         region = ("--offset", str(self.offset), "--sizelimit", str(self.size))
         self._media = run("losetup", "--find", "--show", "--direct-io=on", *region, platter)
         # A node of our own: by the name of what a loop device stands for, a sweep knows that it is ours.
-        node = self.link.with_name(f"{self.link.name}.media")
+        node = self._node
         node.unlink(missing_ok=True)
         os.mknod(node, stat.S_IFBLK | 0o600, Path(self._media).stat().st_rdev)
         direct = "off" if self.with_cache else "on"
@@ -79,8 +91,9 @@ class PowerDisk:
         if self._device is not None:
             # What the kernel knows of a btrfs on it must not be mixed up with a copy attached later.
             subprocess.run(["btrfs", "device", "scan", "--forget", self._device], check=False, capture_output=True)
-        for device in (self._device, self._media):
-            if device is not None:
+        for device, stands_for in ((self._device, self._node), (self._media, self.file)):
+            # By its name alone it could be somebody else's by now.
+            if device is not None and stands_for is not None and _backing(device) == stands_for:
                 run("losetup", "--detach", device)
         self._device = self._media = self.file = None
 
