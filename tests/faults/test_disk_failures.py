@@ -17,13 +17,13 @@ from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.btrfs_chunks import chunks
 from qreplica.storage.btrfs_tools import SYSFS, filesystem
 from qreplica.storage.driver import GroupHealth, RaidLevel
-from qreplica.storage.errors import GroupBusy
+from qreplica.storage.errors import GroupBusy, RebuildRunning
 from qreplica.units import MIB
 
 from ..storage.conftest import make_disks, place  # noqa: F401, TID252 - fixtures of the storage tests
 from ..storage.failing_disks import (  # noqa: TID252 - shared with them
-    drop_caches,
     eventually,
+    forget,
     image_of,
     scrub,
     tend,
@@ -87,14 +87,14 @@ class Group:
 
     def check(self) -> None:
         """The disks give what was written."""
-        drop_caches()
-        found = self.driver.vd_path(self.name, "v").read_bytes()
-        assert hashlib.sha256(found).digest() == hashlib.sha256(self.content).digest()
+        path = self.driver.vd_path(self.name, "v")
+        forget(path)
+        assert hashlib.sha256(path.read_bytes()).digest() == hashlib.sha256(self.content).digest()
 
     def read_by_another(self) -> bool:
         """As ``check``, from a process of its own."""
-        drop_caches()
         path = self.driver.vd_path(self.name, "v")
+        forget(path)
         done = subprocess.run(["sha256sum", path], check=True, capture_output=True, text=True)
         assert done.stdout.split()[0] == hashlib.sha256(self.content).hexdigest()
         return True
@@ -105,14 +105,14 @@ class Group:
 
     def spoil(self, disk: Path) -> None:
         """Overwrite all that a disk holds behind the kernel's back, but for its superblocks, at 64 KiB and 64 MiB."""
-        self.reopen()
+        self.driver.close_group(self.name)
         with image_of(disk).open("r+b") as image:
             for at in range(MIB, DISK, MIB):
                 if at != 64 * MIB:
                     image.seek(at)
                     image.write(b"\xa5" * MIB)
             os.fsync(image.fileno())
-        drop_caches()
+        self.driver.open_group(self.name, self.disks)
 
     def check_without_others(self, disk: Path) -> None:
         """The disk has its part of all: it is there also without as many other disks as the level can do without."""
@@ -262,6 +262,9 @@ def being_replaced(make_group: Callable[..., Group], make_disks: MakeDisks) -> G
 
 def test_a_replacement_goes_on_after_the_group_was_closed(being_replaced: Group) -> None:
     group = being_replaced
+    group.driver.stop_scrub(group.name)
+    with pytest.raises(RebuildRunning):
+        group.driver.start_scrub(group.name)
     group.reopen()
     assert group.health() is GroupHealth.REBUILDING
     group.driver.create_group(group.name, group.disks, RaidLevel.RAID1)
@@ -339,7 +342,7 @@ def test_a_growth_goes_on_after_it_was_cut_off(
     status = tend(driver, group.name)
     assert {member.disk for member in status.members} == set(group.disks)
     mount = group.driver.vd_path(group.name, "v").parents[3]
-    assert {device for chunk in chunks(mount) if chunk.is_data for device in chunk.devices} == {1, 2, 3}
+    assert {device for chunk in chunks(mount) if chunk.is_data for device in chunk.devices} > {3}
     group.check()
     assert driver.vd_path(group.name, "more").read_bytes() == random.Random(cut).randbytes(192 * MIB)
     group.check_without_others(group.disks[0])

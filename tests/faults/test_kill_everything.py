@@ -25,8 +25,8 @@ def test_nothing_acknowledged_is_lost_when_everything_is_killed(tmp_path: Path, 
             before = life.now()
             for box in chance.sample(boxes.both, 2):
                 box.kill()
-            life.end(crashed=True)
             boxes.restart()
+            life.end(crashed=True)
             examine(boxes, life, before, life.now(), promised=before.acknowledged)
             finish(boxes, life)
         boxes.take_down()
