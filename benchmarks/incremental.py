@@ -5,6 +5,7 @@ any of them. Theirs go to a btrfs of its own, as mirrored as the RG and without 
 """
 
 import random
+import statistics
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,6 +83,13 @@ class Others:
         files.check_equal(*self._rsync_files(), size)
         files.check_equal(*self._sent_files(), size)
 
+    def end(self) -> None:
+        """Delete the snapshots on the source."""
+        for snapshot in self.snapshots.iterdir():
+            self._delete(snapshot)
+        self.snapshots.rmdir()
+        self._sync(self.live)
+
     def files(self) -> list[Path]:
         """Return what they read and write."""
         return [*self._rsync_files(), *self._sent_files(), self.live / "disk"]
@@ -154,7 +162,7 @@ def measure(
 
     def cycle(of: Vd, into: list[cycles.Cycle]) -> float:
         into.append(cycles.run(world, of.job))
-        return into[-1].seconds
+        return into[-1].committed
 
     runs: dict[str, Run] = {
         OURS: partial(cycle, vd, ours),
@@ -170,11 +178,13 @@ def measure(
         each_round=change,
     )
     others.check(vd.size)
+    tell("  compared: rsync's and btrfs receive's copies, byte for byte")
     middle = medians(seconds)
     figures = {
         "changed_blocks": changes,
         "seconds": {name: round(middle[name], 3) for name in (OURS, RSYNC, SEND)},
         "runs": {name: [round(one, 4) for one in seconds[name]] for name in (OURS, RSYNC, SEND)},
+        "seconds_until_idle": round(statistics.median(one.idle for one in ours[1:]), 3),
         "speedup_vs_rsync": round(middle[RSYNC] / middle[OURS], 1),
         "speedup_vs_btrfs_send": round(middle[SEND] / middle[OURS], 2),
         "blocks_per_second": round(changes / middle[OURS]),

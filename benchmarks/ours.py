@@ -9,20 +9,21 @@ from benchmarks.lun import NUMBER, Lun
 from qreplica.replication.progress import peak_memory
 from qreplica.replication.store import JobStore
 from qreplica.replication.transfer import Progress, Settings, Transfer
-from qreplica.storage.driver import Extent, ExtentKind
+from qreplica.storage.driver import BLOCK, Extent, ExtentKind
 
 _NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Copies ``size`` bytes of a file to a LUN; checkpoints go into the store."""
+    """Copies a file of ``size`` bytes to a LUN, or only some ``blocks`` of it; checkpoints go into the store."""
 
     lun: Lun
     source: Path
     size: int
     store: JobStore
     settings: Settings = field(default_factory=Settings)
+    blocks: tuple[int, ...] | None = None
 
     def copy(self) -> None:
         """Log in, send everything, flush, persist the last checkpoint, and log out."""
@@ -33,7 +34,7 @@ class Engine:
                     session,
                     NUMBER,
                     source,
-                    [Extent(0, self.size, ExtentKind.DATA)],
+                    self._extents(),
                     end=self.size,
                     stop=threading.Event(),
                     on_checkpoint=lambda at: self.store.checkpoint(at.checkpoint, at.done),
@@ -44,6 +45,11 @@ class Engine:
                 transfer.seal()
         finally:
             os.close(source)
+
+    def _extents(self) -> list[Extent]:
+        if self.blocks is None:
+            return [Extent(0, self.size, ExtentKind.DATA)]
+        return [Extent(block * BLOCK, BLOCK, ExtentKind.DATA) for block in sorted(self.blocks)]
 
     def _report(self, progress: Progress) -> None:
         self.store.progress(done=progress.done, sent=0, rate=0.0, peak_memory=peak_memory())

@@ -16,9 +16,9 @@ from benchmarks.world import SOURCE_NODE, Tell, World
 from qreplica.cli.errors import Refused
 from qreplica.lab.topology import Side
 from qreplica.storage.btrfs_filesystem import data_use
-from qreplica.storage.capacity import working_reserve
-from qreplica.storage.driver import BLOCK
-from qreplica.units import GIB, MIB, format_size
+from qreplica.storage.capacity import MINIMUM_DISK, capacity, working_reserve
+from qreplica.storage.driver import BLOCK, RaidLevel
+from qreplica.units import MIB, format_size
 
 RG = "sold-out"
 PASSES = ("in order",) * 3 + ("at random",) * 3
@@ -26,8 +26,7 @@ _VDS, _FIRST_LUN = 2, 11
 #: Of an RG's promises, what goes to snapshot space.
 _SNAPSHOT_SHARE = 5
 _LOOK_EVERY, _SNAPSHOT_EVERY, _KEPT = 0.02, 1.0, 2
-#: What the metadata of an RG takes of its disks at most, and more.
-_DISK_FOR = 1.6
+_LEVEL = RaidLevel.RAID1
 
 
 def measure(world: World, host: Host, size: int, tell: Tell) -> dict[str, Any]:
@@ -48,6 +47,7 @@ def measure(world: World, host: Host, size: int, tell: Tell) -> dict[str, Any]:
         "peak_over_promised": round(peak.highest / limit, 4),
         "after_each_pass": passes,
         "promised_bytes": promised,
+        "free_bytes": group["free"],
         "peak_bytes": peak.highest,
         "snapshots_taken": snapshots.taken,
         "snapshots_refused": snapshots.refused,
@@ -129,15 +129,23 @@ def _in_background(work: Callable[[], None], ending: threading.Event) -> Iterato
         thread.join()
 
 
+def _disk_size(promised: int, disks: int) -> int:
+    """Return how large disks must be for an RG of them to promise so much."""
+    size = MINIMUM_DISK
+    while capacity(_LEVEL, [size] * disks).promisable < promised:
+        size += 64 * MIB
+    return size
+
+
 def _sell_out(world: World, size: int) -> tuple[Path, dict[str, int]]:
     """Make the RG and its VDs; return where it is mounted, and the VDs' sizes."""
     images = world.lab.controller(Side.SOURCE).directory / "disks"
     disks = [f"space{number}" for number in (1, 2)]
     for disk in disks:
-        wanted = int(size * _DISK_FOR) + GIB
-        world.source.post("/disks", {"name": disk, "image": str(images / f"{disk}.img"), "size": wanted // MIB * MIB})
+        image = str(images / f"{disk}.img")
+        world.source.post("/disks", {"name": disk, "image": image, "size": _disk_size(size, len(disks))})
     before = set(world.mounts(Side.SOURCE))
-    world.source.post("/raid-groups", {"name": RG, "level": "raid1", "disks": disks})
+    world.source.post("/raid-groups", {"name": RG, "level": _LEVEL, "disks": disks})
     (mount,) = set(world.mounts(Side.SOURCE)) - before
     free = world.source.get(f"/raid-groups/{RG}")["free"]
     each = free // _VDS * (_SNAPSHOT_SHARE - 1) // _SNAPSHOT_SHARE // BLOCK * BLOCK

@@ -30,13 +30,13 @@ class _Run:
 def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None) -> dict[str, Any]:
     """Measure the ``parts`` and return their figures with the machine's facts."""
     figures: dict[str, Any] = {"machine": machine()}
-    with world(tell, promised=4 * scale.vd + 3 * scale.growth, lab=lab) as made:
+    with world(tell, promised=6 * scale.vd + 3 * scale.growth + 2 * GIB, lab=lab) as made:
         if "full_ram" in parts:
             tell("Full copies on tmpfs")
             figures |= _full_ram(made.place, scale, tell)
         if set(parts) - {"full_ram"}:
             address = made.lab.controller(Side.SOURCE).ports[0].address
-            live = make_source(made, VD, scale.vd, 2 * scale.vd, number=1)
+            live = make_source(made, VD, scale.vd, 4 * scale.vd + GIB, number=1)
             copy = make_backup(made, f"{VD}-copy", scale.vd)
             with host(made.lab.host, address, made.host_node) as writer:
                 one = _Run(made, writer, scale, tell)
@@ -64,7 +64,9 @@ def _full_ram(place: Path, scale: Scale, tell: Tell) -> dict[str, Any]:
         source, target = folder / "source", folder / "target"
         files.fill(source, scale.ram)
         files.empty(target, scale.ram)
-        figures = full_copy.measure(source, target, scale.ram, place=place, rounds=scale.rounds, tell=tell, more=True)
+        figures = full_copy.measure(
+            source, target, scale.ram, place=place, rounds=scale.rounds, tell=tell, scattered=scale.changes
+        )
     return {"full_ram": figures, "checkpoint": {"cost_percent": figures.pop("checkpoint_cost_percent")}}
 
 
@@ -73,7 +75,7 @@ def _full(one: _Run, live: Path, copy: Path) -> dict[str, Any]:
     (snapshot,) = live.parent.parent.glob("snapshots/*/disk")
     try:
         return full_copy.measure(
-            snapshot, copy, one.scale.vd, place=one.world.place, rounds=one.scale.rounds, tell=one.tell, more=False
+            snapshot, copy, one.scale.vd, place=one.world.place, rounds=one.scale.rounds, tell=one.tell
         )
     finally:
         one.world.source.delete(f"/snapshots/{VD}/full-copy")
@@ -87,7 +89,7 @@ def _incremental(one: _Run, live: Path) -> dict[str, Any]:
     one.host.scatter(2, range(0, scale.growth // 4096, scale.growth_step // 4096))
     for name in (VD, LARGE):
         make_job(world, name, name, f"{name}-copy")
-        tell(f"First cycle of {name}: {cycles.run(world, name).seconds:.2f} s")
+        tell(f"First cycle of {name}: {cycles.run(world, name).idle:.2f} s")
     with incremental.others_target(world.place, 4 * scale.vd + GIB) as target:
         group = incremental.quota_group(live)
         others = incremental.Others(live.parent, world.mount(Side.SOURCE) / "contenders", target, group)
@@ -99,6 +101,7 @@ def _incremental(one: _Run, live: Path) -> dict[str, Any]:
         changed, growth = incremental.measure(
             world, one.host, vd, larger, others, changes=scale.changes, rounds=scale.rounds, tell=tell
         )
+        others.end()
     workers = {name: _worker_mib(world, name) for name in (VD, LARGE)}
     return {"incremental": changed, "growth": growth, "memory": {"worker_mib": max(workers.values())}}
 
