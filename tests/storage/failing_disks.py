@@ -57,7 +57,10 @@ def image_of(disk: Path) -> Path:
 
 @contextmanager
 def vanished(disk: Path) -> Iterator[None]:
-    """Let all access to a disk fail, as when it is pulled, also while it is in use; then it is back as it was."""
+    """Let all access to a disk fail, as when it is pulled, also while it is in use; then it is back as it was.
+
+    It keeps its loop device: another process would take a free one.
+    """
     image = image_of(disk)
     size = image.stat().st_size
     aside = image.with_name(f"{image.name}-aside")
@@ -84,19 +87,8 @@ def _resize(disk: Path, image: Path, size: int) -> None:
     subprocess.run(["losetup", "--set-capacity", disk], check=True)
 
 
-@contextmanager
-def unplugged(disk: Path) -> Iterator[None]:
-    """Take away a disk that is not in use, and bring it back as it was under the same name."""
-    image = image_of(disk)
-    subprocess.run(["btrfs", "device", "scan", "--forget", disk], check=False, capture_output=True)
-    subprocess.run(["losetup", "--detach", disk], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["losetup", "--direct-io=on", disk, image], check=True)
-
-
-def drop_caches() -> None:
-    """Have what is read next come from the disks."""
-    os.sync()
-    Path("/proc/sys/vm/drop_caches").write_text("3")
+def forget(file: Path) -> None:
+    """Have what is read next of a file come from the disks."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)

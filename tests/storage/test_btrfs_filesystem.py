@@ -15,7 +15,7 @@ from qreplica.storage.driver import BLOCK, GroupHealth, RaidLevel
 from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFailed, NotADisk, StorageCommandFailed
 from qreplica.units import GIB, MIB
 
-from .failing_disks import tend, unplugged
+from .failing_disks import tend, vanished
 
 pytestmark = pytest.mark.root
 
@@ -70,7 +70,7 @@ def test_opened_degraded_without_one_disk(btrfs: BtrfsDriver, make_disks: MakeDi
     btrfs.create_vd("degraded", "v", MIB)
     btrfs.vd_path("degraded", "v").write_bytes(b"m" * MIB)
     btrfs.close_group("degraded")
-    with unplugged(devices[0]):
+    with vanished(devices[0]):
         btrfs.open_group("degraded", [Path("/dev/gone"), *devices[1:]])
         status = btrfs.group_status("degraded")
         assert (status.health, status.missing_disks) == (GroupHealth.DEGRADED, 1)
@@ -89,7 +89,7 @@ def test_a_level_without_redundancy_is_not_opened_without_a_disk(btrfs: BtrfsDri
     devices = make_disks(2, GIB)
     btrfs.create_group("halved", devices, RaidLevel.RAID0)
     btrfs.close_group("halved")
-    with unplugged(devices[0]), pytest.raises(GroupFailed, match="RAID group halved cannot be opened"):
+    with vanished(devices[0]), pytest.raises(GroupFailed, match="RAID group halved cannot be opened"):
         btrfs.open_group("halved", [Path("/dev/gone"), devices[1]])
     assert btrfs.group_status("halved").health is GroupHealth.CLOSED
     btrfs.open_group("halved", devices)

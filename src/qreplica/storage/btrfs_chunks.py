@@ -17,6 +17,8 @@ _CHUNK_TREE, _FIRST_CHUNK_TREE, _CHUNK_ITEM = 3, 256, 228
 _ANY = 2**64 - 1
 #: Of struct btrfs_chunk: length, and after owner and stripe length the kind.
 _CHUNK = struct.Struct("<QQQQ")
+#: Its count of stripes, and the stripes: each the number of a device, an offset in it and its UUID.
+_COUNT_AT, _STRIPES_AT, _STRIPE = 44, 48, struct.Struct("<QQ16s")
 _DATA = 1
 #: The bits of the profiles (BTRFS_BLOCK_GROUP_… of linux/btrfs_tree.h) by their names; without any, it is “single”.
 _PROFILES = {
@@ -33,15 +35,16 @@ _KINDS = ("data", "metadata", "system")
 
 
 class Chunk(NamedTuple):
-    """A chunk: where it begins in the filesystem's own address space, how many bytes it holds, and of what.
+    """A chunk: where it begins in the filesystem's own address space, its length in bytes, what it holds, and where.
 
-    A chunk that is rewritten gets a new address, beyond all others.
+    ``devices`` are the numbers of those that it lies on. One that is rewritten gets an address beyond all others.
     """
 
     start: int
     length: int
     is_data: bool
     profile: str
+    devices: tuple[int, ...]
 
 
 def chunks(place: Path) -> list[Chunk]:
@@ -50,7 +53,9 @@ def chunks(place: Path) -> list[Chunk]:
     for start, item in _items(place):
         length, _, _, kind = _CHUNK.unpack_from(item)
         profile = next((name for name, bit in _PROFILES.items() if kind & bit), "single")
-        found.append(Chunk(start, length, bool(kind & _DATA), profile))
+        (count,) = struct.unpack_from("<H", item, _COUNT_AT)
+        devices = tuple(_STRIPE.unpack_from(item, _STRIPES_AT + _STRIPE.size * number)[0] for number in range(count))
+        found.append(Chunk(start, length, bool(kind & _DATA), profile, devices))
     return found
 
 

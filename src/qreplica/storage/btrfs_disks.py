@@ -112,19 +112,18 @@ def _same(one: Path, other: Path) -> bool:
 def find_outgoing(group: str, place: Path, disk: Path) -> Member:
     """Return the member that ``disk`` is or was. Raises NotAMember.
 
-    A path that leads nowhere stands for a disk that is missing; which one is all the same to the others.
+    A disk that is none of those present stands for one that is missing; which one is all the same to the others.
     """
     present = members(place)
     found = find(present, disk)
     if found is not None:
         return found
-    missing = [member for member in present if member.missing]
-    if disk.exists():
-        block = btrfs_superblock.read(disk)
-        ours = block is not None and block.filesystem == filesystem(place).id
-        missing = [member for member in missing if ours and block is not None and member.number == block.number]
+    missing = [member for member in present if member.missing and not member.is_target]
     if not missing:
         raise NotAMember(group=group, disk=disk)
+    block = btrfs_superblock.read(disk) if disk.exists() else None
+    if block is not None and block.filesystem == filesystem(place).id:
+        missing.sort(key=lambda member: member.number != block.number)
     return missing[0]
 
 

@@ -95,8 +95,7 @@ def unmount(group: str, place: Path) -> None:
     if not os.path.ismount(place):
         return
     btrfs_scrub.stop(group, place)
-    if btrfs_upkeep.exclusive(place) == "balance":
-        run("btrfs", "balance", "pause", place, group=group)
+    btrfs_upkeep.pause(group, place)
     replacing = btrfs_disks.replacement(place)[0] is Replacement.STARTED
     try:
         if replacing:

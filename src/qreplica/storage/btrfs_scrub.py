@@ -4,6 +4,7 @@ A program scrubs all disks at once and writes down what it found (btrfs-scrub(8)
 other controller, and after a restart.
 """
 
+import os
 import re
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from qreplica.storage.btrfs_tools import SYSFS, filesystem, run
 from qreplica.storage.driver import Scrub
 from qreplica.storage.errors import RebuildRunning, StorageCommandFailed
 
+_COMMAND = ("btrfs", "scrub", "start", "-B")
 _FIELD = re.compile(r"^\s*([A-Za-z][\w ]*): +(.*)$", re.MULTILINE)
 #: How long a scrub that was ended may need to write down what it found (seconds).
 _PATIENCE, _POLL = 60.0, 0.05
@@ -23,14 +25,17 @@ _PATIENCE, _POLL = 60.0, 0.05
 
 def status(place: Path) -> Scrub | None:
     """Return the running or last scrub of the filesystem mounted at ``place``, None when there never was one."""
+    lives = _program_lives(place)
     facts = dict(_FIELD.findall(run("btrfs", "scrub", "status", "-R", place)))
     if "Scrub started" not in facts:
         return None
     checked = int(facts["data_bytes_scrubbed"]) + int(facts["tree_bytes_scrubbed"])
     state = facts["Status"]
+    # At its very beginning and end the program does not answer, which then reads as if it had died.
+    running = state == "running" or (state == "interrupted" and lives)
     return Scrub(
-        running=state == "running",
-        interrupted=state not in {"running", "finished"},
+        running=running,
+        interrupted=not running and state != "finished",
         progress=1.0 if state == "finished" else min(1.0, checked / max(1, _to_check(place))),
         checked=checked,
         corrected=int(facts["corrected_errors"]),
@@ -38,6 +43,18 @@ def status(place: Path) -> Scrub | None:
         started_at=_time(facts),
         seconds=_seconds(facts),
     )
+
+
+def _program_lives(place: Path) -> bool:
+    """Tell whether the program that scrubs is there, whoever started it."""
+    command = b"".join(os.fsencode(part) + b"\0" for part in (*_COMMAND, place))
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if process.read_bytes() == command:
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return False
 
 
 def _to_check(place: Path) -> int:
@@ -65,7 +82,8 @@ def start(group: str, place: Path) -> None:
     # Only what is committed is scrubbed.
     run("btrfs", "filesystem", "sync", place, group=group)
     btrfs_background.start(
-        *("btrfs", "scrub", "start", "-B", place),
+        *_COMMAND,
+        place,
         begun=lambda: _has_begun(place, before),
         group=group,
     )
@@ -77,7 +95,12 @@ def _has_begun(place: Path, before: Scrub | None) -> bool:
 
 
 def stop(group: str, place: Path) -> None:
-    """End a running scrub, and return when what it found is written down; idempotent."""
+    """End a running scrub, and return when what it found is written down; idempotent.
+
+    The kernel would end a replacement too, which reads as a scrub does; none runs beside it.
+    """
+    if btrfs_disks.replacement(place)[0] is Replacement.STARTED:
+        return
     try:
         run("btrfs", "scrub", "cancel", place, group=group)
     except StorageCommandFailed as error:

@@ -146,8 +146,22 @@ def refuse_rebuilding(group: str, place: Path, *, even_due: bool = True) -> None
 
 def make_way(group: str, place: Path) -> None:
     """End the rewriting of chunks, which goes on later with what is left then; idempotent."""
+    _interrupt("cancel", group, place)
+
+
+def pause(group: str, place: Path) -> None:
+    """Have the rewriting of chunks wait until the filesystem is mounted again, or resumed by ``tend``; idempotent."""
+    _interrupt("pause", group, place)
+
+
+def _interrupt(how: str, group: str, place: Path) -> None:
     if exclusive(place).startswith("balance"):
-        run("btrfs", "balance", "cancel", place, group=group)
+        try:
+            run("btrfs", "balance", how, place, group=group)
+        except StorageCommandFailed as error:
+            # It may just have ended, or be paused already.
+            if not any(said in str(error.fields["reason"]) for said in ("Not running", "Not in progress")):
+                raise
 
 
 @dataclass(slots=True)
