@@ -14,9 +14,11 @@ from typing import Any
 
 from qreplica.iscsi.initiator import Session
 from qreplica.iscsi.target.pause import stopped
+from qreplica.storage.driver import BLOCK
 from qreplica.units import GIB, MIB
 
 from ..daemon.running import HOST, Controller, clean_up, eventually, gone  # noqa: TID252 - the daemon's own tests'
+from .pattern import block_of
 from .platter import Platter, PowerDisk, run
 
 SIZE = 48 * MIB
@@ -25,6 +27,8 @@ _TRANSFER = "[transfer]\nchunk = 65536\ndepth = 2\ncheckpoint_bytes = 1048576\nc
 _UNKNOWN = "unsupported option features (10000)"
 _WRONG = re.compile(r"ERROR|error|mismatch|missing|wrong|bad|corrupt|orphan|invalid|refs \d+", re.IGNORECASE)
 _ONLY_COUNTS = re.compile(r"^(found \d+ bytes used, error\(s\) found|Counts for qgroup id: 1/\d+ are different)$")
+#: Snapshots of “r1”, which first is as the last of them.
+STATES = ("one", "two")
 _CHAP = {"chap_user": "replica", "chap_secret": "a-secret-of-the-node"}
 
 
@@ -183,6 +187,7 @@ class Boxes:
         node = source.call("POST", "/nodes", {"name": "hosts", "initiators": [HOST]}, expect=201)
         source.call("POST", "/luns", {"node": "hosts", "vd": "v1"}, expect=201)
         self.iqn = str(node["iqn"])
+        self._make_states()
         backup = {"name": "b1", "raid_group": "rg1", "size": str(SIZE), "type": "BACKUP"}
         target.call("POST", "/virtual-disks", backup, expect=201)
         target.call("PATCH", "/virtual-disks/b1", {"snapshot_space": str(8 * SIZE)})
@@ -192,6 +197,19 @@ class Boxes:
         where = {"address": "127.0.0.1", "port": controller.iscsi_port, "peer_port": controller.peer_port}
         job = {"name": "nightly", "source_vd": "v1", "lun": 1, "node": node["iqn"], **_CHAP, **where}
         source.call("POST", "/jobs", job, expect=201)
+
+    def _make_states(self) -> None:
+        """Make VD “r1” with a snapshot for each of two contents, between which it can be rolled back and forth."""
+        call = self.source.call
+        call("POST", "/virtual-disks", {"name": "r1", "raid_group": "rg1", "size": str(4 * MIB)}, expect=201)
+        call("PATCH", "/virtual-disks/r1", {"snapshot_space": str(16 * MIB)})
+        call("POST", "/luns", {"node": "hosts", "vd": "r1", "number": 2}, expect=201)
+        with self.log_in() as session:
+            for number, name in enumerate(STATES, 1):
+                session.write(2, 0, b"".join(block_of(block, number) for block in range(4 * MIB // BLOCK)))
+                session.flush(2)
+                call("POST", "/snapshots", {"vd": "r1", "name": name}, expect=201)
+        call("DELETE", "/luns/hosts/2", expect=204)
 
     def log_in(self) -> Session:
         return self.source.controller.log_in(self.iqn)

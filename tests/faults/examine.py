@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from .boxes import Box, Boxes, digest, scrub
+from .boxes import STATES, Box, Boxes, digest, scrub
 from .life import Life, Moment
 from .writer import Writer
 
@@ -26,7 +26,8 @@ def examine(boxes: Boxes, life: Life, before: Moment, after: Moment, *, promised
         _check_events(box)
     found = life.ledger.check(boxes.source.live("v1"), promised, after.issued)
     life.ledger.settle(found)
-    _check_things(boxes, before, after)
+    _check_things(boxes, life, before, after)
+    _check_rolled_back(boxes.source, life, before, after)
     _check_sizes(boxes.source, before, after)
     _check_snapshots(boxes.source, life)
     _check_points(boxes, life, before.generation)
@@ -87,11 +88,10 @@ def _names(directory: Path) -> set[str]:
     return {entry.name for entry in directory.iterdir()}
 
 
-def _check_things(boxes: Boxes, before: Moment, after: Moment) -> None:
-    call = boxes.source.call
+def _check_things(boxes: Boxes, life: Life, before: Moment, after: Moment) -> None:
     found = {
-        "snapshot": {one["name"] for one in call("GET", "/snapshots") if one["kind"] == "manual"},
-        "vd": {one["name"] for one in call("GET", "/virtual-disks")},
+        "snapshot": life.snapshots(),
+        "vd": {one["name"] for one in boxes.source.call("GET", "/virtual-disks")},
     }
     for kind, names in found.items():
         earlier, later = before.things[kind], after.things[kind]
@@ -99,6 +99,15 @@ def _check_things(boxes: Boxes, before: Moment, after: Moment) -> None:
         # What came or went between the moments is in the one and not in the other.
         assert names >= (earlier.there & later.there), kind
         assert names <= (earlier.there | later.there | touched), kind
+
+
+def _check_rolled_back(box: Box, life: Life, before: Moment, after: Moment) -> None:
+    """A VD is wholly what one of its snapshots is: the last that it was rolled back to, or one asked for since."""
+    present = digest(box.live("r1"))
+    ids = {one["name"]: one["id"] for one in box.call("GET", "/snapshots?vd=r1")}
+    (name,) = [name for name in STATES if digest(box.snapshot(ids[name])) == present]
+    assert name in after.rolls[before.rolled - 1 :]
+    life.rolled_back(name)
 
 
 def _check_sizes(box: Box, before: Moment, after: Moment) -> None:

@@ -13,10 +13,11 @@ from qreplica.errors import QReplicaError
 from qreplica.storage.driver import BLOCK
 from qreplica.units import MIB
 
-from .boxes import SIZE, Boxes, digest
+from .boxes import SIZE, STATES, Boxes, digest
 from .pattern import Ledger
 from .writer import Writer
 
+_STAY = {"v1", "r1"}
 _KEPT = 2  # snapshots and VDs that an administrator keeps
 
 
@@ -41,6 +42,8 @@ class Moment:
     things: dict[str, Things]
     sizes: dict[str, int]
     asked: dict[str, int]
+    rolled: int
+    rolls: list[str]
     generation: int
 
 
@@ -60,6 +63,9 @@ class Life:
     _things: dict[str, Things] = field(default_factory=dict)
     _sizes: dict[str, int] = field(default_factory=dict)
     _asked: dict[str, int] = field(default_factory=dict)
+    #: The snapshots that “r1” was rolled back to, and to how many of them for sure.
+    _rolls: list[str] = field(default_factory=lambda: [STATES[-1]])
+    _rolled: int = 1
     _stop: threading.Event = field(default_factory=threading.Event)
     _failures: list[BaseException] = field(default_factory=list)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -70,7 +76,7 @@ class Life:
         self._failures.clear()
         call = self.boxes.source.call
         self._things = {
-            "snapshot": Things({one["name"] for one in call("GET", "/snapshots") if one["kind"] == "manual"}),
+            "snapshot": Things(self.snapshots()),
             "vd": Things({one["name"] for one in call("GET", "/virtual-disks")}),
         }
         self._sizes = {one["name"]: one["size"] for one in call("GET", "/virtual-disks")}
@@ -110,6 +116,8 @@ class Life:
             things,
             dict(self._sizes),
             dict(self._asked),
+            self._rolled,
+            list(self._rolls),
             self.generation,
         )
 
@@ -120,10 +128,10 @@ class Life:
     # The administrator.
 
     def _administer(self, chance: random.Random) -> None:
-        """Take and delete snapshots; make, extend and delete VDs."""
+        """Take and delete snapshots; make, extend, roll back and delete VDs."""
         steps = (
             *(self._snapshot, self._snapshot, self._delete_snapshot),
-            *(self._make_vd, self._extend_vd, self._extend_vd, self._delete_vd),
+            *(self._make_vd, self._extend_vd, self._extend_vd, self._delete_vd, self._roll_back),
         )
         while not self._stop.is_set():
             chance.choice(steps)(chance)
@@ -150,7 +158,7 @@ class Life:
         self._is_there("vd", name)
 
     def _extend_vd(self, chance: random.Random) -> None:
-        names = sorted(self._things["vd"].there - {"v1"})
+        names = sorted(self._things["vd"].there - _STAY)
         if not names:
             return
         name = chance.choice(names)
@@ -162,6 +170,22 @@ class Life:
         if name := self._begin_to_delete("vd", chance):
             self.boxes.source.call("DELETE", f"/virtual-disks/{name}", expect=204)
             self._things["vd"].begun.discard(name)
+
+    def _roll_back(self, chance: random.Random) -> None:
+        name = chance.choice(STATES)
+        self._rolls.append(name)
+        request = {"confirm": "r1", "keep_present": False}
+        self.boxes.source.call("POST", f"/snapshots/r1/{name}/roll-back", request)
+        self._rolled = len(self._rolls)
+
+    def rolled_back(self, name: str) -> None:
+        """Note which snapshot “r1” is found to be rolled back to after a crash."""
+        self._rolls, self._rolled = [name], 1
+
+    def snapshots(self) -> set[str]:
+        """Return the administrator's snapshots of “v1”."""
+        found = self.boxes.source.call("GET", "/snapshots?vd=v1")
+        return {one["name"] for one in found if one["kind"] == "manual"}
 
     def _begin(self, kind: str, prefix: str) -> str:
         self._number += 1
@@ -175,7 +199,7 @@ class Life:
 
     def _begin_to_delete(self, kind: str, chance: random.Random) -> str | None:
         things = self._things[kind]
-        names = sorted(things.there - {"v1"})
+        names = sorted(things.there - _STAY)
         if len(names) <= _KEPT:
             return None
         name = chance.choice(names)
