@@ -13,11 +13,12 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import chart, report, suite
+from benchmarks import chart, document, report, suite
 from benchmarks.scale import FULL, QUICK
 from qreplica.errors import QReplicaError
 
 CHART = Path("bench.png")
+PAGE, ITS_CHART = Path("docs/performance.md"), Path("docs/images/bench.png")
 
 
 def main() -> int:
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object in the last line of stdout")
     parser.add_argument("--only", action="append", choices=suite.PARTS, help="measure only this part (repeatable)")
     parser.add_argument("--chart", type=Path, default=CHART, help=f"where the PNG goes (default: {CHART})")
+    parser.add_argument("--document", action="store_true", help=f"write table and chart into {PAGE}")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("this needs root, for loop devices, mounts and network namespaces: use “sudo ./run bench”")
@@ -38,6 +40,9 @@ def main() -> int:
         measured = suite.run(scale, arguments.only or suite.PARTS, lambda text: console.print(text, markup=False))
         figures = report.judged({"scale": "quick" if arguments.quick else "full", **measured})
         chart.draw(figures, arguments.chart)
+        if arguments.document:
+            chart.draw(figures, ITS_CHART)
+            document.update(PAGE, figures)
         shown = console if arguments.json else Console()
         shown.print(report.rates(figures))
         shown.print(report.table(figures))

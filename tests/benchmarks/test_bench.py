@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import chart, full_copy, report, suite
+from benchmarks import chart, document, full_copy, report, suite
 from benchmarks import files as bench_files
 from benchmarks.__main__ import main
 from benchmarks.errors import CopyIsWrong
@@ -19,6 +19,7 @@ from benchmarks.snapshot_pause import longest, percentile
 from qreplica.lab.storage_left import loops_below, mounts
 from qreplica.lab.topology import Lab
 
+ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -151,3 +152,16 @@ def test_the_pause_is_that_of_the_slowest_write_under_way() -> None:
     assert percentile([5, 1, 3], 99) == 5
     assert percentile(list(range(1, 201)), 99) == 198
     assert percentile([1, 2, 3, 4], 50) == 2
+
+
+@pytest.mark.root
+def test_the_documentation_takes_the_figures_between_its_marks(measured: dict[str, Any], tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text((ROOT / "docs" / "performance.md").read_text())
+    document.update(page, {"scale": "quick", **measured})
+    once = page.read_text()
+    assert all(f"| `{name}` |" in once for name in measured["reached"])
+    document.update(page, {"scale": "quick", **measured})
+    assert page.read_text() == once
+    assert once.startswith("# Performance")
+    assert "## How to read the figures" in once
