@@ -81,15 +81,16 @@ def passes_in_order(fd: int, model: bytearray) -> None:
 
 
 def remnants(fd: int, model: bytearray) -> None:
-    """Leave a block of each of many long extents."""
+    """Leave a block of each of many long extents, far from each other."""
     chance = random.Random(8)
-    for left in range(8):
+    apart = 16 * BLOCK
+    for passes in range(8):
         for start in range(0, SIZE, 8 * MIB):
-            kept = start + left * BLOCK * 16
-            for offset, length in ((start, kept - start), (kept + BLOCK, start + 8 * MIB - kept - BLOCK)):
-                data = chance.randbytes(length)
-                os.pwrite(fd, data, offset)
-                model[offset : offset + length] = data
+            # Each pass leaves a further block as the one before wrote it, and everything up to there.
+            offset = start + (passes * apart + BLOCK if passes else 0)
+            data = chance.randbytes(start + 8 * MIB - offset)
+            os.pwrite(fd, data, offset)
+            model[offset : offset + len(data)] = data
         os.fdatasync(fd)
 
 
