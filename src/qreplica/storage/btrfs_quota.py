@@ -57,7 +57,7 @@ def drop_unused(mount: Path, vds: Sequence[str]) -> None:
     """Remove the quota groups of VDs that are no more; one whose snapshots are still being freed stays for now."""
     used = {_facts(mount, vd).name for vd in vds}
     for facts in _root(mount).glob("1_*"):
-        if facts.name not in used and int((facts / "referenced").read_text()) == 0:
+        if facts.name not in used and _count(facts) <= 0:
             try:
                 run("btrfs", "qgroup", "destroy", facts.name.replace("_", "/"), mount)
             except StorageCommandFailed as error:
@@ -73,10 +73,16 @@ def referenced(mount: Path, vd: str, group: str) -> int:
     try:
         if (_root(mount) / "inconsistent").read_text().strip() != "0":
             run("btrfs", "quota", "rescan", "-w", mount, group=group)
-        return int((_facts(mount, vd) / "referenced").read_text())
+        return max(0, _count(_facts(mount, vd)))
     except FileNotFoundError as error:
         reason = "quotas were switched off; close the RAID group and open it again"
         raise StorageCommandFailed(command=f"read the quota of {vd}", reason=reason) from error
+
+
+def _count(facts: Path) -> int:
+    """Return what a group references; after a loss of power, full quotas may have counted down below zero."""
+    count = int((facts / "referenced").read_text())
+    return count - 2**64 if count >= 2**63 else count
 
 
 def _root(mount: Path) -> Path:
