@@ -22,7 +22,7 @@ def as_markdown(figures: dict[str, Any]) -> str:
     command = "./run bench --quick" if figures["scale"] == "quick" else "./run bench"
     facts = f"{machine['cores']} cores ({machine['processor']}), {machine['memory']}, Linux {machine['kernel']}"
     lines = [
-        f"`{command}` of {datetime.now(UTC).date().isoformat()} on {facts}; load {machine['load_before']} when it began.",
+        f"`{command}` of {datetime.now(UTC).date().isoformat()} on {facts}; load before {machine['load_before']}.",
         "",
         "| figure | measured | must be | |",
         "|---|---|---|---|",

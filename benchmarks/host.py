@@ -72,7 +72,7 @@ class Host:
 
 @contextmanager
 def host(namespace: str, address: str, node: str) -> Iterator[Host]:
-    """Run a host in a network namespace, logged in to the node, for the length of a block."""
+    """Run a host in a network namespace, which uses the node, for the length of a block."""
     argv = inside(namespace, sys.executable, "-m", "benchmarks.host", address, node)
     root = Path(__file__).parent.parent
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root) as process:
@@ -116,11 +116,12 @@ class _Writer:
 
 
 def _serve(address: str, node: str) -> None:
-    with Session.connect(Portal(address), node, INITIATOR) as session:
-        for line in sys.stdin:
+    for line in sys.stdin:
+        # A session for each request: in between nobody would answer the target's questions whether it still lives.
+        with Session.connect(Portal(address), node, INITIATOR) as session:
             answer = _perform(session, json.loads(line))
-            sys.stdout.write(json.dumps(answer) + "\n")
-            sys.stdout.flush()
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
 
 
 def _perform(session: Session, request: dict[str, Any]) -> dict[str, Any]:
