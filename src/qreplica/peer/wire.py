@@ -1,6 +1,7 @@
 """One bounded HTTP exchange with a target portal: bounded in time, in size, and to one network interface."""
 
 import socket
+import ssl
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -47,6 +48,8 @@ class Wire:
         self._http = httpx.Client(
             base_url=f"http://{address}:{port}",
             transport=httpx.HTTPTransport(
+                # Without this one it would load every certificate authority of the system, for plain HTTP.
+                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
                 trust_env=False,
                 limits=httpx.Limits(max_keepalive_connections=0),
                 socket_options=_bound_to(interface),

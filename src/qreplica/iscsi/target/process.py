@@ -32,6 +32,7 @@ from qreplica.iscsi.target.errors import (
 from qreplica.iscsi.target.mgmt import Management, Mode, Op
 from qreplica.iscsi.target.pause import stopped
 from qreplica.iscsi.target.portals import listen_on
+from qreplica.units import MIB
 
 #: struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid.
 _FLOCK = struct.Struct("@hhqqi")
@@ -39,6 +40,13 @@ _START_TIMEOUT = 10.0
 _END_TIMEOUT = 30.0
 _GENTLE_TIMEOUT = 1.0
 _POLL = 0.005
+#: tgtd takes memory for the data of each command and gives it back after it. As it comes, its C library gets such blocks
+#: from the kernel each time, which fills them with zeros first: half of a write's cost (mallopt(3), in bytes).
+_KEEP_MEMORY = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 * MIB),
+    "MALLOC_TRIM_THRESHOLD_": str(256 * MIB),
+    "MALLOC_TOP_PAD_": str(16 * MIB),
+}
 
 
 class TargetProcess:
@@ -85,6 +93,7 @@ class TargetProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd="/",
+            env=os.environ | _KEEP_MEMORY,
             text=True,
             errors="replace",
             start_new_session=True,
