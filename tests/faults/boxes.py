@@ -23,7 +23,10 @@ from .platter import Platter, PowerDisk, run
 
 SIZE = 48 * MIB
 #: Many small steps, so that a crash meets all of them.
-_TRANSFER = "[transfer]\nchunk = 65536\ndepth = 2\ncheckpoint_bytes = 1048576\ncheckpoint_seconds = 0.05\n"
+_TRANSFER = (
+    "[transfer]\nchunk = 65536\ndepth = 2\n"
+    "checkpoint_bytes = 1048576\ncheckpoint_seconds = 0.05\ncheckpoint_pause = 0\n"
+)
 _UNKNOWN = "unsupported option features (10000)"
 _WRONG = re.compile(r"ERROR|error|mismatch|missing|wrong|bad|corrupt|orphan|invalid|refs \d+", re.IGNORECASE)
 _ONLY_COUNTS = re.compile(r"^(found \d+ bytes used, error\(s\) found|Counts for qgroup id: 1/\d+ are different)$")

@@ -15,7 +15,7 @@ from ..daemon.running import HOST, Controller, eventually  # noqa: TID252 - the 
 
 SIZE = 512 * MIB
 #: Checkpoints often enough for one to be met before the end.
-TRANSFER = "[transfer]\ncheckpoint_bytes = 16777216\ncheckpoint_seconds = 0.5\n"
+TRANSFER = "[transfer]\ncheckpoint_bytes = 16777216\ncheckpoint_seconds = 0.5\ncheckpoint_pause = 0\n"
 
 
 class Replication:

@@ -54,7 +54,9 @@ TARGET_GROUP, TARGET_VD = "a" * 32, "b" * 32
 JOB = "1" * 32
 BLOCKS = 12
 SIZE = BLOCKS * BLOCK
-SETTINGS = Settings(chunk=BLOCK, depth=3, checkpoint_bytes=3 * BLOCK, checkpoint_seconds=1e9, progress_seconds=1e9)
+SETTINGS = Settings(
+    chunk=BLOCK, depth=3, checkpoint_bytes=3 * BLOCK, checkpoint_seconds=1e9, checkpoint_pause=0, progress_seconds=1e9
+)
 
 
 class Crash(BaseException):

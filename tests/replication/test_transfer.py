@@ -24,7 +24,7 @@ from .fakes import FakeDisk, FakeSession, Sent, lost, refused
 
 BLOCKS = 48
 SIZE = BLOCKS * BLOCK
-SMALL = Settings(chunk=4 * BLOCK, depth=4, checkpoint_bytes=6 * BLOCK, checkpoint_seconds=1e9)
+SMALL = Settings(chunk=4 * BLOCK, depth=4, checkpoint_bytes=6 * BLOCK, checkpoint_seconds=1e9, checkpoint_pause=0)
 
 
 class Clock:
@@ -187,9 +187,13 @@ def test_an_empty_plan_still_flushes(tmp_path: Path) -> None:
 
 def test_checkpoints_come_by_bytes_and_by_time(tmp_path: Path) -> None:
     with bench(tmp_path, patterned()) as b:
-        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=Settings(BLOCK, 2, 8 * BLOCK, 1e9)).run()
+        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=Settings(BLOCK, 2, 8 * BLOCK, 1e9, 0)).run()
         by_bytes = len(b.checkpoints)
         assert by_bytes >= 3
+        b.checkpoints.clear()
+        seldom = Settings(BLOCK, 2, 8 * BLOCK, 1e9, checkpoint_pause=10.0)
+        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=seldom, clock=Clock(1.0)).run()
+        assert 0 < len(b.checkpoints) < by_bytes
         b.checkpoints.clear()
         slow = Settings(BLOCK, 2, 1 << 40, 5.0)
         b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=slow, clock=Clock(1.0)).run()
@@ -315,7 +319,13 @@ def test_whatever_is_below_the_checkpoint_survives_any_end(
     chance = random.Random(seed)
     source, before = patterned(), b"\xee" * SIZE
     wanted = applied(plan, source, before)
-    how = Settings(chunk=4 * BLOCK, depth=depth, checkpoint_bytes=chance.randint(1, 12) * BLOCK, checkpoint_seconds=1e9)
+    how = Settings(
+        chunk=4 * BLOCK,
+        depth=depth,
+        checkpoint_bytes=chance.randint(1, 12) * BLOCK,
+        checkpoint_seconds=1e9,
+        checkpoint_pause=0,
+    )
     with bench(tmp_path, source, before) as b:
         for cut in [*cuts, None]:
             left = cut
@@ -396,7 +406,14 @@ def test_data_is_read_ahead_once_and_let_go_when_durable(tmp_path: Path, monkeyp
     ahead: list[int] = []
     with bench(tmp_path, patterned()) as b:
         session = FakeSession(b.disk, InOrder(), lambda _: ahead.append(sum(length for _, length in asked)))
-        how = Settings(chunk=BLOCK, depth=1, checkpoint_bytes=8 * BLOCK, checkpoint_seconds=1e9, read_ahead=4 * BLOCK)
+        how = Settings(
+            chunk=BLOCK,
+            depth=1,
+            checkpoint_bytes=8 * BLOCK,
+            checkpoint_seconds=1e9,
+            checkpoint_pause=0,
+            read_ahead=4 * BLOCK,
+        )
         transfer = b.transfer(session, extents, start=4 * BLOCK, settings=how)
         transfer.run()
         transfer.seal()
@@ -412,5 +429,5 @@ def test_reading_ahead_can_be_left_out(tmp_path: Path, monkeypatch: pytest.Monke
     advice: list[int] = []
     monkeypatch.setattr(os, "posix_fadvise", lambda *how: advice.append(how[3]))
     with bench(tmp_path, patterned()) as b:
-        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=Settings(BLOCK, 1, BLOCK, 1e9, read_ahead=0)).run()
+        b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=Settings(BLOCK, 1, BLOCK, 1e9, 0, read_ahead=0)).run()
     assert set(advice) == {os.POSIX_FADV_DONTNEED}

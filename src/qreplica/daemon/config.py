@@ -42,13 +42,14 @@ class PortConfig(_Strict):
 class TransferConfig(_Strict):
     """How a worker sends: bytes of one write, commands in flight, bytes and seconds between checkpoints.
 
-    The defaults are what was measured to be fastest; see ``benchmarks/pump.py``.
+    The defaults are what was measured to be fastest; see ``replication.transfer.Settings``.
     """
 
     chunk: Annotated[int, Field(ge=64 * KIB, le=MIB, multiple_of=4 * KIB)] = 256 * KIB
     depth: Annotated[int, Field(ge=1, le=96)] = 32
     checkpoint_bytes: Annotated[int, Field(ge=MIB)] = 256 * MIB
     checkpoint_seconds: Annotated[float, Field(gt=0, le=3600)] = 5.0
+    checkpoint_pause: Annotated[float, Field(ge=0, le=3600)] = 1.0
 
 
 class ClusterConfig(_Strict):

@@ -5,6 +5,7 @@ import ssl
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import httpcore  # noqa: F401 - httpx loads it only when a client is made, which a cycle would wait for
 import httpx
 
 from qreplica.peer.deadline import Deadline

@@ -54,8 +54,10 @@ class Lun(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the pump works: bytes of one write, commands in flight, bytes and seconds between checkpoints.
+    """How the pump works: bytes of one write, commands in flight, and when to make a checkpoint.
 
+    That is after so many bytes or so many seconds, but not within ``checkpoint_pause`` seconds of the last one: what a
+    fast path sends in that time is sent again as fast.
     ``read_ahead`` is how many bytes of the data that comes next the kernel is told to read, 0 for none.
     """
 
@@ -63,6 +65,7 @@ class Settings:
     depth: int = 32
     checkpoint_bytes: int = 256 * MIB
     checkpoint_seconds: float = 5.0
+    checkpoint_pause: float = 1.0
     progress_seconds: float = 1.0
     read_ahead: int = 8 * MIB
 
@@ -215,10 +218,9 @@ class Transfer:
             self._on_progress(self.progress)
         if self._flushing is not None or not self._unflushed:
             return
-        if (
-            self._unflushed >= self._settings.checkpoint_bytes
-            or now - self._flushed_at >= self._settings.checkpoint_seconds
-        ):
+        since = now - self._flushed_at
+        enough = self._unflushed >= self._settings.checkpoint_bytes and since >= self._settings.checkpoint_pause
+        if enough or since >= self._settings.checkpoint_seconds:
             self._flush()
 
     def _flush(self) -> None:

@@ -8,6 +8,7 @@ did stands in the database; the exit code only tells whether it ended by itself.
 import argparse
 import ctypes
 import functools
+import gc
 import os
 import signal
 import sys
@@ -87,6 +88,8 @@ def _arguments() -> argparse.Namespace:
 def _awaited() -> str:
     """Return the job to work on once it is known; what takes long and is the same for all jobs is done before."""
     configure_mappers()
+    # What is loaded stays: the collector need not go through it again and again.
+    gc.freeze()
     return sys.stdin.readline().strip()
 
 

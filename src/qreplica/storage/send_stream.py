@@ -6,7 +6,7 @@ that we do not know is an error: a command skipped by guess would be a change lo
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 import crc32c
@@ -42,8 +42,10 @@ _KNOWN = {
 }
 
 
-def read_changes(stream: IO[bytes], file: bytes) -> list[Range]:
+def read_changes(stream: IO[bytes], file: bytes, on_change: Callable[[Range], None] | None = None) -> list[Range]:
     """Read a whole stream about ``file``, the only file of its subvolume, and return what was changed in it.
+
+    ``on_change`` is told each range as soon as it is known, while it is not yet known whether the stream is whole.
 
     The ranges were written, discarded or cloned (bytes, in the stream's order). A clone counts as changed unless it
     comes from the same offset of the base. Raises DeltaStreamBroken when the stream is damaged or ends before its END
@@ -71,6 +73,8 @@ def read_changes(stream: IO[bytes], file: bytes) -> list[Range]:
         if path != file:
             raise DeltaStreamUnknown(what=f"a change of the file {path!r}")
         ranges.append((start, start + length))
+        if on_change is not None:
+            on_change(ranges[-1])
     return ranges
 
 

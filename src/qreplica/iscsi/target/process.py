@@ -40,7 +40,7 @@ _START_TIMEOUT = 10.0
 _END_TIMEOUT = 30.0
 _GENTLE_TIMEOUT = 1.0
 _POLL = 0.005
-#: tgtd takes memory for the data of each command and gives it back after it. As it comes, its C library gets such blocks
+#: tgtd takes memory for the data of each command and gives it back after it. As it comes, its C library gets that
 #: from the kernel each time, which fills them with zeros first: half of a write's cost (mallopt(3), in bytes).
 _KEEP_MEMORY = {
     "MALLOC_MMAP_THRESHOLD_": str(32 * MIB),
