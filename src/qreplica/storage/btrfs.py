@@ -332,15 +332,15 @@ class BtrfsDriver(StorageDriver):
     def delta(self, group: str, vd: str, base: str | None, new: str) -> list[Extent]:
         """See StorageDriver. Growth is not in the stream, and holes look like data there: both are settled here."""
         path = self.snapshot_path(group, vd, new)
-        size = path.stat().st_size
-        if base is None:
-            changed = [(0, size)]
-        else:
-            base_path = self.snapshot_path(group, vd, base)
-            growth = (base_path.stat().st_size, size)
-            changed = cover([*btrfs_send.changes(base_path, path), growth], size)
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            size = os.fstat(fd).st_size
+            if base is None:
+                changed = [(0, size)]
+            else:
+                base_path = self.snapshot_path(group, vd, base)
+                growth = (base_path.stat().st_size, size)
+                changed = cover([*btrfs_send.changes(base_path, path, btrfs_send.ReadSoon(fd)), growth], size)
             return list(classify(changed, written(fd, changed)))
         finally:
             os.close(fd)

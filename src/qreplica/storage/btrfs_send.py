@@ -18,18 +18,8 @@ _BUFFER = 1 << 18
 _READ_SOON = 64 * MIB
 
 
-def changes(base: Path, new: Path) -> list[Range]:
-    """Return what changed in the file ``new`` since ``base``; each is the only file of a read-only subvolume.
-
-    The kernel is told to read the first of it, which is wanted next. Raises DeltaStreamBroken, with what the program
-    said, and DeltaStreamUnknown.
-    """
-    with new.open("rb") as file:
-        return _changes(base, new, _ReadSoon(file.fileno()))
-
-
-class _ReadSoon:
-    """Has the kernel read ranges of a file into memory, until it is enough."""
+class ReadSoon:
+    """Has the kernel read the first of the changed ranges of a file, which are wanted next."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -42,7 +32,12 @@ class _ReadSoon:
             os.posix_fadvise(self._fd, start, end - start, os.POSIX_FADV_WILLNEED)
 
 
-def _changes(base: Path, new: Path, on_change: Callable[[Range], None]) -> list[Range]:
+def changes(base: Path, new: Path, on_change: Callable[[Range], None] | None = None) -> list[Range]:
+    """Return what changed in the file ``new`` since ``base``; each is the only file of a read-only subvolume.
+
+    ``on_change`` is told each range as soon as it is known. Raises DeltaStreamBroken, with what the program said, and
+    DeltaStreamUnknown.
+    """
     command = ["btrfs", "send", "--quiet", "--no-data", "-p", str(base.parent), str(new.parent)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=_BUFFER) as process:
         errors: list[bytes] = []
