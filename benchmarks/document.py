@@ -6,6 +6,8 @@ from typing import Any
 
 from benchmarks.report import AT_LEAST, AT_MOST, value_of
 
+#: A bar within a cell of a table.
+_BAR = r"\|"
 _BEGIN, _END = "<!-- figures: written by ./run bench --document -->", "<!-- end of figures -->"
 
 
@@ -41,5 +43,5 @@ def as_markdown(figures: dict[str, Any]) -> str:
     changed = figures.get("incremental")
     if changed:
         lines += ["", f"| {changed['changed_blocks']:,} changed blocks | seconds |", "|---|---|"]
-        lines += [f"| {name} | {seconds:g} |" for name, seconds in changed["seconds"].items()]
+        lines += [f"| {name.replace('|', _BAR)} | {seconds:g} |" for name, seconds in changed["seconds"].items()]
     return "\n".join(lines)

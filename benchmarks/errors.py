@@ -20,6 +20,16 @@ class ContenderFailed(EngineFailed):
     template = "“{command}” failed ({reason}): check that it works on this machine and run the bench again."
 
 
+class HostWroteNothing(EngineFailed):
+    """No write of the host was under way while a snapshot was taken: there is nothing that could have waited."""
+
+    kind = "bench-host-wrote-nothing"
+    template = (
+        "The host had no write under way in the {seconds:.3f} s in which a snapshot was taken, so that its pause is "
+        "not known: run the bench again, and report it if that happens twice."
+    )
+
+
 class CycleFailed(EngineFailed):
     """A job did not come to the end of its cycle."""
 

@@ -37,11 +37,6 @@ class Lun:
         """Log in as a worker does."""
         return Session.connect(self.portal, _IQN, _INITIATOR)
 
-    def flush(self) -> None:
-        """Return when everything that any session was told is written is durable: SYNCHRONIZE CACHE."""
-        with self.connect() as session:
-            session.flush(NUMBER)
-
 
 @contextmanager
 def served(file: Path, place: Path) -> Iterator[Lun]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.errors import HostWroteNothing
 from benchmarks.host import Host
 from benchmarks.world import World
 
@@ -41,8 +42,14 @@ def measure(world: World, host: Host, vd: str, lun: int, *, size: int, count: in
 
 
 def longest(writes: Sequence[tuple[float, float]], window: tuple[float, float]) -> float:
-    """Return how long (ms) the slowest of the writes took that were under way in the window; both are (from, to)."""
-    return 1000 * max((answered - sent for sent, answered in writes if _meet((sent, answered), window)), default=0.0)
+    """Return how long (ms) the slowest of the writes took that were under way in the window; both are (from, to).
+
+    Raises HostWroteNothing.
+    """
+    met = [answered - sent for sent, answered in writes if _meet((sent, answered), window)]
+    if not met:
+        raise HostWroteNothing(seconds=window[1] - window[0])
+    return 1000 * max(met)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -23,11 +23,13 @@ class ReadSoon:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self._size = os.fstat(fd).st_size
         self._left = _READ_SOON
 
     def __call__(self, changed: Range) -> None:
+        """Have the range read if that is not too much; returns at once."""
         start, end = changed
-        if 0 < end - start <= self._left:
+        if start < end <= self._size and end - start <= self._left:
             self._left -= end - start
             os.posix_fadvise(self._fd, start, end - start, os.POSIX_FADV_WILLNEED)
 
