@@ -77,15 +77,16 @@ def _run(file: Path, config: Config) -> None:
     open_storage(database, storage, controller=config.controller)
     management = Management(config.tgt_control_port)
     target, locks = TgtDriver(management), NodeLocks()
-    reconciler = Reconciler(config, database, storage, target, locks)
-    supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
-    workers = Workers(file, config, database)
     other = 3 - config.controller
     beside = OtherController(database, other, config.tgtd_pid_files[other - 1])
 
     def spec_of(session: Session, node: Node) -> NodeSpec:
         return nodes.spec(session, storage, node)
 
+    let_go = LettingGo(database, storage, (target, [beside]), spec_of, locks, lock=config.state_dir / "roll-back.lock")
+    reconciler = Reconciler(config, database, storage, target, locks, finish_interrupted=let_go.finish_interrupted)
+    supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
+    workers = Workers(file, config, database)
     recovery = Recovery(database, storage, {config.controller: target, other: beside}, spec_of, locks)
     services = Services(
         config,
@@ -95,7 +96,7 @@ def _run(file: Path, config: Config) -> None:
         locks,
         pause_all(config),
         recovery,
-        let_go=LettingGo(database, (target, beside), spec_of, locks),
+        let_go=let_go,
         workers=workers,
         reconciler=reconciler,
     )

@@ -1,12 +1,14 @@
 """Brings the controller's target daemon to what the database says: at start, when woken, and every few seconds."""
 
 import threading
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 import structlog
 from sqlalchemy import select
 
 from qreplica.daemon.config import Config
+from qreplica.daemon.file_lock import holding
+from qreplica.daemon.other_controller import serving_lock
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes
@@ -14,7 +16,7 @@ from qreplica.iscsi.target.driver import NodeSpec, PortalSpec, TargetDriver
 from qreplica.iscsi.target.errors import TargetDaemonDown, TargetDaemonSilent
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
-from qreplica.state.errors import StateBusy, StateDiskFull
+from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull
 from qreplica.state.models import Node, Severity
 from qreplica.storage.driver import StorageDriver
 
@@ -22,6 +24,8 @@ _EVERY = 5.0
 _log = structlog.get_logger(__name__)
 #: After one of these it is not known what would have become of the rest.
 _NOT_TRIED = (TargetDaemonDown, TargetDaemonSilent, StateBusy, StateDiskFull)
+#: After one of these it is not known what the database says.
+_NOT_READ = (StateBusy, StateDamaged)
 #: What it is about, and what went wrong.
 _Failure = tuple[str, QReplicaError]
 
@@ -30,13 +34,23 @@ class Reconciler:
     """The loop. One node's or LUN's failure is an event, told once until it changes, and holds nothing else up."""
 
     def __init__(
-        self, config: Config, database: Database, storage: StorageDriver, target: TargetDriver, locks: NodeLocks
+        self,
+        config: Config,
+        database: Database,
+        storage: StorageDriver,
+        target: TargetDriver,
+        locks: NodeLocks,
+        *,
+        finish_interrupted: Callable[[], list[_Failure]] = list,
     ) -> None:
+        """``finish_interrupted`` is called before each round: it lets VDs be served that a crash left held back."""
         self._config = config
         self._database = database
         self._storage = storage
         self._target = target
         self._locks = locks
+        self._finish_interrupted = finish_interrupted
+        self._serving = serving_lock(config.tgtd_pid_file)
         self._told: set[tuple[str, str]] = set()
         self._one_at_a_time = threading.Lock()
         self._woken = threading.Event()
@@ -85,10 +99,13 @@ class Reconciler:
         with self._one_at_a_time:
             with self._database.session(read_only=True) as session:
                 wanted = {node.iqn: node.name for node in nodes.listing(session)}
-            failures = [(f"node {name}", error) for iqn, name in wanted.items() for error in self._bring_in_line(iqn)]
+            failures = self._finish_interrupted()
+            failures += [(f"node {name}", error) for iqn, name in wanted.items() for error in self._bring_in_line(iqn)]
             failures += self._remove_others(wanted)
-            # Portals last: nobody may log in before the present epochs are in force (rule 4).
-            failures += self._listen()
+            # Portals last: nobody may log in before the present epochs are in force (rule 4), so not where it is not
+            # known that what was applied is what the database says.
+            if not any(isinstance(error, _NOT_READ) for _, error in failures):
+                failures += self._listen()
             if not any(isinstance(error, _NOT_TRIED) for _, error in failures):
                 self._first.set()
             return self._tell(failures)
@@ -96,7 +113,7 @@ class Reconciler:
     def _bring_in_line(self, iqn: str) -> list[QReplicaError]:
         left_out: list[QReplicaError] = []
         try:
-            with self._locks.hold(iqn):
+            with self._locks.hold(iqn), holding(self._serving):
                 spec = self._spec(iqn, left_out)
                 self._apply(iqn, spec)
                 # The other controller may have decided something meanwhile, and ended our target daemon for it: what

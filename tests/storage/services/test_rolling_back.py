@@ -10,7 +10,7 @@ import pytest
 
 from qreplica.errors import NotFound, QReplicaError
 from qreplica.state.models import Claim, Event, Job, JobState, Node, Snapshot, SnapshotKind, VdType, VirtualDisk, now
-from qreplica.storage import extending, rolling_back, snapshots, virtual_disks
+from qreplica.storage import extending, holding_back, rolling_back, snapshots, virtual_disks
 from qreplica.storage.driver import BLOCK
 from qreplica.storage.errors import GroupFull
 from qreplica.storage.service_errors import (
@@ -40,18 +40,27 @@ def pause() -> Iterator[Still]:
 
 @dataclass
 class Letting:
-    """Pretends that target daemons let go; notes what the VD held then, and refuses with ``error``."""
+    """Pretends that target daemons let go of what is held back; notes when, and refuses with ``error``.
 
+    ``trouble`` is what cannot be served again at the end.
+    """
+
+    world: World
     error: Exception | None = None
+    trouble: QReplicaError | None = None
     log: list[str] = field(default_factory=list)
 
     @contextmanager
-    def __call__(self, vd: str) -> Iterator[None]:
+    def __call__(self, vd: str) -> Iterator[list[QReplicaError]]:
         if self.error is not None:
             raise self.error
+        holding_back.hold_back(self.world.db, vd)
         self.log.append(f"let go of {vd}")
-        yield
-        self.log.append("opened")
+        problems = [] if self.trouble is None else [self.trouble]
+        try:
+            yield problems
+        finally:
+            self.log.append("opened" if holding_back.serve_again(self.world.db, vd) else "held back")
 
 
 @pytest.fixture
@@ -87,16 +96,22 @@ def names(world: World, vd: str = "v1") -> list[str]:
         return [one.name for one in snapshots.listing(session, vd)]
 
 
-def back(world: World, snapshot: str = "s1", *, let_go: Any = None, **facts: Any) -> str | None:
+def rolled(world: World, snapshot: str = "s1", *, let_go: Any = None, **facts: Any) -> rolling_back.RolledBack:
     chosen: dict[str, Any] = {"vd": "v1", "snapshot": snapshot, "confirmed": "v1", **facts}
-    return rolling_back.roll_back(world.db, world.driver, pause, let_go or Letting(), **chosen)
+    return rolling_back.roll_back(world.db, world.driver, pause, let_go or Letting(world), **chosen)
+
+
+def back(world: World, snapshot: str = "s1", **facts: Any) -> str | None:
+    done = rolled(world, snapshot, **facts)
+    assert done.problems == ()
+    return done.kept
 
 
 def test_a_vd_is_again_what_it_was_and_what_it_held_is_kept(world: World) -> None:
     fill(world, b"a")
     take(world, "s1")
     fill(world, b"b")
-    letting = Letting()
+    letting = Letting(world)
     kept = back(world, let_go=letting)
     assert content(world) == b"a" * SIZE
     assert letting.log == [f"let go of {row(world).id}", "opened"]
@@ -235,7 +250,7 @@ def test_what_is_not_there_is_told(world: World, facts: dict[str, str], error: t
 def test_while_target_daemons_do_not_let_go_nothing_is_taken_or_changed(world: World) -> None:
     take(world, "s1")
     fill(world, b"b")
-    busy = Letting(VdHasHosts(vd="v1", hosts="iqn.a", node="n1", lun=1))
+    busy = Letting(world, VdHasHosts(vd="v1", hosts="iqn.a", node="n1", lun=1))
     with world.unchanged(), pytest.raises(VdHasHosts):
         back(world, let_go=busy)
     assert content(world) == b"b" * SIZE
