@@ -99,7 +99,7 @@ class Reconciler:
         with self._one_at_a_time:
             with self._database.session(read_only=True) as session:
                 wanted = {node.iqn: node.name for node in nodes.listing(session)}
-            failures = self._finish_interrupted()
+            failures = [*self._finish_interrupted()]
             failures += [(f"node {name}", error) for iqn, name in wanted.items() for error in self._bring_in_line(iqn)]
             failures += self._remove_others(wanted)
             # Portals last: nobody may log in before the present epochs are in force (rule 4), so not where it is not
