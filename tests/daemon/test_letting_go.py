@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from qreplica.daemon.file_lock import holding
-from qreplica.daemon.letting_go import LettingGo
-from qreplica.daemon.other_controller import OtherController, serving_lock
+from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
+from qreplica.daemon.other_controller import OtherController, OtherTargetSlow, serving_lock
 from qreplica.iscsi import nodes
 from qreplica.iscsi.initiator import Portal, Session
 from qreplica.iscsi.target.driver import NodeSpec, PortalSpec
@@ -51,6 +51,10 @@ class Other(MemoryTargetDriver):
         self.asked.append(file)
         self.reconcile()
         self.meanwhile()
+
+    def take_up(self, file: Path) -> None:
+        self.asked.append(file)
+        self.reconcile()
 
     def reconcile(self) -> None:
         for spec in self._box.specs():
@@ -108,9 +112,14 @@ class Box:
             for target in self.targets
         ]
 
-    def held_back(self) -> list[tuple[str, str | None]]:
-        with self.database.session(read_only=True) as session:
-            return [(one.vd.name, one.snapshot_id) for one in holding_back.held_back(session)]
+    def held_back(self) -> list[str]:
+        return holding_back.held_back(self.database, GROUP)
+
+    def finish(self) -> int:
+        """Finish what was interrupted; return how often it was told that VDs may be served."""
+        told: list[None] = []
+        FinishingRollBacks(self.lock, lambda: told.append(None))(self.database, self.storage, GROUP)
+        return len(told)
 
     def spec_of(self, session: object, node: Node) -> NodeSpec:
         return nodes.spec(session, self.storage, node)  # type: ignore[arg-type] # it is one
@@ -132,13 +141,11 @@ def test_nobody_serves_it_meanwhile_and_all_do_after(box: Box) -> None:
     before = [dict(target.specs) for target in box.targets]
     with box.let_go(VD) as not_served:
         assert box.served() == [[("n1", 2)]] * 2
-        assert box.held_back() == [("v1", None)]
-    assert box.other.asked == [box.file]
+        assert box.held_back() == [VD]
+    assert box.other.asked == [box.file] * 2
     assert not_served == []
     assert box.held_back() == []
-    assert box.own.specs == before[0]
-    box.other.reconcile()
-    assert box.other.specs == before[1]
+    assert [target.specs for target in box.targets] == before
 
 
 def test_who_is_started_anew_meanwhile_leaves_it_out(box: Box) -> None:
@@ -174,14 +181,13 @@ def test_a_host_that_came_while_they_let_go_is_not_cut_off(box: Box, controller:
         raise AssertionError
     assert len(target.sessions(iqn)) == 1
     assert box.held_back() == []
-    box.other.reconcile()
     assert box.served() == [ALL] * 2
 
 
 def test_what_fails_meanwhile_leaves_the_nodes_served(box: Box) -> None:
     with pytest.raises(ZeroDivisionError), box.let_go(VD):
         raise ZeroDivisionError
-    assert box.served()[0] == ALL
+    assert box.served() == [ALL] * 2
     assert box.held_back() == []
 
 
@@ -198,7 +204,7 @@ def test_what_is_decided_and_was_not_done_stays_held_back(box: Box) -> None:
     with pytest.raises(ZeroDivisionError), box.let_go(VD):
         decide()
     assert box.served() == [[("n1", 2)]] * 2
-    assert box.let_go.finish_interrupted() == []
+    assert box.finish() == 1
     assert box.held_back() == []
 
 
@@ -251,24 +257,44 @@ def test_two_at_once_wait_for_each_other(box: Box, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_a_crash_left_is_finished_by_whoever_looks_and_nothing_that_goes_on_is(box: Box) -> None:
-    assert box.let_go.finish_interrupted() == []
+    assert box.finish() == 0
     with box.let_go(VD):
-        assert box.let_go.finish_interrupted() == []
-        assert box.held_back() == [("v1", None)]
-    holding_back.hold_back(box.database, VD)
+        assert box.finish() == 0
+        assert box.held_back() == [VD]
+    for vd in (VD, "2" * 32):
+        holding_back.hold_back(box.database, vd)
     with holding(box.lock):
-        assert box.let_go.finish_interrupted() == []
-    assert box.held_back() == [("v1", None)]
-    assert box.let_go.finish_interrupted() == []
+        assert box.finish() == 0
+    assert box.finish() == 2
     assert box.held_back() == []
 
 
-def test_what_cannot_be_finished_yet_is_told_of_and_stays(box: Box) -> None:
-    holding_back.hold_back(box.database, VD)
-    box.storage.close_group(GROUP)
-    ((subject, error),) = box.let_go.finish_interrupted()
-    assert (subject, type(error)) == ("vd v1", GroupClosed)
-    assert box.held_back() == [("v1", None)]
+def test_what_cannot_be_finished_yet_is_told_of_and_keeps_no_other_from_it(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = box.storage.vd_path
+
+    def vd_path(group: str, vd: str) -> Path:
+        if vd == VD:
+            raise GroupClosed(group=group)
+        return real(group, vd)
+
+    with box.database.session() as session:
+        for one in session.query(VirtualDisk):
+            one.size = 2 * MIB
+    for vd in (VD, "2" * 32):
+        holding_back.hold_back(box.database, vd)
+    resize = box.storage.resize_vd
+    monkeypatch.setattr(
+        box.storage, "resize_vd", lambda group, vd, size: vd_path(group, vd) and resize(group, vd, size)
+    )
+    with pytest.raises(GroupClosed):
+        box.finish()
+    assert box.held_back() == [VD]
+    assert real(GROUP, "2" * 32).stat().st_size == 2 * MIB
+    monkeypatch.undo()
+    assert box.finish() == 1
+    assert box.held_back() == []
 
 
 def test_a_vd_that_is_nowhere_attached_needs_nothing(box: Box) -> None:
@@ -322,10 +348,11 @@ def test_the_other_controllers_target_daemon_is_waited_for_and_goes_on(
     asked = threading.Event()
 
     def reconcile() -> None:
-        eventually(box.held_back)
-        asked.set()
-        for spec in box.specs():
-            driver.apply_node(spec)
+        for look in (box.held_back, lambda: not box.held_back()):
+            eventually(look)
+            asked.set()
+            for spec in box.specs():
+                driver.apply_node(spec)
 
     with Session.connect(Portal("127.0.0.1", port), iqn, HOST) as session:
         daemon = threading.Thread(target=reconcile)
@@ -337,6 +364,7 @@ def test_the_other_controllers_target_daemon_is_waited_for_and_goes_on(
             with pytest.raises(LunMissing):
                 driver.counters(box.iqns[1], 5)
             session.write(1, 0, b"v2" * 2048)
+        assert driver.counters(box.iqns[0], 1).write_bytes == 0
         daemon.join()
         assert session.read(1, 0, 4096) == b"v2" * 2048
 
@@ -351,6 +379,17 @@ def test_one_that_does_not_let_go_is_ended(box: Box, tgtd: TargetProcess, tmp_pa
             driver.apply_node(box.specs()[0])
         other.let_go(box.file)
     assert tgtd.wait(30)
+
+
+@pytest.mark.root
+def test_one_that_does_not_take_it_up_is_told_of(box: Box, tgtd: TargetProcess, tmp_path: Path) -> None:
+    other = OtherController(box.database, 2, tmp_path / "2.pid", let_go_seconds=0.2)
+    with pytest.raises(OtherTargetSlow, match="Controller 2 has not served"):
+        other.take_up(box.file)
+    TgtDriver(tgtd.management).apply_node(box.specs()[0])
+    other.take_up(box.file)
+    tgtd.kill()
+    other.take_up(box.file)
 
 
 @pytest.mark.root

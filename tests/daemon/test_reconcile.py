@@ -25,7 +25,6 @@ from qreplica.state.models import Event, Node, RaidGroup, Subsystem, VirtualDisk
 from qreplica.state.types import Secret
 from qreplica.storage import holding_back
 from qreplica.storage.driver import RaidLevel
-from qreplica.storage.errors import GroupClosed
 from qreplica.storage.memory import MemoryDriver
 from qreplica.units import GIB, MIB
 
@@ -97,14 +96,7 @@ class World:
         self.target = FailingTarget()
         self.locks = NodeLocks()
         self.config = config
-        self.unfinished: list[tuple[str, QReplicaError]] = []
-        self.reconciler = Reconciler(
-            config, self.database, self.storage, self.target, self.locks, finish_interrupted=self._finish
-        )
-
-    def _finish(self) -> list[tuple[str, QReplicaError]]:
-        self.target.calls.append("finish")
-        return self.unfinished
+        self.reconciler = Reconciler(config, self.database, self.storage, self.target, self.locks)
 
     def failing(self) -> QReplicaError | None:
         try:
@@ -148,7 +140,7 @@ def test_all_is_brought_in_line_and_portals_come_last(world: World) -> None:
     (lun,) = world.target.specs[world.a].luns
     assert (lun.number, lun.path) == (1, world.storage.vd_path("g1", "vd1"))
     assert world.target.portals() == PORTALS
-    assert world.target.calls == ["finish", "apply a", "apply b", "nodes", "portals"]
+    assert world.target.calls[:4] == ["apply a", "apply b", "nodes", "portals"]
     assert world.events() == []
     assert world.reconciler.tried_once
 
@@ -326,6 +318,19 @@ def test_the_loop_reconciles_at_start_and_when_woken(world: World) -> None:
     world.reconciler.stop()
 
 
+def test_the_loop_reconciles_when_the_other_controller_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qreplica.daemon.reconcile._EVERY", 3600.0)
+    world.reconciler.start()
+    assert eventually(lambda: world.reconciler.tried_once)
+
+    def seen() -> bool:
+        serving_lock(world.config.tgtd_pid_file).touch()
+        return world.target.specs[world.a].luns == ()
+
+    holding_back.hold_back(world.database, "vd1")
+    assert eventually(seen)
+
+
 def test_the_loop_survives_the_database(world: World, busy: Callable[..., None]) -> None:
     busy(refuse=True)
     world.reconciler.start()
@@ -352,7 +357,7 @@ def test_what_is_decided_while_it_is_applied_is_in_force_before_portals_open(wor
 
     world.target.apply_node = decide_meanwhile  # type: ignore[method-assign] # for this test
     assert world.failing() is None
-    assert world.target.calls[1:5] == ["apply a", "apply a", "apply a", "apply b"]
+    assert world.target.calls[:4] == ["apply a", "apply a", "apply a", "apply b"]
     assert world.target.specs[world.a].initiators == {"iqn.2026-11.org.example:host-1"}
 
 
@@ -408,15 +413,6 @@ def test_one_that_is_held_back_while_it_is_applied_is_taken_away_again(world: Wo
     assert held == [True] * 3
     with holding(serving_lock(world.config.tgtd_pid_file), 0) as got:
         assert got
-
-
-def test_what_a_crash_left_held_back_is_finished_first(world: World) -> None:
-    world.unfinished = [("vd v1", GroupClosed(group="g1"))]
-    assert isinstance(world.failing(), GroupClosed)
-    assert world.target.calls[:2] == ["finish", "apply a"]
-    assert world.target.portals() == PORTALS
-    assert world.failing() is None
-    assert world.events() == [("vd v1", "group-closed")]
 
 
 def test_a_node_deleted_while_it_is_applied_is_removed_again(world: World) -> None:

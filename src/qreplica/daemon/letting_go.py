@@ -46,6 +46,9 @@ class OtherTarget(HasSessions, Protocol):
     def let_go(self, file: Path) -> None:
         """Return when it does not have the file open, nor will open it for a VD that is held back."""
 
+    def take_up(self, file: Path) -> None:
+        """Return when it serves the file, which no VD held back is behind; at once where it does not run."""
+
 
 class LettingGo:
     """The service. ``targets``: this controller's and the others'. ``lock`` is a file that all controllers share.
@@ -74,60 +77,42 @@ class LettingGo:
     def __call__(self, vd_id: str) -> Iterator[list[QReplicaError]]:
         """Let go of the live VD as long as the context lasts; its end adds to the list what is not served again.
 
-        The other controller serves it again some seconds later. Raises VdHasHosts while anybody could be using it, and
-        RollBackRunning while another VD is let go of.
+        Raises VdHasHosts while anybody could be using it, and RollBackRunning while another VD is let go of.
         """
         with self._database.session(read_only=True) as session:
             vd = session.get_one(VirtualDisk, vd_id)
         with holding(self._lock, _PATIENCE) as alone:
             if not alone:
                 raise RollBackRunning(vd=vd.name, seconds=_PATIENCE)
-            not_served: list[QReplicaError] = []
             self._refuse_hosts(vd)
+            not_served: list[QReplicaError] = []
             try:
                 holding_back.hold_back(self._database, vd_id)
-                for iqn, _, _ in self._nodes(vd_id):
-                    self._serve(iqn)
-                for other in self._others:
-                    other.let_go(self._storage.vd_path(vd.raid_group_id, vd_id))
-                # Who logged in meanwhile may have met the VD before it went.
-                self._refuse_hosts(vd)
+                self._let_go(vd)
                 yield not_served
             finally:
-                not_served += self._serve_again(vd_id)
+                not_served += self._serve_again(vd)
 
-    def finish_interrupted(self) -> list[tuple[str, QReplicaError]]:
-        """Finish what no longer has anybody at work on it, after a crash; return which VDs stay held back, and why."""
-        with self._database.session(read_only=True) as session:
-            if not holding_back.held_back(session):
-                return []
-        with holding(self._lock, 0) as alone:
-            return [failure for held in self._held_back() for failure in self._finish(*held)] if alone else []
+    def _let_go(self, vd: VirtualDisk) -> None:
+        for iqn, _, _ in self._nodes(vd.id):
+            self._serve(iqn)
+        for other in self._others:
+            other.let_go(self._storage.vd_path(vd.raid_group_id, vd.id))
+        # Who logged in meanwhile may have met the VD before it went.
+        self._refuse_hosts(vd)
 
-    def _finish(self, vd_id: str, name: str) -> list[tuple[str, QReplicaError]]:
-        try:
-            rolling_back.finish(self._database, self._storage, vd_id)
-        except QReplicaError as error:
-            return [(f"vd {name}", error)]
-        return []
-
-    def _held_back(self) -> list[tuple[str, str]]:
-        with self._database.session(read_only=True) as session:
-            return [(held.vd_id, held.vd.name) for held in holding_back.held_back(session)]
-
-    def _serve_again(self, vd_id: str) -> list[QReplicaError]:
-        """Let the VD be served, and serve it; return what failed, which the next reconciliation tries again."""
-        try:
-            holding_back.serve_again(self._database, vd_id)
-            shown = self._nodes(vd_id)
-        except QReplicaError as error:
-            return [error]
-        failures = []
-        for iqn, _, _ in shown:
-            try:
-                self._serve(iqn)
-            except QReplicaError as error:
-                failures.append(error)
+    def _serve_again(self, vd: VirtualDisk) -> list[QReplicaError]:
+        """Let the VD be served, and have it served; return what failed, which reconciliation tries again."""
+        failures: list[QReplicaError] = []
+        with _collecting(failures):
+            if holding_back.serve_again(self._database, vd.id) and (shown := self._nodes(vd.id)):
+                for iqn, _, _ in shown:
+                    with _collecting(failures):
+                        self._serve(iqn)
+                file = self._storage.vd_path(vd.raid_group_id, vd.id)
+                for other in self._others:
+                    with _collecting(failures):
+                        other.take_up(file)
         return failures
 
     def _serve(self, iqn: str) -> None:
@@ -152,8 +137,40 @@ class LettingGo:
                 raise VdHasHosts(vd=vd.name, hosts=" and ".join(sorted(hosts)), node=name, lun=number)
 
 
+class FinishingRollBacks:
+    """A step of an RG's maintenance: a roll-back that nobody is at work on, after a crash, is finished.
+
+    ``lock`` as for ``LettingGo``; ``finished`` is called when VDs may be served again.
+    """
+
+    def __init__(self, lock: Path, finished: Callable[[], None]) -> None:
+        self._lock = lock
+        self._finished = finished
+
+    def __call__(self, db: Database, driver: StorageDriver, group_id: str) -> None:
+        """Do it for the RG's VDs. Raises the first failure after all were tried; those VDs stay held back."""
+        if not holding_back.held_back(db, group_id):
+            return
+        failures: list[QReplicaError] = []
+        with holding(self._lock, 0) as alone:
+            for vd_id in holding_back.held_back(db, group_id) if alone else ():
+                with _collecting(failures):
+                    rolling_back.finish(db, driver, vd_id)
+                    self._finished()
+        if failures:
+            raise failures[0]
+
+
 def _sessions(target: HasSessions, iqn: str) -> list[TargetSession]:
     try:
         return target.sessions(iqn)
     except NodeMissing:
         return []
+
+
+@contextmanager
+def _collecting(failures: list[QReplicaError]) -> Iterator[None]:
+    try:
+        yield
+    except QReplicaError as error:
+        failures.append(error)

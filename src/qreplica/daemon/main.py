@@ -18,7 +18,7 @@ from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.lease_keeper import LeaseKeeper
-from qreplica.daemon.letting_go import LettingGo
+from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
 from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
 from qreplica.daemon.reconcile import Reconciler
@@ -77,16 +77,16 @@ def _run(file: Path, config: Config) -> None:
     open_storage(database, storage, controller=config.controller)
     management = Management(config.tgt_control_port)
     target, locks = TgtDriver(management), NodeLocks()
+    reconciler = Reconciler(config, database, storage, target, locks)
+    supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
+    workers = Workers(file, config, database)
     other = 3 - config.controller
     beside = OtherController(database, other, config.tgtd_pid_files[other - 1])
 
     def spec_of(session: Session, node: Node) -> NodeSpec:
         return nodes.spec(session, storage, node)
 
-    let_go = LettingGo(database, storage, (target, [beside]), spec_of, locks, lock=config.state_dir / "roll-back.lock")
-    reconciler = Reconciler(config, database, storage, target, locks, finish_interrupted=let_go.finish_interrupted)
-    supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
-    workers = Workers(file, config, database)
+    roll_backs = config.state_dir / "roll-back.lock"
     recovery = Recovery(database, storage, {config.controller: target, other: beside}, spec_of, locks)
     services = Services(
         config,
@@ -96,7 +96,7 @@ def _run(file: Path, config: Config) -> None:
         locks,
         pause_all(config),
         recovery,
-        let_go=let_go,
+        let_go=LettingGo(database, storage, (target, [beside]), spec_of, locks, lock=roll_backs),
         workers=workers,
         reconciler=reconciler,
     )
@@ -110,7 +110,7 @@ def _run(file: Path, config: Config) -> None:
         config.controller,
         takeover=config.cluster.takeover_seconds,
     )
-    steps = (AutomaticSnapshots(services.pause),)
+    steps = (FinishingRollBacks(roll_backs, reconciler.wake), AutomaticSnapshots(services.pause))
     maintainer = Maintainer(database, storage, leases, config.controller, steps=steps, opened=reconciler.wake)
     parts = (
         Heartbeat(database, config.controller, config.cluster.heartbeat_seconds),

@@ -27,13 +27,16 @@ from qreplica.state.database import Database
 from qreplica.state.models import Node
 
 _END_SECONDS = 30.0
-#: How long the other's daemon, which looks every 5 s, may take to let go of a file.
+#: How long the other's daemon may take to let go of a file, or to take it up again.
 _LET_GO_SECONDS = 30.0
 _POLL = 0.05
 
 
 def serving_lock(pid_file: Path) -> Path:
-    """Return the file whose lock a daemon holds while it brings a node of the tgtd of ``pid_file`` in line."""
+    """Return the file whose lock a daemon holds while it brings a node of the tgtd of ``pid_file`` in line.
+
+    Whoever touches it asks that daemon to bring all in line soon.
+    """
     return pid_file.with_suffix(".serving")
 
 
@@ -44,6 +47,16 @@ class OtherTargetHangs(Unavailable):
     template = (
         "The target daemon of controller {controller} (process {pid}) was killed and has not ended after {seconds:.0f} "
         "s, so a write of it hangs: look at the disks, and try again."
+    )
+
+
+class OtherTargetSlow(Unavailable):
+    """The other controller does not serve a VD again."""
+
+    kind = "other-target-slow"
+    template = (
+        "Controller {controller} has not served the virtual disk again within {seconds:.0f} s: it does so by itself; "
+        "otherwise its events tell what keeps it from it."
     )
 
 
@@ -65,6 +78,7 @@ class OtherController:
         database. Raises OtherTargetHangs.
         """
         deadline = time.monotonic() + self._let_go_seconds
+        serving_lock(self._pid_file).touch()
         while True:
             # Whoever was at work on what the database said before has ended that.
             with holding(serving_lock(self._pid_file), deadline - time.monotonic()) as quiet:
@@ -73,6 +87,18 @@ class OtherController:
             if time.monotonic() >= deadline:
                 self._end(_END_SECONDS)
                 return
+            time.sleep(_POLL)
+
+    def take_up(self, file: Path) -> None:
+        """Return when its target daemon, if it runs, has the file open: its own daemon sees to that, within seconds.
+
+        Raises OtherTargetSlow when that takes longer.
+        """
+        deadline = time.monotonic() + self._let_go_seconds
+        serving_lock(self._pid_file).touch()
+        while running_tgtd(self._pid_file) is not None and not self._has_open(file):
+            if time.monotonic() >= deadline:
+                raise OtherTargetSlow(controller=self._number, seconds=self._let_go_seconds)
             time.sleep(_POLL)
 
     def _has_open(self, file: Path) -> bool:

@@ -1,7 +1,8 @@
-"""Brings the controller's target daemon to what the database says: at start, when woken, and every few seconds."""
+"""Brings the controller's target daemon to what the database says: at start, when asked, and every few seconds."""
 
 import threading
-from collections.abc import Callable, Container
+import time
+from collections.abc import Container
 
 import structlog
 from sqlalchemy import select
@@ -20,7 +21,7 @@ from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull
 from qreplica.state.models import Node, Severity
 from qreplica.storage.driver import StorageDriver
 
-_EVERY = 5.0
+_EVERY, _LOOK = 5.0, 0.25
 _log = structlog.get_logger(__name__)
 #: After one of these it is not known what would have become of the rest.
 _NOT_TRIED = (TargetDaemonDown, TargetDaemonSilent, StateBusy, StateDiskFull)
@@ -34,22 +35,13 @@ class Reconciler:
     """The loop. One node's or LUN's failure is an event, told once until it changes, and holds nothing else up."""
 
     def __init__(
-        self,
-        config: Config,
-        database: Database,
-        storage: StorageDriver,
-        target: TargetDriver,
-        locks: NodeLocks,
-        *,
-        finish_interrupted: Callable[[], list[_Failure]] = list,
+        self, config: Config, database: Database, storage: StorageDriver, target: TargetDriver, locks: NodeLocks
     ) -> None:
-        """``finish_interrupted`` is called before each round: it lets VDs be served that a crash left held back."""
         self._config = config
         self._database = database
         self._storage = storage
         self._target = target
         self._locks = locks
-        self._finish_interrupted = finish_interrupted
         self._serving = serving_lock(config.tgtd_pid_file)
         self._told: set[tuple[str, str]] = set()
         self._one_at_a_time = threading.Lock()
@@ -87,20 +79,26 @@ class Reconciler:
     def _run(self) -> None:
         while not self._ending.is_set():
             self._woken.clear()
+            asked = self._asked()
             try:
                 self._reconcile()
             except QReplicaError as error:
                 # The database is busy or its disk is full: nothing can be read, and the next round tries again.
                 _log.warning("not reconciled", reason=error.sentence)
-            self._woken.wait(_EVERY)
+            deadline = time.monotonic() + _EVERY
+            while not self._woken.wait(_LOOK) and self._asked() == asked and time.monotonic() < deadline:
+                pass
+
+    def _asked(self) -> int:
+        """Return what changes when the other controller asks (see ``serving_lock``)."""
+        return self._serving.stat().st_mtime_ns if self._serving.exists() else 0
 
     def _reconcile(self) -> list[QReplicaError]:
         """Try everything once; return the failures that were not told before."""
         with self._one_at_a_time:
             with self._database.session(read_only=True) as session:
                 wanted = {node.iqn: node.name for node in nodes.listing(session)}
-            failures = [*self._finish_interrupted()]
-            failures += [(f"node {name}", error) for iqn, name in wanted.items() for error in self._bring_in_line(iqn)]
+            failures = [(f"node {name}", error) for iqn, name in wanted.items() for error in self._bring_in_line(iqn)]
             failures += self._remove_others(wanted)
             # Portals last: nobody may log in before the present epochs are in force (rule 4), so not where it is not
             # known that what was applied is what the database says.

@@ -61,9 +61,11 @@ def serve_again(db: Database, vd_id: str) -> bool:
         return row is None or row.snapshot_id is None
 
 
-def held_back(session: Session) -> list[HeldBack]:
-    """Return all that there are."""
-    return list(session.scalars(select(HeldBack).join(VirtualDisk).order_by(VirtualDisk.name)))
+def held_back(db: Database, group_id: str) -> list[str]:
+    """Return the ids of the RG's VDs that are held back."""
+    with db.session(read_only=True) as session:
+        chosen = select(HeldBack.vd_id).join(VirtualDisk).where(VirtualDisk.raid_group_id == group_id)
+        return list(session.scalars(chosen.order_by(VirtualDisk.name)))
 
 
 def _row(session: Session, vd_id: str) -> HeldBack:

@@ -11,7 +11,19 @@ import pytest
 from qreplica.errors import NotFound, QReplicaError
 from qreplica.iscsi.target.errors import TargetDaemonDown
 from qreplica.state.errors import StateBusy
-from qreplica.state.models import Claim, Event, Job, JobState, Node, Snapshot, SnapshotKind, VdType, VirtualDisk, now
+from qreplica.state.models import (
+    Claim,
+    Event,
+    HeldBack,
+    Job,
+    JobState,
+    Node,
+    Snapshot,
+    SnapshotKind,
+    VdType,
+    VirtualDisk,
+    now,
+)
 from qreplica.storage import extending, holding_back, rolling_back, snapshots, virtual_disks
 from qreplica.storage.driver import BLOCK
 from qreplica.storage.errors import GroupClosed, GroupFull, GroupLocked, SnapshotMissing
@@ -280,7 +292,7 @@ def events(world: World) -> list[str]:
 def held_back(world: World) -> list[tuple[bool, bool]]:
     """Return of what is held back whether something is decided, and whether it is to be told of."""
     with world.database.session(read_only=True) as session:
-        return [(one.snapshot_id is not None, one.told is not None) for one in holding_back.held_back(session)]
+        return [(one.snapshot_id is not None, one.told is not None) for one in session.query(HeldBack)]
 
 
 def test_what_is_lost_is_measured_when_nobody_writes_any_more(world: World) -> None:
