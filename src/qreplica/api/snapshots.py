@@ -152,8 +152,8 @@ def roll_back(vd: str, name: str, request: RollBackRequest, services: TheService
     """Give the VD the content that it had when the snapshot was taken. All snapshots stay, and so does the VD's size.
 
     Without the word “confirm” it is refused, and told what would be lost. Refused too while hosts are logged in to a
-    node that shows the VD, while a job sends it, and for a backup VD that a job holds. It takes some seconds where two
-    controllers serve the VD.
+    node that shows the VD, while a job sends it, and for a backup VD that a job holds. Nobody is served the VD
+    meanwhile.
     """
     done = rolling_back.roll_back(
         services.database,
