@@ -98,9 +98,7 @@ class World:
             self.locks,
             pause,
             recovery,
-            LettingGo(
-                self.database, self.storage, (self.target, []), spec_of, self.locks, lock=directory / "roll-back.lock"
-            ),
+            LettingGo(self.database, self.storage, (self.target, []), self.locks, lock=directory / "roll-back.lock"),
             self.workers,
             reconciler,
         )

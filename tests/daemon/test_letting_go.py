@@ -23,7 +23,7 @@ from qreplica.iscsi.target.process import TargetProcess
 from qreplica.iscsi.target.tgt import TgtDriver
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
-from qreplica.state.models import Node, RaidGroup, Snapshot, SnapshotKind, Subsystem, VdType, VirtualDisk, now
+from qreplica.state.models import RaidGroup, Snapshot, SnapshotKind, Subsystem, VdType, VirtualDisk, now
 from qreplica.storage import holding_back
 from qreplica.storage.driver import RaidLevel
 from qreplica.storage.errors import GroupClosed
@@ -99,7 +99,7 @@ class Box:
 
     def letting_go(self, other: Any) -> LettingGo:
         targets = (self.own, [other])
-        return LettingGo(self.database, self.storage, targets, self.spec_of, self.locks, lock=self.lock)
+        return LettingGo(self.database, self.storage, targets, self.locks, lock=self.lock)
 
     @property
     def file(self) -> Path:
@@ -121,12 +121,9 @@ class Box:
         FinishingRollBacks(self.lock, lambda: told.append(None))(self.database, self.storage, GROUP)
         return len(told)
 
-    def spec_of(self, session: object, node: Node) -> NodeSpec:
-        return nodes.spec(session, self.storage, node)  # type: ignore[arg-type] # it is one
-
     def specs(self) -> list[NodeSpec]:
         with self.database.session(read_only=True) as session:
-            return [self.spec_of(session, node) for node in nodes.listing(session)]
+            return [nodes.spec(session, self.storage, node, []) for node in nodes.listing(session)]
 
 
 @pytest.fixture
@@ -295,6 +292,14 @@ def test_what_cannot_be_finished_yet_is_told_of_and_keeps_no_other_from_it(
     monkeypatch.undo()
     assert box.finish() == 1
     assert box.held_back() == []
+
+
+def test_another_vd_of_the_node_that_is_not_there_is_in_nobodys_way(box: Box) -> None:
+    box.storage.delete_vd(GROUP, "2" * 32)
+    with box.let_go(VD) as not_served:
+        assert box.served() == [[], []]
+    assert not_served == []
+    assert box.served() == [[("n1", 1), ("n2", 5)]] * 2
 
 
 def test_a_vd_that_is_nowhere_attached_needs_nothing(box: Box) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from qreplica.daemon.file_lock import holding
 from qreplica.errors import QReplicaError
+from qreplica.iscsi import nodes
 from qreplica.iscsi.target.driver import NodeSpec, TargetSession
 from qreplica.iscsi.target.errors import NodeMissing
 from qreplica.replication.recovery_locks import NodeLocks
@@ -53,7 +53,7 @@ class OtherTarget(HasSessions, Protocol):
 class LettingGo:
     """The service. ``targets``: this controller's and the others'. ``lock`` is a file that all controllers share.
 
-    The rest is as for ``Recovery``.
+    ``locks`` are shared with whoever else brings the own target daemon in line.
     """
 
     def __init__(
@@ -61,7 +61,6 @@ class LettingGo:
         database: Database,
         storage: StorageDriver,
         targets: tuple[OwnTarget, Sequence[OtherTarget]],
-        spec_of: Callable[[Session, Node], NodeSpec],
         locks: NodeLocks,
         *,
         lock: Path,
@@ -69,7 +68,6 @@ class LettingGo:
         self._database = database
         self._storage = storage
         self._own, self._others = targets
-        self._spec_of = spec_of
         self._locks = locks
         self._lock = lock
 
@@ -119,7 +117,8 @@ class LettingGo:
         with self._locks.hold(iqn):
             with self._database.session(read_only=True) as session:
                 node = session.scalar(select(Node).where(Node.iqn == iqn))
-                spec = None if node is None else self._spec_of(session, node)
+                # What else is not there is left out, as everywhere: it is reconciliation's news.
+                spec = None if node is None else nodes.spec(session, self._storage, node, [])
             if spec is not None:
                 self._own.apply_node(spec)
 

@@ -96,7 +96,7 @@ def _run(file: Path, config: Config) -> None:
         locks,
         pause_all(config),
         recovery,
-        let_go=LettingGo(database, storage, (target, [beside]), spec_of, locks, lock=roll_backs),
+        let_go=LettingGo(database, storage, (target, [beside]), locks, lock=roll_backs),
         workers=workers,
         reconciler=reconciler,
     )
