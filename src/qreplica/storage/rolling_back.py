@@ -98,7 +98,7 @@ def roll_back(
             _mark_unknown(session, disk)
             holding_back.decide(session, disk.id, to.id, told)
         try:
-            driver.roll_back(disk.raid_group_id, disk.id, to.id)
+            problems.extend(_exchange(driver, disk.raid_group_id, disk.id, to.id))
         except QReplicaError:
             holding_back.undecide(db, disk.id)
             raise
@@ -123,13 +123,31 @@ def finish(db: Database, driver: StorageDriver, vd_id: str) -> None:
         group_id = held.vd.raid_group_id
     if held.snapshot_id is not None and held.told is not None:
         try:
-            driver.roll_back(group_id, vd_id, held.snapshot_id)
+            _exchange(driver, group_id, vd_id, held.snapshot_id)
         except (GroupClosed, Unavailable):
             raise
         except QReplicaError as error:
             holding_back.undecide(db, vd_id, error.sentence)
     _complete(db, driver, vd_id)
     holding_back.serve_again(db, vd_id)
+
+
+def _exchange(driver: StorageDriver, group_id: str, vd_id: str, snapshot_id: str) -> list[QReplicaError]:
+    """Give the VD the snapshot's content; return what failed when that was done. Raises what failed before."""
+    before = _file(driver, group_id, vd_id)
+    try:
+        driver.roll_back(group_id, vd_id, snapshot_id)
+    except QReplicaError as error:
+        if _file(driver, group_id, vd_id) == before:
+            raise
+        return [error]
+    return []
+
+
+def _file(driver: StorageDriver, group_id: str, vd_id: str) -> tuple[int, int]:
+    """Return which file it is that stands for the VD: a roll-back makes it another one."""
+    found = driver.vd_path(group_id, vd_id).stat()
+    return found.st_dev, found.st_ino
 
 
 def _complete(db: Database, driver: StorageDriver, vd_id: str) -> None:

@@ -350,6 +350,19 @@ def test_what_fails_once_it_is_done_is_no_failure_and_finished_later(world: Worl
     assert events(world) == ["vd-rolled-back"]
 
 
+def test_what_the_engine_fails_at_once_it_is_done_is_no_failure(world: World) -> None:
+    """It could not delete what had been there, for one."""
+    fill(world, b"a")
+    take(world, "s1")
+    fill(world, b"b")
+    trouble = world.fate.places["after roll_back"] = GroupFull(group="x", operation="it")
+    done = rolled(world)
+    assert done.problems == (trouble,)
+    assert content(world) == b"a" * SIZE
+    assert events(world) == ["vd-rolled-back"]
+    assert held_back(world) == []
+
+
 def test_what_a_failure_of_the_engine_undid_is_not_done_later(world: World) -> None:
     take(world, "s1")
     fill(world, b"b")
