@@ -98,7 +98,7 @@ class World:
             self.locks,
             pause,
             recovery,
-            LettingGo(self.database, (self.target,), spec_of, self.locks),
+            LettingGo(self.database, self.storage, (self.target, []), self.locks, lock=directory / "roll-back.lock"),
             self.workers,
             reconciler,
         )

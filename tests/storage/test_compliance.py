@@ -165,6 +165,23 @@ def test_roll_back_brings_content_and_size(driver: StorageDriver, group: str, vd
     assert driver.snapshot_path(group, vd, "s1").read_bytes()[:5] == b"first"
 
 
+def test_a_roll_back_is_known_by_the_file(driver: StorageDriver, group: str, vd: str) -> None:
+    """Services tell by it whether one that failed was done, target drivers that a LUN is to be made anew."""
+
+    def identity() -> tuple[int, int]:
+        found = driver.vd_path(group, vd).stat()
+        return found.st_dev, found.st_ino
+
+    driver.take_snapshot(group, vd, "s1")
+    for _ in range(3):
+        before = identity()
+        driver.take_snapshot(group, vd, "s2")
+        driver.delete_snapshot(group, vd, "s2")
+        assert identity() == before
+        driver.roll_back(group, vd, "s1")
+        assert identity() != before
+
+
 def test_a_first_copy_covers_all_and_tells_holes(driver: StorageDriver, group: str, vd: str) -> None:
     write(driver.vd_path(group, vd), MIB, b"d" * MIB)
     driver.take_snapshot(group, vd, "s1")
