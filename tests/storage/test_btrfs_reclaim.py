@@ -302,9 +302,13 @@ def fill(path: Path) -> None:
         for length in (MIB, BLOCK):
             at = path.stat().st_blocks * 512
             with pytest.raises(OSError, match="No space left"):
-                while True:
-                    at += os.pwrite(fd, os.urandom(length), at)
+                append(fd, at, length)
             os.fsync(fd)
+
+
+def append(fd: int, at: int, length: int) -> None:
+    while True:
+        at += os.pwrite(fd, os.urandom(length), at)
 
 
 def test_what_a_program_holds_open_is_not_freed_before_it_ends(btrfs: BtrfsDriver, rg: str, vd: str) -> None:
