@@ -1,7 +1,7 @@
 """Keeps an RG able to take the writes that it promised: what is held for nothing is got back before room runs out.
 
-Hosts are made to wait only when the background did not keep up, and for a second at most at a time, whatever the engine
-does meanwhile: a thread of its own asks it for what may take long.
+Hosts are made to wait only when the background did not keep up, and for a second at most at a time (four when hardly
+any room is left), whatever the engine does meanwhile: a thread of its own asks it for what may take long.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,9 @@ from qreplica.storage.driver import StorageDriver
 from qreplica.storage.making_room import MakingRoom, uses
 from qreplica.storage.space_pressure import Limits, Pressure, judge
 
-#: In seconds.
-_LONGEST_HOLD = 1.0
+#: In seconds; the second where less than a quarter of the room is left below which hosts wait. A target daemon that
+#: stands still for five is woken by its supervisor.
+_LONGEST_HOLD, _LONGEST_IN_NEED = 1.0, 4.0
 
 #: Makes hosts wait as long as the context lasts, as far as that can be done.
 Hold = Callable[[], AbstractContextManager[object]]
@@ -51,6 +52,8 @@ class SpaceKeeping:
             making = self._begin("make", self._making.make, limits)
             with self._hold():
                 wait([making], timeout=_LONGEST_HOLD)
+                if not making.done() and self._room(limits) < limits.hold_below // 4:
+                    wait([making], timeout=_LONGEST_IN_NEED - _LONGEST_HOLD)
             self._collect()
         return room < 2 * limits.hold_below
 

@@ -62,6 +62,25 @@ def test_hosts_wait_no_longer_than_is_said_whatever_the_engine_takes(
     assert crowded.storage.done.count("delete old") == 1
 
 
+def test_hosts_wait_longer_when_hardly_any_room_is_left(
+    crowded: CrowdedWorld, keeping: SpaceKeeping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_HOLD", 0.0)
+    monkeypatch.setattr(module, "_LONGEST_IN_NEED", _FOR_EVER)
+    too_much = crowded.SPACE + crowded.limits.working - MIB
+    crowded.storage.held[crowded.rest] += too_much
+    crowded.storage.waste[crowded.rest] = too_much
+    slow = Slow(crowded, monkeypatch, "reclaim")
+    looking = threading.Thread(target=keeping.look)
+    looking.start()
+    assert slow.begun.wait(_FOR_EVER)
+    assert crowded.holding.wait(_FOR_EVER)
+    slow.go_on.set()
+    looking.join()
+    assert crowded.room >= crowded.limits.let_go_on
+    assert crowded.holds == 1
+
+
 def _slow_settled(world: CrowdedWorld, monkeypatch: pytest.MonkeyPatch) -> Slow:
     """Let only that be slow which settles the count."""
     quick = world.storage.space_used
