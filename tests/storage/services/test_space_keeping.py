@@ -123,10 +123,13 @@ class Host:
         self._size = size
         self._may_write = may_write
         self._chance = random.Random(size)
+        # Data of its own for each write, and cheaper than to make it: a piece of this from anywhere.
+        self._pool = memoryview(self._chance.randbytes(4 * MIB))
         self.model = bytearray(size)
 
     def write(self, offset: int, length: int) -> None:
-        data = self._chance.randbytes(length)
+        at = self._chance.randrange(len(self._pool) - length)
+        data = self._pool[at : at + length]
         with self._may_write:
             pass
         assert os.pwrite(self._fd, data, offset) == length
@@ -170,7 +173,8 @@ def kept(subsystem: Subsystem) -> Iterator[list[int]]:
         near, tidied = False, 0.0
         try:
             while not ending.wait(0.02 if near else 0.1):
-                if time.monotonic() - tidied >= 1.0:
+                # Hosts have to wait at least once, before the background begins to see to it that they need not.
+                if subsystem.held and time.monotonic() - tidied >= 1.0:
                     tidied = time.monotonic()
                     keeping.tidy()
                 near = keeping.look()
