@@ -1,6 +1,7 @@
 """Space held for nothing is given back: the bytes stay, snapshots go on sharing, the next delta grows by nothing."""
 
 import ctypes
+import errno
 import multiprocessing
 import os
 import random
@@ -12,8 +13,14 @@ import pytest
 
 from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.btrfs_extents import file_extents
-from qreplica.storage.driver import BLOCK
+from qreplica.storage.btrfs_locks import locked
+from qreplica.storage.btrfs_rewrite import rewrite
+from qreplica.storage.capacity import MINIMUM_DISK
+from qreplica.storage.driver import BLOCK, RaidLevel
+from qreplica.storage.errors import GroupFull, GroupLocked, StorageCommandFailed
 from qreplica.units import GIB, KIB, MIB
+
+from .failing_disks import eventually, forget, image_of
 
 pytestmark = pytest.mark.root
 
@@ -224,3 +231,103 @@ def punch(fd: int, offset: int, length: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     assert libc.fallocate(fd, 3, offset, length) == 0
+
+
+@pytest.fixture
+def small(btrfs: BtrfsDriver, make_disks: Callable[..., list[Path]]) -> Iterator[tuple[str, Path]]:
+    """A VD “v” of an RG of its own on one disk, and the file behind that."""
+    (disk,) = make_disks(1, MINIMUM_DISK)
+    btrfs.create_group("small", [disk], RaidLevel.JBOD)
+    btrfs.create_vd("small", "v", SIZE)
+    yield "v", image_of(disk)
+    btrfs.delete_vd("small", "v")
+    btrfs.delete_group("small", [disk])
+
+
+def test_a_block_that_cannot_be_read_is_told_as_such(btrfs: BtrfsDriver, small: tuple[str, Path]) -> None:
+    vd, image = small
+    path = btrfs.vd_path("small", vd)
+    mark = os.urandom(BLOCK)
+    with opened(path) as fd:
+        os.pwrite(fd, os.urandom(8 * MIB), 0)
+        os.pwrite(fd, mark, 4 * MIB)
+        os.fdatasync(fd)
+        # Most of the extent goes, and of what is left one block is spoilt.
+        os.pwrite(fd, os.urandom(3 * MIB), 0)
+        os.fdatasync(fd)
+        spoil(image, mark)
+        forget(path)
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            rewrite(fd, [(4 * MIB, BLOCK)], deadline=float("inf"))
+        assert caught.value.errno == errno.EIO
+        forget(path)
+        with pytest.raises(StorageCommandFailed, match="Input/output error"):
+            btrfs.reclaim("small", vd, start=0, budget=GIB, room=GIB, worth=0.0, seconds=60.0)
+        # Written anew, it is whole again.
+        os.pwrite(fd, mark, 4 * MIB)
+        os.fdatasync(fd)
+    reclaim_all(btrfs, "small", vd)
+
+
+def spoil(image: Path, block: bytes) -> None:
+    """Have the disk return something else for a block."""
+    content = image.read_bytes()
+    found = content.find(block)
+    assert found >= 0
+    with image.open("r+b") as file:
+        file.seek(found)
+        file.write(bytes(BLOCK))
+        os.fsync(file.fileno())
+
+
+def test_no_room_for_what_is_rewritten_is_told_as_such(btrfs: BtrfsDriver, small: tuple[str, Path]) -> None:
+    vd, _ = small
+    btrfs.create_vd("small", "rest", GIB)
+    try:
+        with opened(btrfs.vd_path("small", vd)) as fd:
+            os.pwrite(fd, os.urandom(32 * MIB), 0)
+            os.fdatasync(fd)
+            os.pwrite(fd, os.urandom(BLOCK), MIB)
+            os.fdatasync(fd)
+            fill(btrfs.vd_path("small", "rest"))
+            with pytest.raises(GroupFull):
+                btrfs.reclaim("small", vd, start=0, budget=GIB, room=GIB, worth=0.0, seconds=60.0)
+    finally:
+        btrfs.delete_vd("small", "rest")
+
+
+def fill(path: Path) -> None:
+    """Write a file until there is no space left."""
+    with opened(path) as fd:
+        for length in (MIB, BLOCK):
+            at = path.stat().st_blocks * 512
+            with pytest.raises(OSError, match="No space left"):
+                append(fd, at, length)
+            os.fsync(fd)
+
+
+def append(fd: int, at: int, length: int) -> None:
+    while True:
+        at += os.pwrite(fd, os.urandom(length), at)
+
+
+def test_what_a_program_holds_open_is_not_freed_before_it_ends(btrfs: BtrfsDriver, rg: str, vd: str) -> None:
+    def freed() -> bool:
+        btrfs.let_go(rg)
+        return not btrfs.freeing(rg)
+
+    eventually(freed)
+    btrfs.take_snapshot(rg, vd, "read")
+    with opened(btrfs.snapshot_path(rg, vd, "read"), os.O_RDONLY):
+        btrfs.delete_snapshot(rg, vd, "read")
+        btrfs.let_go(rg)
+        assert btrfs.freeing(rg)
+    eventually(freed)
+
+
+def test_an_rg_that_another_call_works_on_is_waited_for_no_longer_than_asked(
+    btrfs: BtrfsDriver, rg: str, vd: str, place: Path
+) -> None:
+    with locked(place / "rg" / f".{rg}.lock", rg), pytest.raises(GroupLocked) as caught:
+        btrfs.reclaim(rg, vd, start=0, budget=GIB, room=GIB, worth=0.0, seconds=0.1)
+    assert caught.value.fields["seconds"] == 0.1

@@ -25,7 +25,7 @@ from qreplica.storage.errors import (
 )
 from qreplica.units import GIB, MIB
 
-from .failing_disks import scrub, tend
+from .failing_disks import eventually, scrub, tend
 
 SIZE = 8 * MIB
 CONTENT = b"kept" * 1024 * 1024
@@ -220,6 +220,26 @@ def test_space_used_grows_with_what_snapshots_hold(driver: StorageDriver, group:
     used = driver.space_used(group, vd)
     assert 4 * SIZE <= used.total <= 4 * SIZE + MIB
     assert used.snapshots == used.total - SIZE
+
+
+def test_what_was_deleted_is_freed_in_the_end(driver: StorageDriver, group: str, vd: str) -> None:
+    path = driver.vd_path(group, vd)
+    for name in ("s1", "s2"):
+        write(path, 0, name.encode() * (SIZE // 2))
+        driver.flush(group, vd)
+        driver.take_snapshot(group, vd, name)
+
+    def freed() -> bool:
+        driver.let_go(group)
+        return not driver.freeing(group)
+
+    eventually(freed)
+    held = driver.data_use(group).held
+    assert held >= 2 * SIZE
+    driver.delete_snapshot(group, vd, "s1")
+    eventually(freed)
+    driver.let_go(group)
+    assert driver.data_use(group).held <= held - SIZE
 
 
 MakeDisk = Callable[..., Path]

@@ -20,6 +20,7 @@ from qreplica.storage import (
     block_devices,
     btrfs_disks,
     btrfs_filesystem,
+    btrfs_freeing,
     btrfs_quota,
     btrfs_reclaim,
     btrfs_scrub,
@@ -288,22 +289,30 @@ class BtrfsDriver(StorageDriver):
             _delete_subvolumes([home / "new"], group)
 
     def space_used(self, group: str, vd: str, *, settled: bool = True) -> SpaceUsed:
-        """See StorageDriver. Commits first, because quotas are counted at a commit."""
+        """See StorageDriver. Commits first, because quotas are counted at a commit; a lost count is made anew."""
         size = self.vd_path(group, vd).stat().st_size
         mount = self._open(group)
         if settled:
             run("btrfs", "filesystem", "sync", mount, group=group)
-        total = btrfs_quota.referenced(mount, vd, group)
+        total = btrfs_quota.referenced(mount, vd, group, recount=settled)
         return SpaceUsed(total=total, snapshots=max(0, total - size))
 
     def data_use(self, group: str) -> DataUse:
         """See StorageDriver."""
-        return btrfs_filesystem.data_use(self._open(group))
+        mount = self._open(group)
+        with in_our_words(group, "to tell what its data holds"):
+            return btrfs_filesystem.data_use(mount)
 
     def let_go(self, group: str) -> None:
         """See StorageDriver."""
         with in_our_words(group, "to let go of what was overwritten"):
             btrfs_reclaim.write_out(self._open(group))
+
+    def freeing(self, group: str) -> bool:
+        """See StorageDriver."""
+        mount = self._open(group)
+        with in_our_words(group, "to tell whether it frees what was deleted"):
+            return btrfs_freeing.freeing(mount)
 
     def allocated(self, group: str, vd: str) -> int:
         """See StorageDriver."""
@@ -313,7 +322,8 @@ class BtrfsDriver(StorageDriver):
         self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float, seconds: float
     ) -> Reclaimed:
         """See StorageDriver. One snapshot taken in the very middle of a slice shares that slice less."""
-        with self._locked(group), in_our_words(group, f"to reclaim what virtual disk {vd} no longer uses"):
+        reclaiming = in_our_words(group, f"to reclaim what virtual disk {vd} no longer uses")
+        with locked(self._lock_of(group), group, patience=seconds), reclaiming:
             live = self.vd_path(group, vd)
             kept = (path / _FILE for path in self._snapshots(live))
             return btrfs_reclaim.reclaim(
@@ -355,8 +365,11 @@ class BtrfsDriver(StorageDriver):
 
     @contextlib.contextmanager
     def _locked(self, group: str) -> Iterator[None]:
-        with locked(self._mounts / f".{group}.lock", group):
+        with locked(self._lock_of(group), group):
             yield
+
+    def _lock_of(self, group: str) -> Path:
+        return self._mounts / f".{group}.lock"
 
     @contextlib.contextmanager
     def _alone_with(self, group: str, snapshot: str) -> Iterator[None]:

@@ -65,13 +65,14 @@ def drop_unused(mount: Path, vds: Sequence[str]) -> None:
                     raise
 
 
-def referenced(mount: Path, vd: str, group: str) -> int:
+def referenced(mount: Path, vd: str, group: str, *, recount: bool = True) -> int:
     """Return the bytes that VD and snapshots use together, after a recount when the kernel lost count.
 
-    Raises StorageCommandFailed when the quota group is gone.
+    A recount reads all that the RG's trees hold; without ``recount`` it is what was counted before. Raises
+    StorageCommandFailed when the quota group is gone.
     """
     try:
-        if (_root(mount) / "inconsistent").read_text().strip() != "0":
+        if recount and (_root(mount) / "inconsistent").read_text().strip() != "0":
             run("btrfs", "quota", "rescan", "-w", mount, group=group)
         return max(0, _count(_facts(mount, vd)))
     except FileNotFoundError as error:

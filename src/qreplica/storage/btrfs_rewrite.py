@@ -29,7 +29,7 @@ def rewrite(fd: int, ranges: Sequence[tuple[int, int]], deadline: float) -> bool
     Each becomes an extent of its own. Returns True when all are on the disk; the file has its new extents, and what
     they replaced is free, soon after a commit. False when ``deadline`` (of the monotonic clock) was reached before:
     while hosts write much it takes long. ``fd`` must be open for reading and writing. Raises OSError: ENOSPC when there
-    is no room for the new ones.
+    is no room for the new ones, EIO when some of the old ones cannot be read.
     """
     for first in range(0, len(ranges), _TOGETHER):
         if time.monotonic() >= deadline:
@@ -45,7 +45,7 @@ def _rewrite(fd: int, ranges: Sequence[tuple[int, int]]) -> None:
         os.posix_fadvise(fd, offset, length, os.POSIX_FADV_WILLNEED)
     with _mapped(fd, start, end - start) as address:
         for offset, length in ranges:
-            _call(_LIBC.madvise, address + offset - start, length, _POPULATE_WRITE)
+            _populate(fd, address - start, offset, length)
             _call(_LIBC.sync_file_range, fd, offset, length, _START)
     for offset, length in ranges:
         _call(_LIBC.sync_file_range, fd, offset, length, _WHOLE)
@@ -63,8 +63,20 @@ def _mapped(fd: int, offset: int, length: int) -> Iterator[int]:
             del view
 
 
+def _populate(fd: int, address: int, offset: int, length: int) -> None:
+    """Make a range writable in the mapping, of which ``address`` is where the file would begin."""
+    try:
+        _call(_LIBC.madvise, address + offset, length, _POPULATE_WRITE)
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
+        # EFAULT stands for whatever the fault behind it met: a block that cannot be read, of which a read tells, or
+        # no space, of which a write would have told (page_mkwrite).
+        os.pread(fd, length, offset)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
+
+
 def _call(function: Callable[..., int], *arguments: int) -> None:
     if function(*arguments) != 0:
         number = ctypes.get_errno()
-        # The fault behind the madvise fails where a write would have said that there is no space (page_mkwrite).
-        raise OSError(errno.ENOSPC if number == errno.EFAULT else number, os.strerror(number))
+        raise OSError(number, os.strerror(number))

@@ -313,7 +313,7 @@ class StorageDriver(ABC):
 
         Everything written or taken before is counted. What was deleted counts until the engine has freed it, some
         seconds later. Makes the engine write out what is dirty: for a check now and then, not for every write.
-        Without ``settled`` it is what the engine counted last, some seconds ago at most, and cheap.
+        Without ``settled`` it is what the engine counted last, usually some seconds ago at most, and cheap.
         """
 
     @abstractmethod
@@ -323,6 +323,14 @@ class StorageDriver(ABC):
     @abstractmethod
     def let_go(self, group: str) -> None:
         """Give everything that was written its place, and free what it replaced. Raises GroupClosed."""
+
+    @abstractmethod
+    def freeing(self, group: str) -> bool:
+        """Tell whether the engine still frees what was deleted: VDs and snapshots; cheap. Raises GroupClosed.
+
+        Once it does not, the next ``let_go`` frees the last of it. Something that a program holds open is not freed
+        before that ends.
+        """
 
     @abstractmethod
     def allocated(self, group: str, vd: str) -> int:
@@ -337,7 +345,8 @@ class StorageDriver(ABC):
         Looks from offset ``start`` on and rewrites about ``budget`` bytes, and never more than ``room``, where each
         gives back ``worth`` bytes or more. The VD's content does not change, hosts may write meanwhile, and nothing
         that a snapshot shares is rewritten. Returns after ``seconds`` or soon after. What was freed can be used after
-        the next ``let_go`` at the latest.
+        the next ``let_go`` at the latest. Raises GroupLocked when another call on the RG lasts for ``seconds``,
+        VdMissing, GroupFull, and StorageCommandFailed, also when some of what is to be rewritten cannot be read.
         """
 
     @abstractmethod

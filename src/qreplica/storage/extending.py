@@ -17,7 +17,8 @@ def extend(db: Database, driver: StorageDriver, name: str, size: int) -> Virtual
     """Let a VD grow to ``size`` bytes, attached or not; what is new reads as zeros. Idempotent.
 
     The snapshot space of a BACKUP VD grows by as much. Its LUNs show the new size when target daemons were brought to
-    it. Raises NotFound, VdSizeInvalid, VdCannotShrink, GroupHasNoRoom, and what the driver does; then it is as before.
+    it. Raises NotFound, VdSizeInvalid, VdCannotShrink, GroupHasNoRoom, and what the driver does; then it is as before,
+    but for a VD whose size the engine cannot tell: what was promised stands, and the next start has it kept.
     """
     virtual_disks.check_size(size)
     with db.session() as session:
@@ -49,28 +50,35 @@ def promise(session: Session, vd: VirtualDisk, size: int) -> None:
 
 
 def _take_back(db: Database, driver: StorageDriver, vd_id: str, size: int, before: int) -> None:
-    """Take a promise back that the engine did not follow, unless a further one was made since."""
+    """Take a promise back that the engine did not follow, unless a further one was made since.
+
+    Where it cannot be told whether it followed the promise stands, and a start has it kept.
+    """
     with db.session() as session:
         vd = session.get(VirtualDisk, vd_id)
-        if vd is None or vd.size != size or _length(driver, vd) > before:
+        if vd is None or vd.size != size:
+            return
+        length = _length(driver, vd)
+        if length is None or length > before:
             return
         vd.size = before
         vd.snapshot_space -= size - before if vd.type is VdType.BACKUP else 0
 
 
-def _length(driver: StorageDriver, vd: VirtualDisk) -> int:
-    """Return the size that the engine has given the VD, 0 where that cannot be told."""
+def _length(driver: StorageDriver, vd: VirtualDisk) -> int | None:
+    """Return the size that the engine has given the VD, None where that cannot be told."""
     try:
         return driver.vd_path(vd.raid_group_id, vd.id).stat().st_size
     except (QReplicaError, OSError):
-        return 0
+        return None
 
 
 def finish(db: Database, driver: StorageDriver, group_id: str) -> None:
     """Let the VDs of an open RG have the sizes that they were promised: whatever cut that off before. Idempotent."""
     with db.session(read_only=True) as session:
         chosen = select(VirtualDisk).where(VirtualDisk.raid_group_id == group_id, ~VirtualDisk.incomplete)
-        short = [vd.id for vd in session.scalars(chosen) if 0 < _length(driver, vd) < vd.size]
+        vds = list(session.scalars(chosen))
+    short = [vd.id for vd in vds if (length := _length(driver, vd)) is not None and length < vd.size]
     for vd_id in short:
         follow(db, driver, vd_id)
 
@@ -78,8 +86,11 @@ def finish(db: Database, driver: StorageDriver, group_id: str) -> None:
 def follow(db: Database, driver: StorageDriver, vd_id: str) -> bool:
     """Let the VD have the size that it was promised; return whether it grew for that. Raises what the driver does."""
     with db.session(read_only=True) as session:
-        vd = session.get_one(VirtualDisk, vd_id)
-    if _length(driver, vd) >= vd.size:
+        vd = session.get(VirtualDisk, vd_id)
+    if vd is None:
+        return False
+    length = _length(driver, vd)
+    if length is not None and length >= vd.size:
         return False
     driver.resize_vd(vd.raid_group_id, vd.id, vd.size)
     return True

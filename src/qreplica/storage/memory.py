@@ -260,6 +260,11 @@ class MemoryDriver(StorageDriver):
         """See StorageDriver. Nothing lingers here."""
         self._group(group)
 
+    def freeing(self, group: str) -> bool:
+        """See StorageDriver. Nothing lingers here."""
+        self._group(group)
+        return False
+
     def allocated(self, group: str, vd: str) -> int:
         """See StorageDriver."""
         return self.vd_path(group, vd).stat().st_blocks * 512

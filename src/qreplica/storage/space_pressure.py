@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from qreplica.storage.capacity import working_reserve
+from qreplica.storage.driver import DataUse
 from qreplica.units import MIB
 
+#: What is held too much by less than this is let be: as much is the trees' own, or was counted a moment too early.
+NEWS = 4 * MIB
 #: Room below which hosts wait until there is more; half of the working reserve where that is smaller.
 _HOLD_BELOW = 512 * MIB
 #: What is left of the working reserve when reclaiming in the background begins.
@@ -39,6 +42,10 @@ class Limits:
         """Return those of an RG that may promise so much."""
         working = working_reserve(promisable)
         return cls(promisable + working, working)
+
+    def room(self, use: DataUse) -> int:
+        """Return what is left to the limit; below 0 when it is passed."""
+        return self.limit - use.held - use.coming
 
     @property
     def hold_below(self) -> int:
@@ -75,6 +82,11 @@ class VdUse:
     def overdrawn(self) -> int:
         """What its snapshots, and what is held for nothing, take beyond the snapshot space."""
         return max(0, self.beyond - self.snapshot_space)
+
+    @property
+    def exceeding(self) -> int:
+        """What it and its snapshots hold beyond all that it was promised, so that it is somebody else's."""
+        return max(0, self.held - self.size - self.snapshot_space)
 
 
 def judge(limits: Limits, room: int, vds: Iterable[VdUse]) -> Pressure:

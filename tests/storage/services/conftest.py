@@ -11,6 +11,7 @@ from qreplica.state.database import Database
 from qreplica.state.types import Secret
 from qreplica.units import GIB
 
+from .crowded import CrowdedWorld
 from .mirror import EngineWorld
 from .world import World
 
@@ -43,5 +44,15 @@ def mirror(tmp_path: Path, empty_state: Path) -> Iterator[EngineWorld]:
     made.mirror()
     made.disk("d3", 2 * GIB)
     made.disk("small", GIB)
+    yield made
+    made.database.dispose()
+
+
+@pytest.fixture
+def crowded(tmp_path: Path, empty_state: Path) -> Iterator[CrowdedWorld]:
+    """A sold-out RG over an engine that holds as much as a test says."""
+    Secret.unlock(Fernet.generate_key())
+    shutil.copy(empty_state, tmp_path / "state.db")
+    made = CrowdedWorld(tmp_path)
     yield made
     made.database.dispose()

@@ -94,6 +94,25 @@ def test_a_failure_after_the_engine_has_followed_keeps_the_promise(world: World)
     assert found(world).size == length(world) == 8 * MIB
 
 
+@pytest.mark.parametrize("place", ["before resize_vd", "after resize_vd"])
+def test_a_promise_stands_where_it_cannot_be_told_whether_the_engine_followed(world: World, place: str) -> None:
+    """A host may have seen the new size, and written there."""
+    vd = found(world)
+    world.fate.places[place] = GroupFull(group="x", operation="it")
+    world.fate.places["before vd_path"] = GroupClosed(group="x")
+    with pytest.raises(GroupFull):
+        extending.extend(world.db, world.driver, "v1", 8 * MIB)
+    assert found(world).size == 8 * MIB
+    world.restart()
+    assert world.storage.vd_path(vd.raid_group_id, vd.id).stat().st_size == 8 * MIB
+
+
+def test_a_vd_that_was_deleted_meanwhile_follows_nothing(world: World) -> None:
+    vd = found(world)
+    virtual_disks.delete(world.db, world.driver, "v1")
+    assert not extending.follow(world.db, world.driver, vd.id)
+
+
 @pytest.mark.parametrize("place", ["after commit", "before resize_vd", "after resize_vd"])
 def test_a_crash_in_the_middle_is_finished_at_start(world: World, place: str) -> None:
     world.fate.places[place] = Crash()
