@@ -110,6 +110,7 @@ def test_a_rebuild_is_followed_to_its_end(world: Any, mirror: Any) -> None:
 def test_a_rebuild_that_fails_ends_with_10(world: Any, mirror: Any) -> None:
     def fail() -> None:
         world.storage.missing.add(world.directory / "d2")
+        world.storage.errors[world.directory / "d3"] = DiskErrors(write=1)
         maintain_with_memory()
 
     maintenance = Maintenance(world.database, world.storage, group_id(world), controller=1)

@@ -1,6 +1,7 @@
 """Disks of an RG vanish, come back stale and give wrong bytes; every test ends in a comparison of bytes."""
 
 import hashlib
+import mmap
 import os
 import random
 import signal
@@ -13,11 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from qreplica.storage import btrfs_mending
 from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.btrfs_chunks import chunks
 from qreplica.storage.btrfs_tools import SYSFS, filesystem
 from qreplica.storage.driver import GroupHealth, RaidLevel
-from qreplica.storage.errors import GroupBusy, RebuildRunning
+from qreplica.storage.errors import GroupBusy, NotMended, RebuildRunning
 from qreplica.units import MIB
 
 from ..storage.conftest import make_disks, place  # noqa: F401, TID252 - fixtures of the storage tests
@@ -25,6 +27,7 @@ from ..storage.failing_disks import (  # noqa: TID252 - shared with them
     eventually,
     forget,
     image_of,
+    replace,
     scrub,
     tend,
     vanish,
@@ -166,9 +169,8 @@ def test_a_disk_vanishes_under_writes_and_is_replaced(
         assert [member.disk for member in status.members if member.missing] == [old]
         group.write(0, 4 * MIB)
         group.driver.tend_group(group.name)
-        group.driver.replace_disk(group.name, old, new)
+        status = replace(group.driver, group.name, old, new)
     group.disks[-1] = new
-    status = tend(group.driver, group.name)
     assert status.missing_disks == 0
     assert {member.disk for member in status.members} == set(group.disks)
     group.check()
@@ -196,6 +198,62 @@ def test_a_disk_that_was_away_comes_back_stale(make_group: Callable[..., Group],
     found = scrub(group.driver, group.name)
     assert (found.corrected, found.uncorrectable) == (0, 0)
     group.check_without_others(away)
+
+
+def test_what_a_returned_disk_cannot_be_given_is_told_and_the_disk_stays_noted(
+    make_group: Callable[..., Group],
+) -> None:
+    group = make_group(RaidLevel.RAID1)
+    away, other = group.disks
+    mount = group.driver.vd_path(group.name, "v").parents[3]
+    with vanished(away):
+        group.write(8 * MIB, 4 * MIB)
+        group.driver.tend_group(group.name)
+    spoil_content(other, bytes(group.content[8 * MIB : 8 * MIB + 4096]))
+    raised: list[NotMended] = []
+
+    def look() -> bool:
+        try:
+            group.driver.tend_group(group.name)
+        except NotMended as error:
+            raised.append(error)
+        return group.health() is GroupHealth.DEGRADED
+
+    eventually(look, lambda: group.driver.group_status(group.name))
+    assert str(away) in raised[0].sentence
+    group.reopen()
+    before = group.driver.scrub_status(group.name)
+    assert before is not None
+    assert before.uncorrectable > 0
+    for _ in range(3):
+        group.driver.tend_group(group.name)
+    assert group.driver.scrub_status(group.name) == before, "it is not tried again and again"
+    assert btrfs_mending.stale(mount).numbers == {1}
+    assert group.health() is GroupHealth.DEGRADED
+    # What was damaged is written anew, and a scrub that finds nothing more ends it.
+    group.write(0, SIZE)
+    eventually(lambda: scrub(group.driver, group.name).uncorrectable == 0)
+    assert tend(group.driver, group.name).health is GroupHealth.ONLINE
+    assert not btrfs_mending.stale(mount).numbers
+    group.check_without_others(away)
+
+
+def test_a_mending_scrub_that_is_ended_is_not_begun_again_at_once(make_group: Callable[..., Group]) -> None:
+    group = make_group(RaidLevel.RAID1)
+    mount = group.driver.vd_path(group.name, "v").parents[3]
+    btrfs_mending.note_away(mount, frozenset({1}))
+    at_most(group, MIB)
+    group.driver.tend_group(group.name)
+    begun = group.driver.scrub_status(group.name)
+    assert begun is not None
+    assert begun.running
+    group.driver.stop_scrub(group.name)
+    for _ in range(3):
+        group.driver.tend_group(group.name)
+        now = group.driver.scrub_status(group.name)
+        assert now is not None
+        assert (now.running, now.interrupted, now.started_at) == (False, True, begun.started_at)
+    assert group.health() is GroupHealth.REBUILDING
 
 
 def test_a_disk_that_vanished_comes_back_while_the_group_is_open(make_group: Callable[..., Group]) -> None:
@@ -240,6 +298,15 @@ def at_most(group: Group, speed: int) -> None:
         limit.write_text(str(speed))
 
 
+def spoil_content(disk: Path, content: bytes) -> None:
+    """Damage a disk behind the kernel's back, where it holds ``content``."""
+    with image_of(disk).open("r+b") as image, mmap.mmap(image.fileno(), 0) as held:
+        at = held.find(content)
+        assert at > 0
+        held[at : at + len(content)] = bytes(len(content))
+        held.flush()
+
+
 def kill_work(group: Group, *command: str) -> None:
     """Kill the program that the kernel works for, as the system does with all of a service's."""
     mount = str(group.driver.vd_path(group.name, "v").parents[3])
@@ -265,9 +332,10 @@ def test_a_replacement_goes_on_after_the_group_was_closed(being_replaced: Group)
     group.driver.stop_scrub(group.name)
     with pytest.raises(RebuildRunning):
         group.driver.start_scrub(group.name)
-    group.reopen()
-    assert group.health() is GroupHealth.REBUILDING
     group.driver.create_group(group.name, group.disks, RaidLevel.RAID1)
+    group.reopen()
+    # It may be done already, but not what it left out when it was interrupted.
+    assert group.health() is GroupHealth.REBUILDING
     group.write(0, 4 * MIB)
     at_most(group, 0)
     status = tend(group.driver, group.name)

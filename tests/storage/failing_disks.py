@@ -1,6 +1,9 @@
 """Disks that fail as real ones do, on loop devices; and waiting until an RG has got over it."""
 
+import contextlib
+import fcntl
 import os
+import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -9,10 +12,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from qreplica.storage.driver import GroupHealth, GroupStatus, Scrub, StorageDriver
-from qreplica.storage.holes import written
+from qreplica.storage.errors import NoRoomForReplacement, ReplacementFailed, RoomBeingMade
 
 T = TypeVar("T")
 _PATIENCE, _POLL = 120.0, 0.1
+SECTOR = 512
+#: Of linux/loop.h: struct loop_info64 with its lo_sizelimit.
+_LOOP_SET_STATUS64, _LOOP_GET_STATUS64, _LOOP_INFO_SIZE, _SIZE_LIMIT_AT = 0x4C04, 0x4C05, 232, 32
 
 
 def eventually(look: Callable[[], T], told: Callable[[], object] = str) -> T:
@@ -61,30 +67,29 @@ def vanished(disk: Path) -> Iterator[None]:
 
     It keeps its loop device: another process would take a free one.
     """
-    image = image_of(disk)
-    size = image.stat().st_size
-    aside = image.with_name(f"{image.name}-aside")
-    subprocess.run(["cp", "--sparse=always", image, aside], check=True)
-    _resize(disk, image, 0)
+    _limit(disk, SECTOR)
     try:
         yield
     finally:
-        _resize(disk, image, size)
-        with aside.open("rb") as old, image.open("r+b") as new:
-            for start, end in written(old.fileno(), [(0, size)]):
-                os.copy_file_range(old.fileno(), new.fileno(), end - start, start, start)
-            os.fsync(new.fileno())
-        aside.unlink()
+        _limit(disk, 0)
 
 
 def vanish(disk: Path) -> None:
     """Let all access to a disk fail from now on; what it held is lost."""
-    _resize(disk, image_of(disk), 0)
+    _limit(disk, SECTOR)
+    os.truncate(image_of(disk), 0)
 
 
-def _resize(disk: Path, image: Path, size: int) -> None:
-    os.truncate(image, size)
-    subprocess.run(["losetup", "--set-capacity", disk], check=True)
+def _limit(disk: Path, size: int) -> None:
+    """Let a loop device end after ``size`` bytes of its file, from one access to the next; 0 for at its end."""
+    fd = os.open(disk, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        info = bytearray(_LOOP_INFO_SIZE)
+        fcntl.ioctl(fd, _LOOP_GET_STATUS64, info)
+        struct.pack_into("<Q", info, _SIZE_LIMIT_AT, size)
+        fcntl.ioctl(fd, _LOOP_SET_STATUS64, info)
+    finally:
+        os.close(fd)
 
 
 def forget(file: Path) -> None:
@@ -92,3 +97,22 @@ def forget(file: Path) -> None:
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
         os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def replace(driver: StorageDriver, group: str, old: Path, new: Path) -> GroupStatus:
+    """Replace a disk to the end, as maintenance does: begun again and again until it is done; return the state then."""
+
+    def look() -> bool:
+        with contextlib.suppress(ReplacementFailed):
+            driver.tend_group(group)
+        status = driver.group_status(group)
+        if status.health is GroupHealth.REBUILDING:
+            return False
+        if any(member.disk == new for member in status.members):
+            return status.health is GroupHealth.ONLINE
+        with contextlib.suppress(RoomBeingMade, NoRoomForReplacement):
+            driver.replace_disk(group, old, new)
+        return False
+
+    eventually(look, lambda: driver.group_status(group))
+    return driver.group_status(group)

@@ -333,10 +333,18 @@ def test_a_group_grows_by_a_disk(driver: StorageDriver, mirror: list[Path], make
     driver.add_disk("m", more)
     with pytest.raises(RebuildRunning):
         driver.add_disk("m", make_disk())
-    with pytest.raises(RebuildRunning):
-        driver.replace_disk("m", mirror[0], make_disk())
     assert tend(driver, "m").rebuilt is None
     assert disks_of(driver) == {*mirror, more}
+
+
+def test_a_growth_makes_way_for_a_replacement(driver: StorageDriver, mirror: list[Path], make_disk: MakeDisk) -> None:
+    more, new = make_disk(), make_disk()
+    driver.add_disk("m", more)
+    status = driver.group_status("m")
+    assert (status.health, status.spreading) == (GroupHealth.REBUILDING, True)
+    driver.replace_disk("m", mirror[0], new)
+    assert not tend(driver, "m").spreading
+    assert disks_of(driver) == {new, mirror[1], more}
 
 
 @pytest.mark.usefixtures("group")

@@ -10,6 +10,7 @@ not clear away what the other one is making. Taking a snapshot needs only that s
 """
 
 import contextlib
+import functools
 import os
 import shutil
 import time
@@ -21,6 +22,8 @@ from qreplica.storage import (
     btrfs_disks,
     btrfs_filesystem,
     btrfs_freeing,
+    btrfs_mending,
+    btrfs_needs,
     btrfs_quota,
     btrfs_reclaim,
     btrfs_scrub,
@@ -78,7 +81,7 @@ class BtrfsDriver(StorageDriver):
                 if not was_open:
                     btrfs_filesystem.unmount(group, self._mounts / group)
                 raise
-            btrfs_upkeep.note_level(self._mounts / group, level)
+            btrfs_needs.note_level(self._mounts / group, level)
 
     def open_group(self, group: str, disks: Sequence[Path]) -> None:
         """See StorageDriver. Mounts degraded when it must."""
@@ -130,21 +133,23 @@ class BtrfsDriver(StorageDriver):
         """See StorageDriver."""
         if not self._is_open(group):
             return GroupStatus(GroupHealth.CLOSED, allocated=0, missing_disks=0)
-        return btrfs_filesystem.status(self._mounts / group)
+        with in_our_words(group, "to tell its state"):
+            return btrfs_filesystem.status(self._mounts / group)
 
     def replace_disk(self, group: str, old: Path, new: Path) -> None:
-        """See StorageDriver. A rebalancing makes way for the replacement of a missing disk, and goes on after it."""
+        """See StorageDriver. A rebalancing makes way, and goes on afterwards."""
         mount = self._open(group)
         with self._locked(group), in_our_words(group, f"to replace {old}"):
             if self._is_member(mount, new):
                 return
             outgoing = btrfs_disks.find_outgoing(group, mount, old)
-            if outgoing.missing:
-                btrfs_upkeep.make_way(group, mount)
-            btrfs_upkeep.refuse_rebuilding(group, mount, even_due=not outgoing.missing)
+            btrfs_upkeep.refuse_replacing(group, mount, outgoing)
+            btrfs_disks.refuse_incoming(mount, outgoing, new)
             btrfs_scrub.stop(group, mount)
-            btrfs_disks.replace(group, mount, outgoing, new)
-            btrfs_upkeep.forget_stale(mount, outgoing.number)
+            self._upkeep.clear_the_way(group, mount)
+            cut_off = functools.partial(self._upkeep.cut_off, group)
+            btrfs_disks.replace(group, mount, outgoing, new, failed=cut_off)
+            btrfs_mending.forget(mount, outgoing.number)
 
     def add_disk(self, group: str, disk: Path) -> None:
         """See StorageDriver. What is to be spread is noted first, so that a crash in between only spreads in vain."""
@@ -153,8 +158,10 @@ class BtrfsDriver(StorageDriver):
             if self._is_member(mount, disk):
                 return
             btrfs_upkeep.refuse_rebuilding(group, mount)
+            # It is made room by, at most.
+            btrfs_upkeep.make_way(group, mount)
             capacity(RaidLevel.JBOD, [block_devices.size_of(disk)])
-            with btrfs_upkeep.spreading(mount):
+            with btrfs_needs.spreading(mount):
                 btrfs_disks.add(group, mount, disk)
 
     def _is_member(self, mount: Path, disk: Path) -> bool:
@@ -179,7 +186,9 @@ class BtrfsDriver(StorageDriver):
 
     def scrub_status(self, group: str) -> Scrub | None:
         """See StorageDriver."""
-        return btrfs_scrub.status(self._open(group))
+        mount = self._open(group)
+        with in_our_words(group, "to tell of its scrub"):
+            return btrfs_scrub.status(mount)
 
     def create_vd(self, group: str, vd: str, size: int) -> None:
         """See StorageDriver. The file is sparse, and never preallocated: that would make every delta a clone."""
@@ -290,11 +299,12 @@ class BtrfsDriver(StorageDriver):
 
     def space_used(self, group: str, vd: str, *, settled: bool = True) -> SpaceUsed:
         """See StorageDriver. Commits first, because quotas are counted at a commit; a lost count is made anew."""
-        size = self.vd_path(group, vd).stat().st_size
-        mount = self._open(group)
-        if settled:
-            run("btrfs", "filesystem", "sync", mount, group=group)
-        total = btrfs_quota.referenced(mount, vd, group, recount=settled)
+        path, mount = self.vd_path(group, vd), self._open(group)
+        with in_our_words(group, f"to tell the space that the virtual disk {vd} uses"):
+            size = path.stat().st_size
+            if settled:
+                run("btrfs", "filesystem", "sync", mount, group=group)
+            total = btrfs_quota.referenced(mount, vd, group, recount=settled)
         return SpaceUsed(total=total, snapshots=max(0, total - size))
 
     def data_use(self, group: str) -> DataUse:
@@ -316,7 +326,9 @@ class BtrfsDriver(StorageDriver):
 
     def allocated(self, group: str, vd: str) -> int:
         """See StorageDriver."""
-        return self.vd_path(group, vd).stat().st_blocks * 512
+        path = self.vd_path(group, vd)
+        with in_our_words(group, f"to tell what the virtual disk {vd} holds"):
+            return path.stat().st_blocks * 512
 
     def reclaim(
         self, group: str, vd: str, *, start: int, budget: int, room: int, worth: float, seconds: float

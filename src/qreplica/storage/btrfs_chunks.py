@@ -1,20 +1,14 @@
 """The chunks of an RG's mounted filesystem: the pieces of its disks' space, each of one profile."""
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from qreplica.storage.btrfs_tools import SYSFS, filesystem, ioctl
+from qreplica.storage.btrfs_search import search
+from qreplica.storage.btrfs_tools import SYSFS, filesystem
 
-#: _IOWR(0x94, 17, struct btrfs_ioctl_search_args_v2) of linux/btrfs.h: a key, the size of the buffer, the buffer.
-_TREE_SEARCH_V2 = 0xC0709411
-_KEY = struct.Struct("<7Q4I4QQ")
-_FOUND_AT, _BUFFER = 64, 1 << 18
-_HEADER = struct.Struct("<QQQII")
 #: The chunk tree, its one object and the kind of its items (linux/btrfs_tree.h).
 _CHUNK_TREE, _FIRST_CHUNK_TREE, _CHUNK_ITEM = 3, 256, 228
-_ANY = 2**64 - 1
 #: Of struct btrfs_chunk: length, and after owner and stripe length the kind.
 _CHUNK = struct.Struct("<QQQQ")
 #: Its count of stripes, and the stripes: each the number of a device, an offset in it and its UUID.
@@ -50,36 +44,13 @@ class Chunk(NamedTuple):
 def chunks(place: Path) -> list[Chunk]:
     """Return the chunks of the filesystem mounted at ``place``, ascending. Raises OSError."""
     found = []
-    for start, item in _items(place):
+    for start, item in search(place, _CHUNK_TREE, (_FIRST_CHUNK_TREE, _CHUNK_ITEM)):
         length, _, _, kind = _CHUNK.unpack_from(item)
         profile = next((name for name, bit in _PROFILES.items() if kind & bit), "single")
         (count,) = struct.unpack_from("<H", item, _COUNT_AT)
         devices = tuple(_STRIPE.unpack_from(item, _STRIPES_AT + _STRIPE.size * number)[0] for number in range(count))
         found.append(Chunk(start, length, bool(kind & _DATA), profile, devices))
     return found
-
-
-def _items(place: Path) -> Iterator[tuple[int, memoryview]]:
-    start = 0
-    while True:
-        buffer = bytearray(_KEY.size + _BUFFER)
-        _KEY.pack_into(
-            buffer,
-            0,
-            *(_CHUNK_TREE, _FIRST_CHUNK_TREE, _FIRST_CHUNK_TREE, start, _ANY, 0, _ANY),
-            *(_CHUNK_ITEM, _CHUNK_ITEM, 2**32 - 1, 0),
-            *(0, 0, 0, 0, _BUFFER),
-        )
-        found = memoryview(ioctl(place, _TREE_SEARCH_V2, buffer))
-        (count,) = struct.unpack_from("<I", found, _FOUND_AT)
-        if count == 0:
-            return
-        at = _KEY.size
-        for _ in range(count):
-            _, _, start, _, size = _HEADER.unpack_from(found, at)
-            yield start, found[at + _HEADER.size : at + _HEADER.size + size]
-            at += _HEADER.size + size
-        start += 1
 
 
 def profiles(place: Path) -> dict[str, set[str]]:

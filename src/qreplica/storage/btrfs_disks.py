@@ -1,5 +1,6 @@
 """The disks of an RG's mounted filesystem: how each is, and how one is replaced, added or made use of in full."""
 
+import errno
 import os
 import struct
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from qreplica.storage import block_devices, btrfs_background, btrfs_superblock
+from qreplica.storage.btrfs_search import search
 from qreplica.storage.btrfs_tools import SYSFS, filesystem, ioctl, run
 from qreplica.storage.driver import DiskErrors
 from qreplica.storage.errors import DiskInUse, DiskTooSmall, NotADisk, NotAMember
@@ -18,6 +20,8 @@ _DEV_INFO, _DEV_INFO_SIZE, _PATH_AT = 0xD000941E, 4096, 3072
 _DEV_REPLACE, _DEV_REPLACE_SIZE, _STATUS = 0xCA289435, 2600, 1
 #: _IOWR(0x94, 52, struct btrfs_ioctl_get_dev_stats); its flag to count from nothing again.
 _DEV_STATS, _DEV_STATS_SIZE, _STATS, _RESET = 0xC4089434, 1032, 5, 1
+#: The tree of devices, and the kind of its item that tells of a replacement (linux/btrfs_tree.h).
+_DEVICE_TREE, _DEV_REPLACE_ITEM = 4, 250
 #: The number of a device that is taking another one's place.
 _TARGET = 0
 #: A device that has so much more than the filesystem uses of it was put in the place of a smaller one (bytes).
@@ -26,14 +30,17 @@ _WORTH_GROWING = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A device of the filesystem: its number, its path if that is known, and how many bytes of it are used at most.
+    """A device of the filesystem: its number, its path if that is known, and its size as far as it is used, in bytes.
 
-    ``missing``: nothing can be read from it now, whatever the kernel thinks.
+    ``given_out`` are the bytes that chunks have, and ``is_given_out`` whether new ones may be on it. ``missing``:
+    nothing can be read from it now, whatever the kernel thinks.
     """
 
     number: int
     path: Path | None
     size: int
+    given_out: int
+    is_given_out: bool
     missing: bool
     errors: DiskErrors
 
@@ -44,7 +51,18 @@ class Member:
 
 
 def members(place: Path) -> list[Member]:
-    """Return the devices of the filesystem mounted at ``place``; while one is being replaced, both."""
+    """Return the devices of the filesystem mounted at ``place``; while one is being replaced, both.
+
+    At the end of a replacement the devices change numbers, and the one that leaves is there for a moment still.
+    """
+    while True:
+        state, found = replacement(place)[0], _listed(place)
+        if replacement(place)[0] is state:
+            both = state in (Replacement.STARTED, Replacement.SUSPENDED)
+            return [member for member in found if both or not member.is_target]
+
+
+def _listed(place: Path) -> list[Member]:
     facts = SYSFS / filesystem(place).id
     held = _held(facts)
     found = []
@@ -52,13 +70,16 @@ def members(place: Path) -> list[Member]:
         try:
             kernel_misses = (info / "missing").read_text().strip() == "1"
             errors = dict(line.split() for line in (info / "error_stats").read_text().splitlines())
-            _, size, path = _device(place, int(info.name))
-        except FileNotFoundError:
+            is_given_out = (info / "writeable").read_text().strip() == "1" and int(info.name) != _TARGET
+            given_out, size, path = _device(place, int(info.name))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise
             # It took the place of another one just now.
             continue
         there = not kernel_misses and path is not None and _is_there(path, size, held)
         counts = (int(errors[f"{name}_errs"]) for name in ("read", "write", "flush", "corruption", "generation"))
-        found.append(Member(int(info.name), path, size, not there, DiskErrors(*counts)))
+        found.append(Member(int(info.name), path, size, given_out, is_given_out, not there, DiskErrors(*counts)))
     return found
 
 
@@ -77,10 +98,7 @@ def _device(place: Path, number: int) -> tuple[int, int, Path | None]:
     """Return how many bytes of a device are given out, how many there are, and its path (None: not known)."""
     request = bytearray(_DEV_INFO_SIZE)
     struct.pack_into("<Q", request, 0, number)
-    try:
-        data = ioctl(place, _DEV_INFO, request)
-    except OSError as error:
-        raise FileNotFoundError(error.errno, error.strerror) from error
+    data = ioctl(place, _DEV_INFO, request)
     used, size = struct.unpack_from("<QQ", data, 24)
     path = bytes(data[_PATH_AT:]).split(b"\0", 1)[0]
     return used, size, Path(os.fsdecode(path)) if path else None
@@ -145,20 +163,40 @@ def replacement(place: Path) -> tuple[Replacement, float]:
     return Replacement(state), per_mille / 1000
 
 
-def replace(group: str, place: Path, old: Member, new: Path) -> None:
-    """Begin to put the device ``new`` in the place of ``old``. Raises DiskInUse, NotADisk, DiskTooSmall."""
+def being_replaced(place: Path) -> int | None:
+    """Return the number of the device that is being replaced, None for none."""
+    if replacement(place)[0] not in (Replacement.STARTED, Replacement.SUSPENDED):
+        return None
+    for _, item in search(place, _DEVICE_TREE, (0, _DEV_REPLACE_ITEM)):
+        (number,) = struct.unpack_from("<Q", item)
+        return int(number)
+    return None
+
+
+def refuse_incoming(place: Path, old: Member, new: Path) -> None:
+    """Raise DiskInUse, NotADisk or DiskTooSmall unless ``new`` can take the place of ``old``."""
     if (size := block_devices.size_of(new)) < old.size:
         raise DiskTooSmall(disk=new, size=size, minimum=old.size)
+    if not _has_returned(place, old, new):
+        block_devices.refuse_used(new)
+
+
+def replace(group: str, place: Path, old: Member, new: Path, *, failed: btrfs_background.Told) -> None:
+    """Begin to put the device ``new`` in the place of ``old``. Raises DiskInUse.
+
+    What ends it later than at once is told to ``failed``.
+    """
     if _has_returned(place, old, new):
-        run("btrfs", "device", "scan", "--forget", new, group=group)
         block_devices.wipe(new)
     block_devices.refuse_used(new)
     # What can be read from the others is not asked of one that is known to err.
     careful = ("-r",) if old.missing or old.errors.total else ()
     btrfs_background.start(
-        *("btrfs", "replace", "start", "-B", *careful, str(old.number), new, place),
+        # Without a discard, which may take minutes in which writes take the room that there is.
+        *("btrfs", "replace", "start", "-B", "--nodiscard", *careful, str(old.number), new, place),
         begun=lambda: find(members(place), new) is not None,
         group=group,
+        failed=failed,
     )
 
 

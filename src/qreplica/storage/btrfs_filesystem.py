@@ -9,12 +9,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from qreplica.storage import block_devices, btrfs_disks, btrfs_scrub, btrfs_superblock, btrfs_upkeep
-from qreplica.storage.btrfs_disks import Replacement
+from qreplica.storage import (
+    block_devices,
+    btrfs_disks,
+    btrfs_label,
+    btrfs_mending,
+    btrfs_needs,
+    btrfs_scrub,
+    btrfs_superblock,
+    btrfs_upkeep,
+)
+from qreplica.storage.btrfs_disks import Member, Replacement
 from qreplica.storage.btrfs_tools import SYSFS, filesystem, run
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import DataUse, DiskErrors, GroupHealth, GroupStatus, MemberStatus, RaidLevel
-from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFailed, StorageCommandFailed
+from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFailed, GroupSplit, StorageCommandFailed
 
 #: Named one by one, so that another version's defaults change nothing.
 _FORMAT = (
@@ -31,7 +40,7 @@ _ENDING, _POLL = 2.0, 0.02
 
 def carries(group: str, disk: Path) -> bool:
     """Tell whether the disk is there and belongs to the RG."""
-    return disk.exists() and block_devices.signature(disk).get("LABEL") == _label(group)
+    return disk.exists() and btrfs_label.names(block_devices.signature(disk).get("LABEL"), group)
 
 
 def make(group: str, disks: Sequence[Path], level: RaidLevel) -> None:
@@ -45,36 +54,43 @@ def make(group: str, disks: Sequence[Path], level: RaidLevel) -> None:
         return
     for disk in disks:
         block_devices.refuse_used(disk)
-    metadata = btrfs_upkeep.metadata_profile(level, len(disks))
-    profiles = ("--data", btrfs_upkeep.DATA_PROFILES[level], "--metadata", metadata)
+    metadata = btrfs_needs.metadata_profile(level, len(disks))
+    profiles = ("--data", btrfs_needs.DATA_PROFILES[level], "--metadata", metadata)
     # mkfs puts the first chunks on the disks named last; on the smallest they would take what a mirror needs there.
     ascending = sorted(disks, key=block_devices.size_of)
-    run("mkfs.btrfs", "--quiet", "--label", _label(group), *_FORMAT, *profiles, *ascending, group=group)
+    run("mkfs.btrfs", "--quiet", "--label", btrfs_label.plain(group), *_FORMAT, *profiles, *ascending, group=group)
 
 
 def mount(group: str, place: Path, disks: Sequence[Path]) -> None:
     """Mount the filesystem at ``place``, degraded when it must; the disks that are gone or another's are left out.
 
-    Those that missed writes are noted to be mended. Raises GroupFailed, also when something else is mounted there.
+    Those that missed writes are noted to be mended. Raises GroupSplit when disks were written apart, before anything
+    is changed, and GroupFailed, also when something else is mounted there.
     """
     if os.path.ismount(place):
         return
     own = btrfs_superblock.choose([disk for disk in disks if carries(group, disk)])
     if not own.current:
         raise GroupFailed(group=group, reason="none of its disks is there")
+    newest, generation = own.current[0], own.blocks[0].generation
+    for disk, block in zip(own.current, own.blocks, strict=True):
+        if btrfs_label.were_parted(own.blocks[0], block):
+            raise GroupSplit(group=group, one=newest, other=disk)
     place.mkdir(parents=True, exist_ok=True)
     run("btrfs", "device", "scan", *own.current, group=group)
-    device = own.current[0]
     try:
-        run("mount", "-t", "btrfs", "-o", _MOUNT_OPTIONS, device, place, group=group)
+        run("mount", "-t", "btrfs", "-o", _MOUNT_OPTIONS, newest, place, group=group)
     except StorageCommandFailed:
         try:
-            run("mount", "-t", "btrfs", "-o", f"{_MOUNT_OPTIONS},degraded", device, place, group=group)
+            run("mount", "-t", "btrfs", "-o", f"{_MOUNT_OPTIONS},degraded", newest, place, group=group)
         except StorageCommandFailed as error:
             place.rmdir()
             raise GroupFailed(group=group, reason=error.fields["reason"]) from error
     missing = frozenset(member.number for member in btrfs_disks.members(place) if member.missing)
-    btrfs_upkeep.note_stale(place, own.stale | missing)
+    if missing - btrfs_mending.stale(place).numbers:
+        btrfs_label.note_parting(group, place, generation)
+    btrfs_mending.note_away(place, own.stale | missing)
+    _note_interrupted(place)
 
 
 def refuse_others(place: Path, disks: Sequence[Path]) -> None:
@@ -99,6 +115,7 @@ def unmount(group: str, place: Path) -> None:
     replacing = btrfs_disks.replacement(place)[0] is Replacement.STARTED
     try:
         if replacing:
+            _note_interrupted(place)
             # The program that asked for it holds the mount; it ends when the kernel suspends its work for this.
             run("mount", "-o", "remount,ro", place, group=group)
         _detach(group, place)
@@ -109,6 +126,16 @@ def unmount(group: str, place: Path) -> None:
             raise GroupBusy(group=group) from error
         raise
     place.rmdir()
+
+
+def _note_interrupted(place: Path) -> None:
+    """Note that a disk that is being put in another's place misses writes.
+
+    The kernel counts the chunk as copied in whose middle it was interrupted (scrub_enumerate_chunks of scrub.c).
+    """
+    number = btrfs_disks.being_replaced(place)
+    if number is not None:
+        btrfs_mending.note_away(place, frozenset({number}))
 
 
 def _detach(group: str, place: Path) -> None:
@@ -133,36 +160,37 @@ def erase(group: str, disks: Sequence[Path]) -> None:
 
 
 def status(place: Path) -> GroupStatus:
-    """Return the state of the filesystem mounted at ``place``, as the kernel sees it."""
+    """Return the state of the filesystem mounted at ``place``, as the kernel sees it. Raises OSError."""
+    # First, so that what ends meanwhile is not told of before the disks have changed places.
+    state, share = btrfs_disks.replacement(place)
     members = btrfs_disks.members(place)
     missing = sum(member.missing and not member.is_target for member in members)
     allocated = int((SYSFS / filesystem(place).id / "allocation/data/bytes_used").read_text())
-    health, rebuilt = _health(place, missing)
-    stale = btrfs_upkeep.stale(place)
-    shown = tuple(
-        # What went wrong with a disk because it was away says nothing of it once it is back.
-        MemberStatus(one.path, one.missing, DiskErrors() if one.number in stale and not one.missing else one.errors)
-        for one in members
-    )
-    return GroupStatus(health, allocated, missing, rebuilt, shown)
-
-
-def _health(place: Path, missing: int) -> tuple[GroupHealth, float | None]:
-    """Return the health, and the share done of what is being rebuilt."""
     if os.statvfs(place).f_flag & os.ST_RDONLY:
-        return GroupHealth.FAILED, None
-    state, share = btrfs_disks.replacement(place)
+        # Nor can what is noted in it be read, perhaps.
+        return GroupStatus(GroupHealth.FAILED, allocated, missing, members=tuple(_shown(one) for one in members))
+    stale = btrfs_mending.stale(place).numbers
+    shown = tuple(_shown(one, forgiven=one.number in stale and not one.missing) for one in members)
     if state is Replacement.STARTED:
-        return GroupHealth.REBUILDING, share
+        return GroupStatus(GroupHealth.REBUILDING, allocated, missing, share, shown)
     if missing:
-        return GroupHealth.DEGRADED, None
-    needed = btrfs_upkeep.need(place)
+        return GroupStatus(GroupHealth.DEGRADED, allocated, missing, members=shown)
+    needed = btrfs_needs.need(place)
     if needed is None:
-        return GroupHealth.ONLINE, None
+        # Of what no scrub could mend there are not as many copies as there ought to be.
+        health = GroupHealth.DEGRADED if stale else GroupHealth.ONLINE
+        return GroupStatus(health, allocated, missing, members=shown)
     if needed.convert or needed.spread:
-        return GroupHealth.REBUILDING, needed.share_done
-    scrub = btrfs_scrub.status(place)
-    return GroupHealth.REBUILDING, scrub.progress if scrub is not None and scrub.running else 0.0
+        rebuilt = needed.share_done
+    else:
+        scrub = btrfs_scrub.status(place)
+        rebuilt = scrub.progress if scrub is not None and scrub.running else 0.0
+    return GroupStatus(GroupHealth.REBUILDING, allocated, missing, rebuilt, shown, spreading=needed.only_spreading)
+
+
+def _shown(member: Member, *, forgiven: bool = False) -> MemberStatus:
+    """Return what is told of a disk; what went wrong because it was away says nothing of it once it is back."""
+    return MemberStatus(member.path, member.missing, DiskErrors() if forgiven else member.errors)
 
 
 def data_use(place: Path) -> DataUse:
@@ -172,7 +200,3 @@ def data_use(place: Path) -> DataUse:
         int((data / name).read_text()) for name in ("bytes_used", "bytes_reserved", "bytes_may_use")
     )
     return DataUse(held=held, coming=reserved + may_use)
-
-
-def _label(group: str) -> str:
-    return f"qr-{group}"

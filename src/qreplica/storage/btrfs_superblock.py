@@ -12,7 +12,7 @@ from qreplica.storage.errors import NotADisk
 #: Offset of the first superblock and of its fields in bytes (struct btrfs_super_block of linux/btrfs_tree.h).
 _AT, _SIZE = 64 * 1024, 4096
 _MAGIC, _MAGIC_AT = b"_BHRfS_M", 0x40
-_ID_AT, _GENERATION_AT, _LOG_ROOT_AT, _NUMBER_AT = 0x20, 0x48, 0x60, 0xC9
+_ID_AT, _GENERATION_AT, _LOG_ROOT_AT, _NUMBER_AT, _LABEL_AT, _LABEL_SIZE = 0x20, 0x48, 0x60, 0xC9, 0x12B, 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class Superblock:
     number: int
     generation: int
     log_root: int
+    label: str
 
     @property
     def age(self) -> tuple[int, int]:
@@ -51,14 +52,19 @@ def read(device: Path) -> Superblock | None:
     generation, log_root, number = (
         struct.unpack_from("<Q", block, at)[0] for at in (_GENERATION_AT, _LOG_ROOT_AT, _NUMBER_AT)
     )
-    return Superblock(str(uuid.UUID(bytes=block[_ID_AT : _ID_AT + 16])), number, generation, log_root)
+    label = block[_LABEL_AT : _LABEL_AT + _LABEL_SIZE].split(b"\0", 1)[0].decode(errors="replace")
+    return Superblock(str(uuid.UUID(bytes=block[_ID_AT : _ID_AT + 16])), number, generation, log_root, label)
 
 
 @dataclass(frozen=True, slots=True)
 class Devices:
-    """The devices to mount a filesystem from, the newest first, and the numbers of those whose content is stale."""
+    """The devices to mount a filesystem from, the newest first, and the numbers of those whose content is stale.
+
+    ``blocks`` are their superblocks.
+    """
 
     current: Sequence[Path]
+    blocks: Sequence[Superblock]
     stale: frozenset[int]
 
 
@@ -72,6 +78,6 @@ def choose(devices: Sequence[Path]) -> Devices:
         block = read(device)
         if block is not None and (block.number not in newest or newest[block.number][0].age < block.age):
             newest[block.number] = (block, device)
-    ranked = sorted(newest.values(), key=lambda one: one[0].age, reverse=True)
+    ranked = sorted(newest.values(), key=lambda one: (one[0].age, -one[0].number), reverse=True)
     stale = frozenset(block.number for block, _ in ranked if block.age != ranked[0][0].age)
-    return Devices([device for _, device in ranked], stale)
+    return Devices([device for _, device in ranked], [block for block, _ in ranked], stale)

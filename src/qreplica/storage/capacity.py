@@ -29,6 +29,8 @@ _WORKING_SHARE, _WORKING_LEAST, _WORKING_MOST_SHARE = 1 / 16, 256 * MIB, 1 / 4
 _FIXED_PER_DISK = 16 * MIB
 _LARGEST_STRIPE, _LARGEST_CHUNK = GIB, 10 * GIB
 _METADATA_CHUNK, _METADATA_CHUNK_OF_LARGE, _SMALL = 256 * MIB, GIB, 50 * GIB
+#: The least to which the length of data chunks can be limited (btrfs_chunk_size_store of sysfs.c).
+LEAST_DATA_CHUNK = 256 * MIB
 #: Into how many stripes the disks are cut for finding what a level leaves of them; bounds the error and the work.
 _STRIPES = 4000
 
@@ -119,6 +121,15 @@ def capacity(level: RaidLevel, sizes: Sequence[int]) -> Capacity:
     return Capacity(raw=sum(sizes), usable=usable, reserve=usable - low)
 
 
+def room_for_replacement(raw: int) -> int:
+    """Return what must be given out to no chunk for one of disks of ``raw`` bytes to be replaced, in bytes of metadata.
+
+    More than a data chunk, when its length is set to the least that can be (calc_effective_data_chunk_size of
+    space-info.c, since Linux 6.11).
+    """
+    return min(raw // 10, LEAST_DATA_CHUNK) + MIB
+
+
 def working_reserve(promisable: int) -> int:
     """Return what an RG that may promise so much keeps for what is held beyond the promises, in bytes of data."""
     least = min(_WORKING_LEAST, promisable * _WORKING_MOST_SHARE)
@@ -140,6 +151,9 @@ def _kept_back(level: RaidLevel, sizes: Sequence[int], data: int) -> int:
     if widest < len(sizes):
         # Disks that are not equally full at the end leave up to a stripe each, on fewer than a chunk needs.
         taken += (rules.copies - 1) * min(_LARGEST_STRIPE, raw // 10)
+    if rules.narrowest > 1:
+        # What is promised may fill the disks but for this, and still a failed one must be replaceable.
+        taken += room_for_replacement(raw) * metadata_copies(level)
     if rules.parity:
         # Metadata lies on some of the disks only: what it leaves on the others may be too narrow for parity.
         taken += rules.parity * chunk

@@ -99,7 +99,8 @@ class MemberStatus:
 class GroupStatus:
     """The state of an RG: health, the bytes its filesystem has given out for data, and the disks it misses.
 
-    ``rebuilt`` is the share done, 0 to 1, while REBUILDING, else None.
+    ``rebuilt`` is the share done, 0 to 1, while REBUILDING, else None; ``spreading`` tells that it is so only because
+    what it holds is to be spread over a disk that was added: a disk may be replaced meanwhile.
     """
 
     health: GroupHealth
@@ -107,6 +108,7 @@ class GroupStatus:
     missing_disks: int
     rebuilt: float | None = None
     members: tuple[MemberStatus, ...] = ()
+    spreading: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,8 @@ class StorageDriver(ABC):
     def open_group(self, group: str, disks: Sequence[Path]) -> None:
         """Make an existing RG usable (after a restart). Opens degraded when enough disks remain.
 
-        Finishes or undoes whatever a crash left half done in it. Raises GroupFailed when it cannot be opened.
+        Finishes or undoes whatever a crash left half done in it. Raises GroupFailed when it cannot be opened, and its
+        GroupSplit when disks were written apart from each other.
         """
 
     @abstractmethod
@@ -213,7 +216,12 @@ class StorageDriver(ABC):
         From then on ``new`` is a disk of the RG and its status REBUILDING; it goes on after a restart. Calling again
         with the same disks succeeds. ``new`` may be ``old`` itself, back after it was missing: it is made anew. Raises
         DiskInUse, NotADisk, DiskTooSmall (smaller than ``old``), NotAMember, GroupClosed, and RebuildRunning while the
-        RG is REBUILDING; then nothing was begun. Only a growth makes way for the replacement of a missing disk.
+        RG is REBUILDING; then nothing was begun. Only a growth makes way for it, and for that of a missing disk
+        whatever the RG needs once all are there.
+
+        Raises RoomBeingMade and NoRoomForReplacement (Unavailable) while there is too little room: call again, some
+        seconds later. One that has begun and is cut off is told by ``tend_group``; then too call again, which raises
+        ReplacementFailed if it was for anything else than for room.
         """
 
     @abstractmethod
@@ -228,7 +236,8 @@ class StorageDriver(ABC):
         """Take the next step of what a replacement, a growth or the return of a disk needs; soon returns.
 
         To be called now and then (some seconds apart) while the RG is open, by one process at a time: after a
-        replacement it restores the redundancy of what was written while degraded. Idempotent.
+        replacement it restores the redundancy of what was written while degraded. Idempotent. Raises what was found
+        to hinder it: ReplacementFailed, SpreadingFoundNoRoom, NotMended.
         """
 
     @abstractmethod

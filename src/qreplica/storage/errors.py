@@ -45,6 +45,17 @@ class GroupFailed(EngineFailed):
     template = "RAID group {group} cannot be opened because {reason}: reconnect its disks and open it again."
 
 
+class GroupSplit(GroupFailed):
+    """Disks of an RG were each written while the other was away."""
+
+    kind = "group-split"
+    template = (
+        "RAID group {group} is not opened because {one} and {other} were each written while the other was away, and "
+        "their contents cannot be joined: decide which of them to give up, wipe it (as by “wipefs --all {other}”), and "
+        "replace that disk when the group is open."
+    )
+
+
 class GroupBusy(Conflict):
     """An RG's files are held open."""
 
@@ -87,6 +98,54 @@ class RebuildRunning(Conflict):
 
     kind = "rebuild-running"
     template = "RAID group {group} is being rebuilt already: wait until that has ended (“qreplica rg show”)."
+
+
+class RoomBeingMade(Unavailable):
+    """A disk cannot be replaced before there is room for it."""
+
+    kind = "room-being-made"
+    template = (
+        "RAID group {group} has given out nearly all of its disks, and makes the room first that a replacement takes: "
+        "it begins by itself as soon as that is done; fewer writes meanwhile make it sooner."
+    )
+
+
+class NoRoomForReplacement(Unavailable):
+    """A disk cannot be replaced, and nothing that the RG holds can be packed closer."""
+
+    kind = "no-room-for-replacement"
+    template = (
+        "RAID group {group} has {free:size} of its disks left where a replacement takes {needed:size}, and what it "
+        "holds cannot be packed closer now: delete snapshots or virtual disks; then it begins by itself."
+    )
+
+
+class ReplacementFailed(EngineFailed):
+    """A replacement that had begun was ended by the engine."""
+
+    kind = "replacement-failed"
+    template = "Replacing a disk of RAID group {group} was cut off ({reason}): {remedy}."
+
+
+class SpreadingFoundNoRoom(NoSpace):
+    """What an RG holds could not be spread over a disk that was added."""
+
+    kind = "spreading-found-no-room"
+    template = (
+        "What RAID group {group} holds could not be spread over all its disks, because there is too little room to "
+        "rewrite it: delete snapshots or virtual disks, or replace its smallest disk by a larger one; it is tried "
+        "again every {minutes} minutes, and until then what it gained cannot be promised."
+    )
+
+
+class NotMended(EngineFailed):
+    """A scrub could not bring a disk up to date that had missed writes."""
+
+    kind = "not-mended"
+    template = (
+        "{count} errors could not be mended while RAID group {group} brought {disks} up to date, because no other disk "
+        "has the right content: restore the virtual disks that cannot be read from a copy, and replace that disk."
+    )
 
 
 class VdMissing(NotFound):

@@ -33,8 +33,10 @@ class Maintenance:
         self._driver = driver
         self._group = group
         self._controller = controller
-        #: The disks whose replacing of another one was seen to go on: one that the engine no longer knows has failed.
-        self._rebuilding: set[str] = set()
+        #: The disks that were seen to take another one's place, and whether they erred or went missing meanwhile.
+        self._incoming: dict[str, bool] = {}
+        #: What hindered the driver's upkeep in the last round, and was told.
+        self._hindered: str | None = None
         self._tried: tuple[frozenset[Path], float] | None = None
 
     def reopen(self) -> bool:
@@ -68,7 +70,7 @@ class Maintenance:
     def round(self) -> None:
         """Look once at an open RG and do what is to be done next; soon returns. Raises what database and driver do."""
         disks.attach_returned(self._db)
-        self._driver.tend_group(self._group)
+        self._tend()
         status = self._driver.group_status(self._group)
         name, members = self._members()
         found = upkeep.judge(members, _resolved(status))
@@ -76,12 +78,25 @@ class Maintenance:
         self._go_on_with_replacements(name, members, status, found)
         for member in found.join:
             self._join(name, member)
-        if found.unreplaced and status.health is not GroupHealth.REBUILDING:
+        if found.unreplaced and (status.health is not GroupHealth.REBUILDING or status.spreading):
             self._replace(name, found.unreplaced[0])
         scrubs.note(self._db, self._driver, self._group)
         if found.settled:
             self._adopt_capacity(name, members)
             scrubs.start_if_due(self._db, self._driver, self._group, now())
+
+    def _tend(self) -> None:
+        """Have the driver do its next step; what hinders it is told once and holds nothing else up."""
+        try:
+            self._driver.tend_group(self._group)
+        except Unavailable:
+            raise
+        except QReplicaError as error:
+            if error.sentence != self._hindered:
+                self._tell(Severity.ERROR, error.kind, f"rg {self._members()[0]}", error.sentence)
+            self._hindered = error.sentence
+        else:
+            self._hindered = None
 
     def _members(self) -> tuple[str, Sequence[upkeep.Member]]:
         with self._db.session(read_only=True) as session:
@@ -115,22 +130,24 @@ class Maintenance:
     def _go_on_with_replacements(
         self, group: str, members: Sequence[upkeep.Member], status: GroupStatus, found: upkeep.Findings
     ) -> None:
-        if status.health is GroupHealth.REBUILDING:
-            self._rebuilding = {one.id for one in members if one.replaces is not None}
+        seen = {one.disk: one for one in status.members}
+        for member in members:
+            if member.replaces is not None and (listed := seen.get(member.path)) is not None:
+                erred = listed.missing or listed.errors.total > 0
+                self._incoming[member.id] = erred or self._incoming.get(member.id, False)
         for member in found.done:
+            self._incoming.pop(member.id, None)
             old = raid_group_disks.finish(self._db, member.name)
             told = f"Disk {member.name} has taken the place of {old} in RAID group {group}."
             self._tell(Severity.INFO, "disk-replaced", f"rg {group}", told)
         for member in found.begin:
-            if member.id not in self._rebuilding:
+            if not self._incoming.pop(member.id, False):
                 self._begin(group, member)
                 continue
             raid_group_disks.let_go(self._db, member.name, failed=True)
-            told = f"Disk {member.name} could not take another one's place in RAID group {group}: look at it, and use "
-            told += "another one."
+            told = f"Disk {member.name} erred while it took another one's place in RAID group {group}, and could not: "
+            told += "look at it, and use another one."
             self._tell(Severity.ERROR, "disk-replacement-failed", f"rg {group}", told)
-        if status.health is not GroupHealth.REBUILDING:
-            self._rebuilding.clear()
 
     def _begin(self, group: str, new: upkeep.Member) -> None:
         refused = f"Disk {new.name} does not replace another one of RAID group {group}"

@@ -92,7 +92,8 @@ class MemoryDriver(StorageDriver):
         members = tuple(MemberStatus(disk, missing=not disk.exists()) for disk in self._open_groups[group])
         missing = sum(member.missing for member in members)
         if group in self._rebuilding:
-            return GroupStatus(GroupHealth.REBUILDING, used, missing, rebuilt=0.5, members=members)
+            spreading = group not in self._leaving
+            return GroupStatus(GroupHealth.REBUILDING, used, missing, 0.5, members, spreading=spreading)
         health = GroupHealth.DEGRADED if missing else GroupHealth.ONLINE
         return GroupStatus(health, used, missing, members=members)
 
@@ -103,7 +104,7 @@ class MemoryDriver(StorageDriver):
             return
         if not self._member(group, old):
             raise NotAMember(group=group, disk=old)
-        if old.exists() or group in self._leaving:
+        if group in self._leaving:
             self._refuse_rebuilding(group)
         if (size := size_of(new)) < (needed := size_of(old) if old.exists() else 0):
             raise DiskTooSmall(disk=new, size=size, minimum=needed)

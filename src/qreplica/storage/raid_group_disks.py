@@ -4,6 +4,7 @@ Each change is written down before the engine is asked for it, so that a crash i
 maintenance finishes: ``begin`` and ``join`` may be called again until they succeed, or are refused and undone.
 """
 
+import contextlib
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import select
@@ -17,7 +18,7 @@ from qreplica.storage import raid_groups
 from qreplica.storage.capacity import Capacity, capacity
 from qreplica.storage.disks import device_path
 from qreplica.storage.driver import GroupHealth, StorageDriver
-from qreplica.storage.errors import GroupClosed, RebuildRunning
+from qreplica.storage.errors import GroupClosed, RebuildRunning, RoomBeingMade
 from qreplica.storage.service_errors import (
     DiskAddsNothing,
     DiskHasFailed,
@@ -32,21 +33,24 @@ from qreplica.storage.upkeep import smallest_sufficient
 def replace(db: Database, driver: StorageDriver, *, group: str, old: str, new: str) -> None:
     """Begin to put the free disk ``new`` in the place of ``old``; goes on in the background. Idempotent while it does.
 
-    A running scrub is ended. Raises NotFound, DiskNotOfGroup, DiskOfGroup, DiskHasFailed, ReplacementTooSmall,
-    RebuildRunning, GroupClosed, and the driver's; then nothing was begun, but after GroupLocked it is begun later.
+    A running scrub is ended. When room is made for it first, maintenance begins it. Raises NotFound, DiskNotOfGroup,
+    DiskOfGroup, DiskHasFailed, ReplacementTooSmall, RebuildRunning, GroupClosed, and the driver's; then nothing was
+    begun, but after GroupLocked and NoRoomForReplacement it is begun later.
     """
     with db.session(read_only=True) as session:
         row = raid_groups.get(session, group)
         going_on = _refuse_replacement(session, group, old, new)
     if not going_on:
-        health = driver.group_status(row.id).health
-        _refuse_unready(row, health, {GroupHealth.ONLINE, GroupHealth.DEGRADED}, "given another disk")
+        status = driver.group_status(row.id)
+        if not status.spreading:
+            _refuse_unready(row, status.health, {GroupHealth.ONLINE, GroupHealth.DEGRADED}, "given another disk")
         driver.stop_scrub(row.id)
         with db.session() as session:
             _refuse_replacement(session, group, old, new)
             incoming = _take(disk_service.get(session, new), raid_groups.get(session, group))
             incoming.replaces = disk_service.get(session, old)
-    begin(db, driver, new)
+    with contextlib.suppress(RoomBeingMade):
+        begin(db, driver, new)
 
 
 def _refuse_replacement(session: Session, group: str, old: str, new: str) -> bool:
@@ -116,7 +120,7 @@ def _spares(session: Session) -> Sequence[Disk]:
 def begin(db: Database, driver: StorageDriver, new: str) -> None:
     """Have the engine begin, or go on with, the replacement that is written down for ``new``; idempotent.
 
-    What it refuses is undone, unless it is possible later (GroupLocked): somebody else may have begun it by then.
+    What it refuses is undone, unless it is possible later (Unavailable): somebody else may have begun it by then.
     Raises what the driver does.
     """
     with db.session(read_only=True) as session:

@@ -65,7 +65,7 @@ def judge(members: Sequence[Member], status: GroupStatus) -> Findings:
     calm = status.health is not GroupHealth.REBUILDING
     missing: Sequence[Member] = ()
     if any(one.replaces for one in members):
-        if calm:
+        if calm or status.spreading:
             _judge_replacements(members, status, found)
     else:
         missing, unknown = _tell_apart([one for one in members if one.path not in seen], members, status)

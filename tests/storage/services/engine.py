@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qreplica.errors import QReplicaError
 from qreplica.storage.driver import (
     DiskErrors,
     GroupHealth,
@@ -27,6 +28,8 @@ class Engine(MemoryDriver):
         self.stopped_writing = False
         self.replacing: dict[str, tuple[Path, Path]] = {}
         self.tended = 0
+        self.hindered: QReplicaError | None = None
+        self.spreading = False
 
     def create_group(self, group: str, disks: Any, level: RaidLevel) -> None:
         super().create_group(group, disks, level)
@@ -42,7 +45,9 @@ class Engine(MemoryDriver):
         if self.stopped_writing:
             health = GroupHealth.FAILED
         if group in self._rebuilding:
-            return GroupStatus(GroupHealth.REBUILDING, status.allocated, lost, rebuilt=0.25, members=members)
+            return GroupStatus(
+                GroupHealth.REBUILDING, status.allocated, lost, rebuilt=0.25, members=members, spreading=self.spreading
+            )
         return GroupStatus(health, status.allocated, lost, members=members)
 
     def _status_of(self, disk: Path) -> MemberStatus:
@@ -53,6 +58,8 @@ class Engine(MemoryDriver):
     def replace_disk(self, group: str, old: Path, new: Path) -> None:
         if self._member(group, new):
             return
+        # It is no longer all that goes on.
+        self.spreading = False
         super().replace_disk(group, old, new)
         self.replacing[group] = (old, new)
         self.members[group].append(new)
@@ -66,6 +73,8 @@ class Engine(MemoryDriver):
     def tend_group(self, group: str) -> None:
         self._group(group)
         self.tended += 1
+        if self.hindered is not None:
+            raise self.hindered
 
     def finish(self, group: str) -> None:
         """End the rebuild well."""
@@ -76,7 +85,7 @@ class Engine(MemoryDriver):
             self.missing.discard(old)
 
     def fail_rebuild(self, group: str) -> None:
-        """End a replacement, because the new disk is bad."""
+        """End a replacement before its time."""
         self._rebuilding.discard(group)
         old, new = self.replacing.pop(group)
         self.members[group].remove(new)

@@ -7,7 +7,16 @@ import pytest
 from qreplica.state.models import Disk, Severity
 from qreplica.storage import disks, raid_group_disks, virtual_disks
 from qreplica.storage.driver import DiskErrors, GroupHealth
-from qreplica.storage.errors import DiskInUse, GroupBusy, GroupFailed, NotADisk
+from qreplica.storage.errors import (
+    DiskInUse,
+    GroupBusy,
+    GroupFailed,
+    NotADisk,
+    RebuildRunning,
+    ReplacementFailed,
+    RoomBeingMade,
+    SpreadingFoundNoRoom,
+)
 from qreplica.storage.service_errors import GroupStoppedWriting
 from qreplica.units import GIB, MIB
 
@@ -174,12 +183,85 @@ def test_a_new_disk_that_breaks_the_rebuild_leaves_and_the_next_spare_is_taken(m
     spare(mirror, "d3", "d4")
     mirror.storage.missing.add(mirror.path("d2"))
     mirror.rounds(2)
+    errors(mirror, "d3", write=1)
+    mirror.rounds()
     mirror.storage.fail_rebuild(mirror.group_id)
     mirror.rounds(2)
     assert mirror.disks_of() == ["d1", "d2", "d4"]
     new = mirror.row("d3")
     assert (new.failed, new.raid_group_id, new.replaces_id) == (True, None, None)
     assert "disk-replacement-failed" in mirror.kinds()
+
+
+def test_a_replacement_that_is_cut_off_is_told_once_and_begun_again_with_the_same_good_disk(
+    mirror: EngineWorld,
+) -> None:
+    spare(mirror, "d3")
+    mirror.storage.missing.add(mirror.path("d2"))
+    mirror.rounds(2)
+    mirror.storage.fail_rebuild(mirror.group_id)
+    mirror.storage.hindered = ReplacementFailed(group="rg1", reason="no room", remedy="it begins again")
+    mirror.fate.places["before replace_disk"] = RoomBeingMade(group="rg1")
+    for _ in range(2):
+        with pytest.raises(RoomBeingMade):
+            mirror.rounds()
+        mirror.fate.places["before replace_disk"] = RoomBeingMade(group="rg1")
+    del mirror.fate.places["before replace_disk"]
+    mirror.storage.hindered = None
+    mirror.rounds()
+    assert mirror.storage.replacing[mirror.group_id] == (mirror.path("d2"), mirror.path("d3"))
+    mirror.storage.finish(mirror.group_id)
+    mirror.rounds()
+    assert mirror.disks_of() == ["d1", "d3"]
+    assert not mirror.row("d3").failed
+    assert mirror.kinds() == ["disk-failed", "disk-replacement-begun", "replacement-failed", "disk-replaced"]
+    assert (
+        mirror.message("replacement-failed")
+        == "Replacing a disk of RAID group rg1 was cut off (no room): it begins again."
+    )
+
+
+def test_what_hinders_the_driver_is_told_until_it_changes_and_holds_nothing_else_up(mirror: EngineWorld) -> None:
+    mirror.storage.hindered = SpreadingFoundNoRoom(group="rg1", minutes=10)
+    errors(mirror, "d1", read=1)
+    mirror.rounds(3)
+    assert mirror.kinds() == ["spreading-found-no-room", "disk-errors"]
+    assert "delete snapshots or virtual disks" in mirror.message("spreading-found-no-room")
+    mirror.storage.hindered = None
+    mirror.rounds()
+    mirror.storage.hindered = SpreadingFoundNoRoom(group="rg1", minutes=10)
+    mirror.rounds(2)
+    assert mirror.kinds().count("spreading-found-no-room") == 2
+
+
+def test_a_disk_that_fails_while_a_growth_is_spread_is_replaced_meanwhile(mirror: EngineWorld) -> None:
+    mirror.disk("d4", 2 * GIB)
+    spare(mirror, "d4")
+    raid_group_disks.grow(mirror.db, mirror.driver, group="rg1", disk="d3")
+    errors(mirror, "d2", write=10)
+    mirror.rounds()
+    assert mirror.row("d4").spare, "it is not known to be only a growth"
+    mirror.storage.spreading = True
+    mirror.rounds()
+    assert mirror.storage.replacing[mirror.group_id] == (mirror.path("d2"), mirror.path("d4"))
+
+
+def test_a_disk_is_replaced_on_request_while_a_growth_is_spread(mirror: EngineWorld) -> None:
+    mirror.disk("d4", 2 * GIB)
+    raid_group_disks.grow(mirror.db, mirror.driver, group="rg1", disk="d3")
+    with pytest.raises(RebuildRunning):
+        raid_group_disks.replace(mirror.db, mirror.driver, group="rg1", old="d1", new="d4")
+    mirror.storage.spreading = True
+    raid_group_disks.replace(mirror.db, mirror.driver, group="rg1", old="d1", new="d4")
+    assert mirror.storage.replacing[mirror.group_id] == (mirror.path("d1"), mirror.path("d4"))
+
+
+def test_one_that_waits_for_room_is_begun_by_maintenance(mirror: EngineWorld) -> None:
+    mirror.fate.places["before replace_disk"] = RoomBeingMade(group="rg1")
+    raid_group_disks.replace(mirror.db, mirror.driver, group="rg1", old="d2", new="d3")
+    assert mirror.disks_of() == ["d1", "d2", "d3"]
+    mirror.rounds()
+    assert mirror.storage.replacing[mirror.group_id] == (mirror.path("d2"), mirror.path("d3"))
 
 
 def test_what_a_growth_adds_is_not_promised_while_a_disk_is_missing(mirror: EngineWorld) -> None:
