@@ -12,7 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.api.app import create_app
-from qreplica.cluster.leases import Leases
+from qreplica.cluster.duties import Duties
+from qreplica.cluster.leases import Lease, Leases
 from qreplica.daemon import logs, servers
 from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
@@ -79,7 +80,17 @@ def _run(file: Path, config: Config) -> None:
     target, locks = TgtDriver(management), NodeLocks()
     reconciler = Reconciler(config, database, storage, target, locks)
     supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
-    workers = Workers(file, config, database)
+    duty_leases = Leases(
+        database, Base.metadata.tables["duties"], config.controller, takeover=config.cluster.takeover_seconds
+    )
+    duties = Duties(
+        database,
+        duty_leases,
+        config.controller,
+        takeover=config.cluster.takeover_seconds,
+        automatic=config.cluster.failback == "automatic",
+    )
+    workers = Workers(file, config, database, duties.mine)
     other = 3 - config.controller
     beside = OtherController(database, other, config.tgtd_pid_files[other - 1])
 
@@ -109,6 +120,11 @@ def _run(file: Path, config: Config) -> None:
         config.controller,
         takeover=config.cluster.takeover_seconds,
     )
+
+    def duty_taken(lease: Lease) -> None:
+        duties.taken(lease.key)
+        workers.wake()
+
     steps = (AutomaticSnapshots(services.pause),)
     maintainer = Maintainer(database, storage, leases, config.controller, steps=steps, opened=reconciler.wake)
     parts = (
@@ -117,6 +133,7 @@ def _run(file: Path, config: Config) -> None:
         reconciler,
         maintainer,
         SpaceKeeper(database, storage, leases, hold_hosts(config.tgtd_pid_files)),
+        LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),
         workers,
     )
     ready = config.runtime_dir / "ready"
@@ -146,7 +163,8 @@ def prepare(config: Config) -> Database:
             session.add(Subsystem(name=config.subsystem, iqn_prefix=config.iqn_prefix))
         ports.note(session, config.controller, config.ports)
         controller = session.get_one(Controller, config.controller)
-        controller.started_at, controller.version = now(), version("qreplica")
+        controller.started_at = controller.heartbeat_at = now()
+        controller.version = version("qreplica")
         log.record(
             session,
             Severity.INFO,

@@ -37,7 +37,7 @@ def run(database: Database, parts: Parts, store: JobStore, stop: StopEvent) -> N
         before = _checkpoint(store)
         try:
             store.raise_epoch(above)
-            target = target_of(database, store.job)
+            target = target_of(database, store.job, store.controller)
             if Attempt(parts, store, target, target.ways[number % len(target.ways)], stop).run():
                 parts.tell(Severity.INFO, "cycle-committed", "Its generation is a recovery point on the target now.")
                 return

@@ -119,8 +119,8 @@ class NetworkLinks:
         )
 
 
-def target_of(database: Database, job_id: str) -> Target:
-    """Return what is persisted of the job's target."""
+def target_of(database: Database, job_id: str, controller: int) -> Target:
+    """Return what is persisted of the job's target, and which of the ``controller``'s interfaces leads to it."""
     with database.session(read_only=True) as session:
         job = session.get_one(Job, job_id)
         subsystem = session.scalars(select(Subsystem)).one()
@@ -137,7 +137,7 @@ def target_of(database: Database, job_id: str) -> Target:
             mutual=chap_of(job.mutual_user, job.mutual_secret),
             pairing_secret=job.pairing_secret,
             ways=tuple(Way(path.address, path.port, path.peer_port) for path in job.paths),
-            interface=qreplica_interface(session, job.controller),
+            interface=qreplica_interface(session, controller),
         )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from qreplica.cluster.duties import doer
 from qreplica.errors import QReplicaError
 from qreplica.replication.errors import StaleOwner
 from qreplica.replication.planner import Base, Begun
@@ -58,24 +59,25 @@ class Planned:
 
 
 class JobStore:
-    """The one way in which a worker writes. ``epoch`` is its fencing number."""
+    """The one way in which a worker writes. ``epoch`` is its fencing number, ``controller`` where it works."""
 
-    def __init__(self, database: Database, job: str, epoch: int) -> None:
+    def __init__(self, database: Database, job: str, epoch: int, controller: int) -> None:
         self._database = database
         self.job = job
         self.epoch = epoch
+        self.controller = controller
 
     @classmethod
     def take_over(cls, database: Database, job: str, controller: int) -> "JobStore | None":
         """Become the owner, by a higher epoch. None when the job has nothing to do, or not on this controller."""
         with database.session() as session:
             row = session.get(Job, job)
-            if row is None or row.controller != controller or row.state not in ACTIVE:
+            if row is None or row.state not in ACTIVE or doer(session, row.controller) != controller:
                 return None
             if unfinished(session, job) is None:
                 return None
             row.epoch += 1
-            return cls(database, job, row.epoch)
+            return cls(database, job, row.epoch, controller)
 
     def raise_epoch(self, above: int = 0) -> int:
         """Persist and return a higher epoch, also higher than ``above``: before each claim, and each change of path."""

@@ -3,6 +3,7 @@
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +50,8 @@ class _Wanted:
 class Workers:
     """Lives in the daemon, with a thread of its own. ``file`` is what ``config`` was loaded from.
 
+    ``owners`` tells whose jobs this controller runs now: those of the others are ended, if they have a worker here.
+
     ``start`` takes up what a daemon before left RUNNING or WAITING. ``command`` makes a worker's argument list.
     While no job runs, one worker stands by for the next.
     """
@@ -56,6 +59,7 @@ class Workers:
     file: Path
     config: Config
     database: Database
+    owners: Callable[[], Collection[int]]
     look_every: float = _LOOK_EVERY
     grace: float = _GRACE
     command: Command = command
@@ -130,7 +134,7 @@ class Workers:
 
     def _wanted(self) -> dict[str, _Wanted]:
         with self.database.session(read_only=True) as session:
-            chosen = select(Job.id, Job.name, Job.state).where(Job.controller == self.config.controller)
+            chosen = select(Job.id, Job.name, Job.state).where(Job.controller.in_(self.owners()))
             return {job: _Wanted(name, state) for job, name, state in session.execute(chosen)}
 
     def _spawn(self, job: str, name: str) -> None:

@@ -128,7 +128,10 @@ class Subsystem(Base):
 
 
 class Controller(Base):
-    """A controller (1 or 2). ``heartbeat`` counts up while its daemon lives; its change is what proves life."""
+    """A controller (1 or 2). ``heartbeat`` counts up while its daemon lives; its change is what proves life.
+
+    ``heartbeat_at`` is None for one that was ended in an orderly way, and for one that never started.
+    """
 
     __tablename__ = "controllers"
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -222,6 +225,21 @@ class MaintenanceLease(Base):
     since: Mapped[datetime] = mapped_column(default=now)
 
 
+class Duty(Base):
+    """Which controller does the work that belongs to controller ``owner`` (its number): runs its jobs.
+
+    ``term`` and ``renewals`` as for a MaintenanceLease. ``asked_back``: the administrator wants it handed back.
+    """
+
+    __tablename__ = "duties"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    controller: Mapped[int]
+    term: Mapped[int] = mapped_column(default=1)
+    renewals: Mapped[int] = mapped_column(default=0)
+    since: Mapped[datetime] = mapped_column(default=now)
+    asked_back: Mapped[bool] = mapped_column(default=False)
+
+
 class VirtualDisk(Base):
     """A VD. ``snapshot_space`` is what its QSnaps may use; ``serial`` is what initiators see (VPD page 0x80).
 
@@ -307,7 +325,8 @@ class Job(Base):
 
     ``epoch`` is the last claim's fencing number; every write of the job's or its cycle's state compares it first.
     ``base_snapshot_id`` is the last generation that both sides hold. ``pairing_secret`` is what a node without CHAP
-    gave at the first claim. ``target_*`` name the backup VD as the target told it: ids, and names for people.
+    gave at the first claim. ``controller`` is the one that the job belongs to; which one runs it says its Duty.
+    ``target_*`` name the backup VD as the target told it: ids, and names for people.
     """
 
     __tablename__ = "jobs"
