@@ -27,6 +27,7 @@ class ControllerAnswer(Answer):
             "started_at": "2026-11-24T09:00:00.000Z",
             "heartbeat_at": "2026-11-24T09:30:00.000Z",
             "version": "0.1.0",
+            "management": "http://192.0.2.1:8080",
         }
     )
     number: int
@@ -43,6 +44,7 @@ class ControllerAnswer(Answer):
     started_at: Time | None
     heartbeat_at: Time | None
     version: str
+    management: Annotated[str | None, Field(description="Where its API is; null when that is not known")]
 
 
 @router.get("", summary="List the controllers", responses=problems())

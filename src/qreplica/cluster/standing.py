@@ -35,6 +35,7 @@ class ControllerStatus:
     started_at: datetime | None
     heartbeat_at: datetime | None
     version: str
+    management: str | None
 
 
 def listing(session: Session, mine: int) -> list[ControllerStatus]:
@@ -64,4 +65,5 @@ def _of(session: Session, row: Controller, mine: int, numbers: list[int]) -> Con
         row.started_at,
         row.heartbeat_at,
         row.version,
+        row.management,
     )

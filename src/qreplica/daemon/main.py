@@ -73,7 +73,7 @@ def _run(file: Path, config: Config) -> None:
     # First of all: a descriptor that is opened later could take an inherited one's place, and an address that is in
     # use is to be told of before anything changes.
     management_sockets, peer_sockets = servers.management_sockets(config), servers.peer_sockets(config)
-    database = prepare(config)
+    database = prepare(config, servers.url_of(management_sockets[0]))
     storage = BtrfsDriver(config.raid_group_mounts)
     open_storage(database, storage, controller=config.controller)
     management = Management(config.tgt_control_port)
@@ -152,8 +152,8 @@ def _run(file: Path, config: Config) -> None:
         _log.info("ended")
 
 
-def prepare(config: Config) -> Database:
-    """Make the key and the tables, and write down who this controller is. Idempotent."""
+def prepare(config: Config, url: str | None = None) -> Database:
+    """Make the key and the tables, and write down who this controller is, managed at ``url``. Idempotent."""
     (config.runtime_dir / "ready").unlink(missing_ok=True)
     secrets.unlock(config.state_dir)
     database = Database(config.database_url)
@@ -164,7 +164,7 @@ def prepare(config: Config) -> Database:
         ports.note(session, config.controller, config.ports)
         controller = session.get_one(Controller, config.controller)
         controller.started_at = controller.heartbeat_at = now()
-        controller.version = version("qreplica")
+        controller.version, controller.management = version("qreplica"), url
         log.record(
             session,
             Severity.INFO,

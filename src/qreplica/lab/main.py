@@ -47,7 +47,7 @@ def tell(sentence: str) -> None:
 
 @lab_app.command()
 def up(lab_id: Id = DEFAULT_ID, root: Root = LABS) -> None:
-    """Make the lab and leave it up: controller 1 of “source” and “target”, logged in to from the command line."""
+    """Make the lab and leave it up: “source” and “target”, logged in to from the command line."""
     lab = _mine(lab_id, root)
     urls = labs.up(lab, tell)
     labs.let_stay(lab)

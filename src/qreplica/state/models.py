@@ -130,7 +130,8 @@ class Subsystem(Base):
 class Controller(Base):
     """A controller (1 or 2). ``heartbeat`` counts up while its daemon lives; its change is what proves life.
 
-    ``heartbeat_at`` is None for one that was ended in an orderly way, and for one that never started.
+    ``heartbeat_at`` is None for one that was ended in an orderly way, and for one that never started. ``management``
+    is the URL at which it was reached last, None when only it knows.
     """
 
     __tablename__ = "controllers"
@@ -139,6 +140,7 @@ class Controller(Base):
     heartbeat: Mapped[int] = mapped_column(default=0)
     heartbeat_at: Mapped[datetime | None]
     version: Mapped[str] = mapped_column(default="")
+    management: Mapped[str | None]
     ports: Mapped[list["Port"]] = relationship(order_by="Port.number", cascade="all, delete-orphan")
 
 

@@ -1,4 +1,4 @@
-"""Which controller does the work of which."""
+"""Which controller does the work of which, and where each is managed."""
 
 from collections.abc import Sequence
 
@@ -17,6 +17,7 @@ _NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     """Bring the tables to this revision."""
+    op.add_column("controllers", sa.Column("management", sa.String(), nullable=True))
     op.create_table(
         "duties",
         sa.Column("owner", sa.String(), nullable=False),
