@@ -98,7 +98,9 @@ class World:
             self.locks,
             pause,
             recovery,
-            LettingGo(self.database, (self.target,), spec_of, self.locks),
+            LettingGo(
+                self.database, self.storage, (self.target, []), spec_of, self.locks, lock=directory / "roll-back.lock"
+            ),
             self.workers,
             reconciler,
         )

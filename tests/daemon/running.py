@@ -63,7 +63,11 @@ class Controller:
         self.log = directory / f"log-{number}"
         self.process: subprocess.Popen[bytes] | None = None
         self.http = httpx.Client(
-            base_url=f"http://127.0.0.1:{self.listener.getsockname()[1]}/api/v1", trust_env=False, timeout=60
+            base_url=f"http://127.0.0.1:{self.listener.getsockname()[1]}/api/v1",
+            trust_env=False,
+            timeout=60,
+            # The server closes idle connections after 5 s, which is what a client takes for fresh enough by default.
+            limits=httpx.Limits(keepalive_expiry=1),
         )
 
     def text(self, **changes: object) -> str:

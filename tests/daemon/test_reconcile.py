@@ -10,6 +10,8 @@ from cryptography.fernet import Fernet
 from sqlalchemy import select
 
 from qreplica.daemon.config import Config, PortConfig
+from qreplica.daemon.file_lock import holding
+from qreplica.daemon.other_controller import serving_lock
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.errors import QReplicaError
 from qreplica.iscsi import nodes
@@ -21,6 +23,7 @@ from qreplica.state.database import Database
 from qreplica.state.errors import StateBusy
 from qreplica.state.models import Event, Node, RaidGroup, Subsystem, VirtualDisk
 from qreplica.state.types import Secret
+from qreplica.storage import holding_back
 from qreplica.storage.driver import RaidLevel
 from qreplica.storage.memory import MemoryDriver
 from qreplica.units import GIB, MIB
@@ -92,6 +95,7 @@ class World:
             nodes.attach(session, node="a", vd="v1")
         self.target = FailingTarget()
         self.locks = NodeLocks()
+        self.config = config
         self.reconciler = Reconciler(config, self.database, self.storage, self.target, self.locks)
 
     def failing(self) -> QReplicaError | None:
@@ -136,8 +140,7 @@ def test_all_is_brought_in_line_and_portals_come_last(world: World) -> None:
     (lun,) = world.target.specs[world.a].luns
     assert (lun.number, lun.path) == (1, world.storage.vd_path("g1", "vd1"))
     assert world.target.portals() == PORTALS
-    assert world.target.calls[:2] == ["apply a", "apply b"]
-    assert world.target.calls[3] == "portals"
+    assert world.target.calls[:4] == ["apply a", "apply b", "nodes", "portals"]
     assert world.events() == []
     assert world.reconciler.tried_once
 
@@ -315,6 +318,19 @@ def test_the_loop_reconciles_at_start_and_when_woken(world: World) -> None:
     world.reconciler.stop()
 
 
+def test_the_loop_reconciles_when_the_other_controller_asks(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qreplica.daemon.reconcile._EVERY", 3600.0)
+    world.reconciler.start()
+    assert eventually(lambda: world.reconciler.tried_once)
+
+    def seen() -> bool:
+        serving_lock(world.config.tgtd_pid_file).touch()
+        return world.target.specs[world.a].luns == ()
+
+    holding_back.hold_back(world.database, "vd1")
+    assert eventually(seen)
+
+
 def test_the_loop_survives_the_database(world: World, busy: Callable[..., None]) -> None:
     busy(refuse=True)
     world.reconciler.start()
@@ -343,6 +359,60 @@ def test_what_is_decided_while_it_is_applied_is_in_force_before_portals_open(wor
     assert world.failing() is None
     assert world.target.calls[:4] == ["apply a", "apply a", "apply a", "apply b"]
     assert world.target.specs[world.a].initiators == {"iqn.2026-11.org.example:host-1"}
+
+
+def test_portals_stay_closed_while_what_was_decided_meanwhile_cannot_be_read(
+    world: World, busy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = world.target.apply_node
+
+    def decide_meanwhile(spec: NodeSpec) -> None:
+        with world.database.session() as session:
+            nodes.set_initiators(session, nodes.get(session, "a"), ["iqn.2026-11.org.example:host"])
+        real(spec)
+        busy(refuse=True)
+
+    monkeypatch.setattr(world.target, "apply_node", decide_meanwhile)
+    assert isinstance(world.failing(), StateBusy)
+    assert world.target.portals() == frozenset()
+    busy(refuse=False)
+    monkeypatch.setattr(world.target, "apply_node", real)
+    assert world.failing() is None
+    assert world.target.portals() == PORTALS
+    assert world.target.specs[world.a].initiators == {"iqn.2026-11.org.example:host"}
+
+
+def test_a_vd_that_is_held_back_is_not_served_also_by_a_target_daemon_that_is_new(world: World) -> None:
+    world.reconciler.reconcile_now()
+    holding_back.hold_back(world.database, "vd1")
+    world.reconciler.reconcile_now()
+    assert world.target.specs[world.a].luns == ()
+    world.target.remove_node(world.a)
+    world.reconciler.reconcile_now()
+    assert world.target.specs[world.a].luns == ()
+    holding_back.serve_again(world.database, "vd1")
+    world.reconciler.reconcile_now()
+    assert [lun.number for lun in world.target.specs[world.a].luns] == [1]
+    assert world.events() == []
+
+
+def test_one_that_is_held_back_while_it_is_applied_is_taken_away_again(world: World) -> None:
+    """And nobody takes it for let go of in between, because the serving lock is held."""
+    real = world.target.apply_node
+    held: list[bool] = []
+
+    def decide_meanwhile(spec: NodeSpec) -> None:
+        holding_back.hold_back(world.database, "vd1")
+        real(spec)
+        with holding(serving_lock(world.config.tgtd_pid_file), 0) as got:
+            held.append(not got)
+
+    world.target.apply_node = decide_meanwhile  # type: ignore[method-assign] # for this test
+    assert world.failing() is None
+    assert world.target.specs[world.a].luns == ()
+    assert held == [True] * 3
+    with holding(serving_lock(world.config.tgtd_pid_file), 0) as got:
+        assert got
 
 
 def test_a_node_deleted_while_it_is_applied_is_removed_again(world: World) -> None:

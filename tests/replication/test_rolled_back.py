@@ -5,9 +5,10 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 
+from qreplica.errors import QReplicaError
 from qreplica.replication import jobs
 from qreplica.state.models import CycleKind, JobState, SnapshotKind
-from qreplica.storage import rolling_back, snapshots
+from qreplica.storage import holding_back, rolling_back, snapshots
 from qreplica.storage.driver import BLOCK
 from qreplica.storage.service_errors import VdReplicating
 
@@ -18,10 +19,17 @@ def pause() -> nullcontext[Still]:
     return nullcontext(Still())
 
 
-@contextmanager
-def let_go(vd: str) -> Iterator[None]:
-    assert vd == SOURCE_VD
-    yield
+def let_go(pair: Pair) -> rolling_back.LetGo:
+    """Nobody serves the VD."""
+
+    @contextmanager
+    def context(vd: str) -> Iterator[list[QReplicaError]]:
+        assert vd == SOURCE_VD
+        holding_back.hold_back(pair.database, vd)
+        yield []
+        assert holding_back.serve_again(pair.database, vd)
+
+    return context
 
 
 def take(pair: Pair, name: str) -> None:
@@ -29,7 +37,7 @@ def take(pair: Pair, name: str) -> None:
 
 
 def roll_back(pair: Pair, name: str) -> None:
-    rolling_back.roll_back(pair.database, pair.storage, pause, let_go, vd="s1", snapshot=name, confirmed="s1")
+    rolling_back.roll_back(pair.database, pair.storage, pause, let_go(pair), vd="s1", snapshot=name, confirmed="s1")
 
 
 def cycle(pair: Pair) -> None:

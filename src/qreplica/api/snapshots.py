@@ -93,11 +93,17 @@ class RollBackAnswer(Answer):
     """A VD that was rolled back."""
 
     model_config = example(
-        {"vd": "payroll", "snapshot": "before-upgrade", "kept": "before-rollback-20261124-114000-250113"}
+        {
+            "vd": "payroll",
+            "snapshot": "before-upgrade",
+            "kept": "before-rollback-20261124-114000-250113",
+            "problems": [],
+        }
     )
     vd: str
     snapshot: str
     kept: Annotated[str | None, Field(description="The snapshot that has what was there before, if one was taken")]
+    problems: Annotated[list[str], Field(description="What keeps it from being served again yet; it is tried again")]
 
 
 @router.get("", summary="List the snapshots", responses=problems(404))
@@ -146,9 +152,10 @@ def roll_back(vd: str, name: str, request: RollBackRequest, services: TheService
     """Give the VD the content that it had when the snapshot was taken. All snapshots stay, and so does the VD's size.
 
     Without the word “confirm” it is refused, and told what would be lost. Refused too while hosts are logged in to a
-    node that shows the VD, while a job sends it, and for a backup VD that a job holds.
+    node that shows the VD, while a job sends it, and for a backup VD that a job holds. Nobody is served the VD
+    meanwhile.
     """
-    kept = rolling_back.roll_back(
+    done = rolling_back.roll_back(
         services.database,
         services.storage,
         services.pause,
@@ -158,7 +165,8 @@ def roll_back(vd: str, name: str, request: RollBackRequest, services: TheService
         confirmed=request.confirm,
         keep_present=request.keep_present,
     )
-    return RollBackAnswer(vd=vd, snapshot=name, kept=kept)
+    told = [problem.sentence for problem in done.problems]
+    return RollBackAnswer(vd=vd, snapshot=name, kept=done.kept, problems=told)
 
 
 @router.delete("/{vd}/{name}", summary="Delete a snapshot", status_code=204, responses=problems(404, 409))

@@ -62,6 +62,8 @@ def roll_back(
         body = {"confirm": vd, "keep_present": keep_present}
         done = here.api.post(path("snapshots", vd, name, "roll-back"), body)
         kept = f"; snapshot “{done['kept']}” has what was there before" if done["kept"] else ""
+        for problem in done["problems"]:
+            here.warn(f"It is not served everywhere yet: {problem}")
         here.say(f"VD “{vd}” was rolled back to snapshot “{name}”{kept}.", done)
 
 

@@ -19,7 +19,7 @@ from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.lease_keeper import LeaseKeeper
-from qreplica.daemon.letting_go import LettingGo
+from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
 from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
 from qreplica.daemon.reconcile import Reconciler
@@ -97,6 +97,7 @@ def _run(file: Path, config: Config) -> None:
     def spec_of(session: Session, node: Node) -> NodeSpec:
         return nodes.spec(session, storage, node)
 
+    roll_backs = config.state_dir / "roll-back.lock"
     recovery = Recovery(database, storage, {config.controller: target, other: beside}, spec_of, locks)
     services = Services(
         config,
@@ -106,7 +107,7 @@ def _run(file: Path, config: Config) -> None:
         locks,
         pause_all(config),
         recovery,
-        let_go=LettingGo(database, (target, beside), spec_of, locks),
+        let_go=LettingGo(database, storage, (target, [beside]), spec_of, locks, lock=roll_backs),
         workers=workers,
         reconciler=reconciler,
     )
@@ -125,7 +126,7 @@ def _run(file: Path, config: Config) -> None:
         duties.taken(lease.key)
         workers.wake()
 
-    steps = (AutomaticSnapshots(services.pause),)
+    steps = (FinishingRollBacks(roll_backs, reconciler.wake), AutomaticSnapshots(services.pause))
     maintainer = Maintainer(database, storage, leases, config.controller, steps=steps, opened=reconciler.wake)
     parts = (
         Heartbeat(database, config.controller, config.cluster.heartbeat_seconds),

@@ -2,15 +2,21 @@
 
 It ends the other's target daemon. That one's own daemon starts it again, makes its nodes from the database, where the
 decision already stands, and opens its portals last. Hosts and jobs that were logged in there come back by themselves.
+
+A VD that is held back is let go of without that: the other's own daemon does so, and its hosts notice nothing.
 """
 
+import contextlib
 import os
 import select
 import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import select as select_rows
 
+from qreplica.daemon.file_lock import holding
 from qreplica.errors import Unavailable
 from qreplica.iscsi.target.driver import NodeSpec, TargetSession
 from qreplica.iscsi.target.errors import TargetDaemonDown
@@ -21,6 +27,17 @@ from qreplica.state.database import Database
 from qreplica.state.models import Node
 
 _END_SECONDS = 30.0
+#: How long the other's daemon may take to let go of a file, or to take it up again.
+_LET_GO_SECONDS = 30.0
+_POLL = 0.05
+
+
+def serving_lock(pid_file: Path) -> Path:
+    """Return the file whose lock a daemon holds while it brings a node of the tgtd of ``pid_file`` in line.
+
+    Whoever touches it asks that daemon to bring all in line soon.
+    """
+    return pid_file.with_suffix(".serving")
 
 
 class OtherTargetHangs(Unavailable):
@@ -33,13 +50,63 @@ class OtherTargetHangs(Unavailable):
     )
 
 
+class OtherTargetSlow(Unavailable):
+    """The other controller does not serve a VD again."""
+
+    kind = "other-target-slow"
+    template = (
+        "Controller {controller} has not served the virtual disk again within {seconds:.0f} s: it does so by itself; "
+        "otherwise its events tell what keeps it from it."
+    )
+
+
 class OtherController:
     """Stands for the other controller's target daemon; ``pid_file`` is that one's. See replication.recovery."""
 
-    def __init__(self, database: Database, number: int, pid_file: Path) -> None:
+    def __init__(
+        self, database: Database, number: int, pid_file: Path, let_go_seconds: float = _LET_GO_SECONDS
+    ) -> None:
         self._database = database
         self._number = number
         self._pid_file = pid_file
+        self._let_go_seconds = let_go_seconds
+
+    def let_go(self, file: Path) -> None:
+        """Return when its target daemon does not have the file, that of a VD held back, open, nor will open it.
+
+        One that its own daemon does not bring so far is ended: a new one opens its portals once it is in line with the
+        database. Raises OtherTargetHangs.
+        """
+        deadline = time.monotonic() + self._let_go_seconds
+        serving_lock(self._pid_file).touch()
+        while True:
+            # Whoever was at work on what the database said before has ended that.
+            with holding(serving_lock(self._pid_file), deadline - time.monotonic()) as quiet:
+                if quiet and not self._has_open(file):
+                    return
+            if time.monotonic() >= deadline:
+                self._end(_END_SECONDS)
+                return
+            time.sleep(_POLL)
+
+    def take_up(self, file: Path) -> None:
+        """Return when its target daemon, if it runs, has the file open: its own daemon sees to that, within seconds.
+
+        Raises OtherTargetSlow when that takes longer.
+        """
+        deadline = time.monotonic() + self._let_go_seconds
+        serving_lock(self._pid_file).touch()
+        while running_tgtd(self._pid_file) is not None and not self._has_open(file):
+            if time.monotonic() >= deadline:
+                raise OtherTargetSlow(controller=self._number, seconds=self._let_go_seconds)
+            time.sleep(_POLL)
+
+    def _has_open(self, file: Path) -> bool:
+        pid = running_tgtd(self._pid_file)
+        if pid is None:
+            return False
+        found = file.stat()
+        return any((one.st_dev, one.st_ino) == (found.st_dev, found.st_ino) for one in _opened(pid))
 
     def fence_node(self, spec: NodeSpec, timeout: float) -> None:  # noqa: ARG002 - all nodes end together
         """Cut off every session there; on return no command of one can still write. Raises OtherTargetHangs."""
@@ -89,3 +156,11 @@ class OtherController:
             return
         finally:
             os.close(pidfd)
+
+
+def _opened(pid: int) -> Iterator[os.stat_result]:
+    """Give what the process has open; nothing more once it has ended."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                yield descriptor.stat()

@@ -1,12 +1,15 @@
-"""Brings the controller's target daemon to what the database says: at start, when woken, and every few seconds."""
+"""Brings the controller's target daemon to what the database says: at start, when asked, and every few seconds."""
 
 import threading
+import time
 from collections.abc import Container
 
 import structlog
 from sqlalchemy import select
 
 from qreplica.daemon.config import Config
+from qreplica.daemon.file_lock import holding
+from qreplica.daemon.other_controller import serving_lock
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes
@@ -14,14 +17,16 @@ from qreplica.iscsi.target.driver import NodeSpec, PortalSpec, TargetDriver
 from qreplica.iscsi.target.errors import TargetDaemonDown, TargetDaemonSilent
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
-from qreplica.state.errors import StateBusy, StateDiskFull
+from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull
 from qreplica.state.models import Node, Severity
 from qreplica.storage.driver import StorageDriver
 
-_EVERY = 5.0
+_EVERY, _LOOK = 5.0, 0.25
 _log = structlog.get_logger(__name__)
 #: After one of these it is not known what would have become of the rest.
 _NOT_TRIED = (TargetDaemonDown, TargetDaemonSilent, StateBusy, StateDiskFull)
+#: After one of these it is not known what the database says.
+_NOT_READ = (StateBusy, StateDamaged)
 #: What it is about, and what went wrong.
 _Failure = tuple[str, QReplicaError]
 
@@ -37,6 +42,7 @@ class Reconciler:
         self._storage = storage
         self._target = target
         self._locks = locks
+        self._serving = serving_lock(config.tgtd_pid_file)
         self._told: set[tuple[str, str]] = set()
         self._one_at_a_time = threading.Lock()
         self._woken = threading.Event()
@@ -73,12 +79,19 @@ class Reconciler:
     def _run(self) -> None:
         while not self._ending.is_set():
             self._woken.clear()
+            asked = self._asked()
             try:
                 self._reconcile()
             except QReplicaError as error:
                 # The database is busy or its disk is full: nothing can be read, and the next round tries again.
                 _log.warning("not reconciled", reason=error.sentence)
-            self._woken.wait(_EVERY)
+            deadline = time.monotonic() + _EVERY
+            while not self._woken.wait(_LOOK) and self._asked() == asked and time.monotonic() < deadline:
+                pass
+
+    def _asked(self) -> int:
+        """Return what changes when the other controller asks (see ``serving_lock``)."""
+        return self._serving.stat().st_mtime_ns if self._serving.exists() else 0
 
     def _reconcile(self) -> list[QReplicaError]:
         """Try everything once; return the failures that were not told before."""
@@ -87,8 +100,10 @@ class Reconciler:
                 wanted = {node.iqn: node.name for node in nodes.listing(session)}
             failures = [(f"node {name}", error) for iqn, name in wanted.items() for error in self._bring_in_line(iqn)]
             failures += self._remove_others(wanted)
-            # Portals last: nobody may log in before the present epochs are in force (rule 4).
-            failures += self._listen()
+            # Portals last: nobody may log in before the present epochs are in force (rule 4), so not where it is not
+            # known that what was applied is what the database says.
+            if not any(isinstance(error, _NOT_READ) for _, error in failures):
+                failures += self._listen()
             if not any(isinstance(error, _NOT_TRIED) for _, error in failures):
                 self._first.set()
             return self._tell(failures)
@@ -96,7 +111,7 @@ class Reconciler:
     def _bring_in_line(self, iqn: str) -> list[QReplicaError]:
         left_out: list[QReplicaError] = []
         try:
-            with self._locks.hold(iqn):
+            with self._locks.hold(iqn), holding(self._serving):
                 spec = self._spec(iqn, left_out)
                 self._apply(iqn, spec)
                 # The other controller may have decided something meanwhile, and ended our target daemon for it: what

@@ -19,7 +19,7 @@ from qreplica.iscsi.service_errors import (
 )
 from qreplica.iscsi.target.driver import LARGEST_TID, Credentials, Identity, LunSpec, NodeSpec, scsi_id_for
 from qreplica.names import ChapIncomplete, check_chap, check_initiator, check_iqn, check_name
-from qreplica.state.models import Claim, Lun, Node, NodeInitiator, Subsystem, VdType
+from qreplica.state.models import Claim, HeldBack, Lun, Node, NodeInitiator, Subsystem, VdType
 from qreplica.storage import snapshots, virtual_disks
 from qreplica.storage.driver import StorageDriver
 from qreplica.storage.service_errors import NameTaken
@@ -224,9 +224,13 @@ def spec(session: Session, driver: StorageDriver, node: Node, left_out: list[QRe
     """Return what target daemons are to serve for the node.
 
     A LUN whose file is not there raises the driver's error; with ``left_out`` it is left out, and its error put there.
+    A VD that is held back is left out.
     """
+    held_back = set(session.scalars(select(HeldBack.vd_id)))
     luns = []
     for lun in node.luns:
+        if lun.snapshot_id is None and lun.vd_id in held_back:
+            continue
         try:
             luns.append(_lun_spec(driver, lun))
         except QReplicaError as error:

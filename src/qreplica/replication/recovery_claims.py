@@ -29,7 +29,7 @@ from qreplica.replication.recovery_errors import (
     VdDetached,
     VdMismatch,
 )
-from qreplica.state.models import Claim, Lun, Node, Subsystem, VdType, VirtualDisk
+from qreplica.state.models import Claim, HeldBack, Lun, Node, Subsystem, VdType, VirtualDisk
 
 #: ``job_id`` of a row whose backup VD nobody holds.
 NOBODY = ""
@@ -71,7 +71,7 @@ def claimable(session: Session, node: Node, message: messages.Claim) -> VirtualD
     """Return the backup VD that the message asks for.
 
     It may be smaller than the source VD: it follows when a generation is begun. Raises LunEmpty, NotABackupVd,
-    VdMismatch, AttachedTwice, ClaimedByAnother, StaleEpoch.
+    VdMismatch, AttachedTwice, ClaimedByAnother, StaleEpoch, and PeerBusy while it is rolled back.
     """
     lun = lun_of(session, node, message.lun)
     vd = lun.vd
@@ -90,6 +90,8 @@ def claimable(session: Session, node: Node, message: messages.Claim) -> VirtualD
     ):
         if holder is not None and (holder.job_id != message.job or holder.vd_id != vd.id):
             raise ClaimedByAnother(what=what, name=name, holder=holder.job_id)
+    if session.get(HeldBack, vd.id) is not None:
+        raise PeerBusy(vd=vd.name)
     last = last_epoch(session, vd.id, node.id)
     if message.epoch <= last:
         raise StaleEpoch(epoch=message.epoch, job=message.job, vd=vd.name, current=last)

@@ -267,7 +267,10 @@ class VirtualDisk(Base):
 
 
 class Snapshot(Base):
-    """A QSnap snapshot. A row without ``taken_at`` is being taken or deleted: it is not to be relied upon."""
+    """A QSnap snapshot. A row without ``taken_at`` is being taken or deleted: it is not to be relied upon.
+
+    ``attempt`` is then whose work it is, a random id: only who still finds its own there may complete it.
+    """
 
     __tablename__ = "snapshots"
     __table_args__ = (UniqueConstraint("vd_id", "name"),)
@@ -277,7 +280,22 @@ class Snapshot(Base):
     kind: Mapped[SnapshotKind] = mapped_column(_enum(SnapshotKind))
     size: Mapped[int]
     taken_at: Mapped[datetime | None]
+    attempt: Mapped[str | None]
     vd: Mapped[VirtualDisk] = relationship(back_populates="snapshots")
+
+
+class HeldBack(Base):
+    """A VD that no target daemon serves just now, because it is to be rolled back, or is not whole since.
+
+    ``snapshot_id`` is set once that is decided: whoever finds the row without anybody at work finishes it. ``told`` is
+    what the event of it is to say, and None when it has been said.
+    """
+
+    __tablename__ = "held_back"
+    vd_id: Mapped[str] = mapped_column(ForeignKey("virtual_disks.id"), primary_key=True)
+    snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
+    told: Mapped[str | None]
+    vd: Mapped[VirtualDisk] = relationship()
 
 
 class Node(Base):

@@ -8,16 +8,18 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qreplica.events import log
+from qreplica.errors import QReplicaError, Unavailable
 from qreplica.state.database import Database
-from qreplica.state.models import Claim, Job, JobState, Severity, SnapshotKind, VirtualDisk, now
-from qreplica.storage import extending, snapshots
+from qreplica.state.models import Claim, HeldBack, Job, JobState, SnapshotKind, VirtualDisk, now
+from qreplica.storage import extending, holding_back, snapshots
 from qreplica.storage.driver import StorageDriver
+from qreplica.storage.errors import GroupClosed
 from qreplica.storage.service_errors import NoSnapshotSpace, RollBackNotConfirmed, VdClaimed, VdReplicating
 from qreplica.units import format_duration, format_size
 
-#: Has every target daemon let go of a VD's file as long as the context lasts. Refuses while a host could use it.
-LetGo = Callable[[str], AbstractContextManager[None]]
+#: Has every target daemon let go of a VD's file, which is held back as long as the context lasts. Refuses while a host
+#: could use it. Gives a list, to which its end adds what could not be served again.
+LetGo = Callable[[str], AbstractContextManager[list[QReplicaError]]]
 
 _BUSY = (JobState.RUNNING, JobState.WAITING, JobState.STOPPING)
 
@@ -46,6 +48,18 @@ def loss(db: Database, driver: StorageDriver, vd: str, snapshot: str) -> Loss:
     return Loss(taken_at, sum(extent.length for extent in extents))
 
 
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What came of a roll-back.
+
+    ``kept`` is the snapshot that has what was there before, if one was taken. ``problems`` are failures after the
+    content had changed: what is served of it yet, or not.
+    """
+
+    kept: str | None
+    problems: tuple[QReplicaError, ...]
+
+
 def roll_back(
     db: Database,
     driver: StorageDriver,
@@ -56,12 +70,12 @@ def roll_back(
     snapshot: str,
     confirmed: str | None,
     keep_present: bool | None = None,
-) -> str | None:
-    """Give the VD the content of its snapshot; return the name of the snapshot that keeps what it held, if any does.
+) -> RolledBack:
+    """Give the VD the content of its snapshot.
 
     ``confirmed`` is the VD's name, which stands for having read what will be lost. ``keep_present``: a snapshot is
     taken before, or nothing is done; None takes one if there is snapshot space. The VD keeps its size: beyond that of
-    the snapshot it reads as zeros. A crash leaves it as it was before or as it is to be.
+    the snapshot it reads as zeros. A crash leaves it as it was before or as it is to be, and is followed by ``finish``.
 
     Raises NotFound, NoSuchSnapshot, RollBackNotConfirmed, VdReplicating, VdClaimed, NoSnapshotSpace, and what
     ``let_go``, ``snapshots.take`` and the driver do; then the VD is as it was.
@@ -70,21 +84,59 @@ def roll_back(
         to = snapshots.get(session, vd, snapshot)
         disk = to.vd
         _refuse_used(session, disk)
-    what = loss(db, driver, vd, snapshot)
     if confirmed != vd:
-        raise RollBackNotConfirmed(vd=vd, snapshot=snapshot, loss=what.sentence)
-    with let_go(disk.id):
+        raise RollBackNotConfirmed(vd=vd, snapshot=snapshot, loss=loss(db, driver, vd, snapshot).sentence)
+    with let_go(disk.id) as problems:
+        # Measured now that nobody writes any more.
+        what = loss(db, driver, vd, snapshot)
         kept = _keep_present(db, driver, pause, disk, wanted=keep_present)
-        with db.session() as session:
-            _refuse_used(session, disk)
-            _mark_unknown(session, disk)
-        driver.roll_back(disk.raid_group_id, disk.id, to.id)
-        extending.follow(db, driver, disk.id)
-    with db.session() as session:
         told = f"It was rolled back to snapshot {snapshot}, which loses {what.sentence}"
         told += f"; snapshot {kept} has that still." if kept else "."
-        log.record(session, Severity.WARNING, "vd-rolled-back", f"vd {vd}", told)
-    return kept
+        with db.session() as session:
+            _refuse_used(session, disk)
+            to = snapshots.get(session, vd, snapshot)
+            _mark_unknown(session, disk)
+            holding_back.decide(session, disk.id, to.id, told)
+        try:
+            driver.roll_back(disk.raid_group_id, disk.id, to.id)
+        except QReplicaError:
+            holding_back.undecide(db, disk.id)
+            raise
+        try:
+            _complete(db, driver, disk.id)
+        except QReplicaError as error:
+            # It is done, and must not be told as a failure; the rest is tried again until it succeeds.
+            problems.append(error)
+    return RolledBack(kept, tuple(problems))
+
+
+def finish(db: Database, driver: StorageDriver, vd_id: str) -> None:
+    """Finish what a crash cut off of a VD's roll-back, so that the VD can be served again; idempotent.
+
+    Nobody has written the VD since, so that rolling it back once more loses nothing. What the engine refuses for good
+    is given up and told of. Raises what may succeed later.
+    """
+    with db.session(read_only=True) as session:
+        held = session.get(HeldBack, vd_id)
+        if held is None:
+            return
+        group_id = held.vd.raid_group_id
+    if held.snapshot_id is not None and held.told is not None:
+        try:
+            driver.roll_back(group_id, vd_id, held.snapshot_id)
+        except (GroupClosed, Unavailable):
+            raise
+        except QReplicaError as error:
+            holding_back.undecide(db, vd_id, error.sentence)
+    _complete(db, driver, vd_id)
+    holding_back.serve_again(db, vd_id)
+
+
+def _complete(db: Database, driver: StorageDriver, vd_id: str) -> None:
+    """Tell of a VD that has the content of its snapshot, and give it the size that it was promised."""
+    holding_back.tell(db, vd_id)
+    extending.follow(db, driver, vd_id)
+    holding_back.settle(db, vd_id)
 
 
 def _refuse_used(session: Session, vd: VirtualDisk) -> None:

@@ -1,6 +1,6 @@
 """Errors of the storage services: what the administrator asked for and cannot have."""
 
-from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, NotFound
+from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, NotFound, Unavailable
 
 
 class NameTaken(Conflict):
@@ -224,6 +224,16 @@ class VdClaimed(Conflict):
     template = (
         "Backup VD {vd} cannot be rolled back because replication job {job} of another subsystem writes it: delete "
         "that job, or release the iSCSI node, first."
+    )
+
+
+class RollBackRunning(Unavailable):
+    """Another roll-back holds target daemons up."""
+
+    kind = "roll-back-running"
+    template = (
+        "Virtual disk {vd} is not rolled back because another roll-back has been running for {seconds:.0f} s: try "
+        "again when that has ended."
     )
 
 

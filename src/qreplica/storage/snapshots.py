@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy import delete as delete_rows
@@ -14,6 +15,7 @@ from qreplica.names import check_name
 from qreplica.state.database import Database
 from qreplica.state.models import (
     Cycle,
+    HeldBack,
     Job,
     Lun,
     RecoveryPoint,
@@ -24,7 +26,7 @@ from qreplica.state.models import (
 )
 from qreplica.storage import virtual_disks
 from qreplica.storage.driver import SnapshotInfo, StorageDriver
-from qreplica.storage.errors import GroupClosed
+from qreplica.storage.errors import GroupClosed, GroupLocked
 from qreplica.storage.service_errors import (
     NameTaken,
     NoSnapshotSpace,
@@ -65,7 +67,7 @@ def take(
     NoSnapshotSpace, SnapshotNotStill, SnapshotInterrupted, PauseBusy, PauseTimedOut, and what the driver does.
     """
     check_name(name, "snapshot")
-    snapshot_id = snapshot_id or new_id()
+    snapshot_id, attempt = snapshot_id or new_id(), new_id()
     with db.session(read_only=True) as session:
         known = session.get(Snapshot, snapshot_id)
         vd = _vd(session, vd_id)
@@ -73,17 +75,18 @@ def take(
         return known
     if known is None:
         used = driver.space_used(vd.raid_group_id, vd_id).snapshots
-        _begin(db, Snapshot(id=snapshot_id, vd_id=vd_id, name=name, kind=kind, size=vd.size, taken_at=None), used)
+        made = Snapshot(id=snapshot_id, vd_id=vd_id, name=name, kind=kind, size=vd.size, taken_at=None, attempt=attempt)
+        _begin(db, made, used)
     try:
         if known is not None:
             # Whether the daemons stood still when a crash interrupted the first call is not known.
-            _discard(db, driver, vd, snapshot_id)
-        info = _freeze(db, driver, pause, vd, snapshot_id)
-        return _complete(db, vd, name, info)
+            _discard(db, driver, vd, snapshot_id, attempt)
+        info = _freeze(db, driver, pause, vd, snapshot_id=snapshot_id, attempt=attempt)
+        return _complete(db, vd, name, info, attempt)
     except BaseException:
         # If this fails too, the row stays, for a second call or the next start.
         with contextlib.suppress(QReplicaError):
-            _forget(db, driver, vd, snapshot_id)
+            _forget(db, driver, vd, snapshot_id, attempt)
         raise
 
 
@@ -104,7 +107,7 @@ def momentary(db: Database, driver: StorageDriver, vd: VirtualDisk) -> Iterator[
         driver.take_snapshot(vd.raid_group_id, vd.id, snapshot_id)
         yield snapshot_id
     finally:
-        _forget(db, driver, vd, snapshot_id)
+        _forget(db, driver, vd, snapshot_id, new_id())
 
 
 def _vd(session: Session, vd_id: str) -> VirtualDisk:
@@ -124,66 +127,81 @@ def _begin(db: Database, snapshot: Snapshot, used: int) -> None:
         session.add(snapshot)
 
 
-def _freeze(db: Database, driver: StorageDriver, pause: Pause, vd: VirtualDisk, snapshot_id: str) -> SnapshotInfo:
+def _freeze(
+    db: Database, driver: StorageDriver, pause: Pause, vd: VirtualDisk, *, snapshot_id: str, attempt: str
+) -> SnapshotInfo:
     for _ in range(_TRIES):
         driver.prepare_snapshot(vd.raid_group_id, vd.id)
         with pause() as paused:
             info = driver.take_snapshot(vd.raid_group_id, vd.id, snapshot_id)
             if paused.still_paused():
                 return info
-        _discard(db, driver, vd, snapshot_id)
+        _discard(db, driver, vd, snapshot_id, attempt)
     raise SnapshotNotStill(vd=vd.name, tries=_TRIES)
 
 
-def _complete(db: Database, vd: VirtualDisk, name: str, info: SnapshotInfo) -> Snapshot:
+def _complete(db: Database, vd: VirtualDisk, name: str, info: SnapshotInfo, attempt: str) -> Snapshot:
     with db.session() as session:
         snapshot = session.get(Snapshot, info.snapshot)
-        if snapshot is None:
+        if snapshot is None or snapshot.attempt != attempt:
             raise SnapshotInterrupted(snapshot=name, vd=vd.name)
-        snapshot.taken_at, snapshot.size = info.taken_at, info.size
+        snapshot.taken_at, snapshot.size, snapshot.attempt = info.taken_at, info.size, None
     return snapshot
 
 
-def _discard(db: Database, driver: StorageDriver, vd: VirtualDisk, snapshot_id: str) -> bool:
+def _discard(db: Database, driver: StorageDriver, vd: VirtualDisk, snapshot_id: str, attempt: str) -> bool:
     """Delete what was taken, unless somebody who took the work over has it complete; tell whether it was deleted.
 
-    The transaction keeps it from being completed in the meantime.
+    The work becomes ``attempt``'s first, so that nobody completes what is being deleted. The engine, which may have to
+    wait, is asked afterwards, when no transaction keeps others from the state.
     """
     with db.session() as session:
         snapshot = session.get(Snapshot, snapshot_id)
-        if snapshot is not None and snapshot.taken_at is not None:
-            return False
-        driver.delete_snapshot(vd.raid_group_id, vd.id, snapshot_id)
-        return True
+        if snapshot is not None:
+            if snapshot.taken_at is not None:
+                return False
+            snapshot.attempt = attempt
+    driver.delete_snapshot(vd.raid_group_id, vd.id, snapshot_id)
+    return True
 
 
-def _forget(db: Database, driver: StorageDriver, vd: VirtualDisk, snapshot_id: str) -> None:
-    if _discard(db, driver, vd, snapshot_id):
+def _forget(db: Database, driver: StorageDriver, vd: VirtualDisk, snapshot_id: str, attempt: str) -> None:
+    if _discard(db, driver, vd, snapshot_id, attempt):
         with db.session() as session:
-            session.execute(delete_rows(Snapshot).where(Snapshot.id == snapshot_id, Snapshot.taken_at.is_(None)))
+            # Who took the work over meanwhile goes on with the row.
+            chosen = delete_rows(Snapshot).where(Snapshot.id == snapshot_id, Snapshot.attempt == attempt)
+            session.execute(chosen)
 
 
 def delete(db: Database, driver: StorageDriver, vd_name: str, name: str) -> None:
     """Delete a snapshot that nothing needs.
 
-    Raises NotFound, NoSuchSnapshot, SnapshotPinned and GroupClosed; then nothing was deleted.
+    Raises NotFound, NoSuchSnapshot, SnapshotPinned, GroupClosed and GroupLocked; then nothing was deleted.
 
     From the first step on nobody relies on it; the next call, or start, finishes a deletion that was cut off.
     """
+    attempt = new_id()
     with db.session() as session:
         snapshot = _find(session, vd_name, name)
         holders = pins(session, snapshot.id)
         if holders:
             raise SnapshotPinned(snapshot=name, vd=vd_name, pins=" and ".join(holders))
         vd = snapshot.vd
-        taken_at, snapshot.taken_at = snapshot.taken_at, None
+        taken_at, snapshot.taken_at, snapshot.attempt = snapshot.taken_at, None, attempt
     try:
-        _forget(db, driver, vd, snapshot.id)
-    except GroupClosed:
+        _forget(db, driver, vd, snapshot.id, attempt)
+    except (GroupClosed, GroupLocked):
         # Nothing was deleted: what the administrator is told has failed must not happen at the next start.
-        with db.session() as session:
-            session.get_one(Snapshot, snapshot.id).taken_at = taken_at
+        _take_back(db, snapshot.id, attempt, taken_at)
         raise
+
+
+def _take_back(db: Database, snapshot_id: str, attempt: str, taken_at: datetime | None) -> None:
+    """Make a snapshot that was to be deleted one to rely upon again, unless somebody else goes on with deleting it."""
+    with db.session() as session:
+        snapshot = session.get(Snapshot, snapshot_id)
+        if snapshot is not None and snapshot.attempt == attempt and taken_at is not None:
+            snapshot.taken_at, snapshot.attempt = taken_at, None
 
 
 def undo_incomplete(db: Database, driver: StorageDriver, group_id: str) -> None:
@@ -197,7 +215,7 @@ def undo_incomplete(db: Database, driver: StorageDriver, group_id: str) -> None:
         half = half.where(Snapshot.taken_at.is_(None), Snapshot.kind != SnapshotKind.RECOVERY_POINT)
         left = [(snapshot.vd, snapshot.id) for snapshot in session.scalars(half) if not pins(session, snapshot.id)]
     for vd, snapshot_id in left:
-        _forget(db, driver, vd, snapshot_id)
+        _forget(db, driver, vd, snapshot_id, new_id())
 
 
 def pins(session: Session, snapshot_id: str) -> list[str]:
@@ -212,6 +230,8 @@ def pins(session: Session, snapshot_id: str) -> list[str]:
     found += [f"the cycle of job {name}" for name in session.scalars(in_flight)]
     points = session.scalars(select(RecoveryPoint).where(RecoveryPoint.snapshot_id == snapshot_id))
     found += [f"recovery point {point.generation}" for point in points]
+    for held in session.scalars(select(HeldBack).where(HeldBack.snapshot_id == snapshot_id)):
+        found.append(f"the roll-back of {held.vd.name}")
     for lun in session.scalars(select(Lun).where(Lun.snapshot_id == snapshot_id)):
         found.append(f"LUN {lun.number} of node {lun.node.name}")
     return found

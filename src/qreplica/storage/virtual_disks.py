@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from qreplica.errors import NotFound, QReplicaError
 from qreplica.names import check_name
 from qreplica.state.database import Database
-from qreplica.state.models import Claim, Job, RecoveryPoint, Snapshot, VdType, VirtualDisk, new_id
+from qreplica.state.models import Claim, HeldBack, Job, RecoveryPoint, Snapshot, VdType, VirtualDisk, new_id
 from qreplica.storage import raid_groups
 from qreplica.storage.driver import BLOCK, SpaceUsed, StorageDriver
 from qreplica.storage.errors import GroupClosed, GroupLocked
@@ -105,7 +105,7 @@ def _remove(db: Database, driver: StorageDriver, group_id: str, vd_id: str) -> N
     driver.delete_vd(group_id, vd_id)
     with db.session() as session:
         # In the order of their references.
-        for table in (RecoveryPoint, Snapshot, Claim):
+        for table in (HeldBack, RecoveryPoint, Snapshot, Claim):
             session.execute(delete_rows(table).where(table.vd_id == vd_id))
         session.execute(delete_rows(VirtualDisk).where(VirtualDisk.id == vd_id))
 
@@ -129,6 +129,8 @@ def _refuse_used(session: Session, vd: VirtualDisk) -> None:
     claim = session.get(Claim, vd.id)
     if claim is not None and claim.job_id:
         raise VdInUse(vd=vd.name, user=f"replication job {claim.job_id} of another subsystem", remedy="delete the job")
+    if session.get(HeldBack, vd.id) is not None:
+        raise VdInUse(vd=vd.name, user="its roll-back", remedy="wait for the end of that")
 
 
 def rename(db: Database, name: str, new: str) -> VirtualDisk:
@@ -152,18 +154,23 @@ def set_snapshot_space(db: Database, driver: StorageDriver, name: str, size: int
     """
     with db.session(read_only=True) as session:
         vd = get(session, name)
-        least = vd.size if vd.type is VdType.BACKUP else 0
-        if size < least:
-            raise SnapshotSpaceInvalid(vd=name, type=vd.type, least=least, asked=size)
-        used = driver.space_used(vd.raid_group_id, vd.id).snapshots
-    if used > size:
-        raise SnapshotSpaceTooSmall(vd=name, used=used, asked=size)
+    _check_snapshot_space(vd, size, driver.space_used(vd.raid_group_id, vd.id))
     with db.session() as session:
         vd = get(session, name)
+        # The VD may have grown since, or a snapshot been taken.
+        _check_snapshot_space(vd, size, driver.space_used(vd.raid_group_id, vd.id, settled=False))
         more = size - vd.snapshot_space
         raid_groups.refuse_beyond(session, vd.raid_group, max(0, more), f"more snapshot space for {name}")
         vd.snapshot_space = size
     return vd
+
+
+def _check_snapshot_space(vd: VirtualDisk, size: int, use: SpaceUsed) -> None:
+    least = vd.size if vd.type is VdType.BACKUP else 0
+    if size < least:
+        raise SnapshotSpaceInvalid(vd=vd.name, type=vd.type, least=least, asked=size)
+    if use.snapshots > size:
+        raise SnapshotSpaceTooSmall(vd=vd.name, used=use.snapshots, asked=size)
 
 
 def get(session: Session, name: str) -> VirtualDisk:

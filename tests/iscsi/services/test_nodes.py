@@ -29,6 +29,7 @@ from qreplica.names import (
     NotAnIqn,
 )
 from qreplica.state.models import Claim, Node
+from qreplica.storage import holding_back
 from qreplica.storage.errors import GroupClosed
 from qreplica.storage.service_errors import NameTaken, NoSuchSnapshot
 from qreplica.units import MIB
@@ -369,6 +370,16 @@ def test_a_lun_whose_file_is_not_there_is_left_out_only_when_asked(world: World)
         spec = nodes.spec(session, world.storage, nodes.get(session, "n1"), left_out)
     assert spec.luns == ()
     assert [type(error) for error in left_out] == [GroupClosed]
+
+
+def test_a_vd_that_is_held_back_is_left_out_and_its_snapshots_are_not(world: World) -> None:
+    world.node()
+    live, _ = world.attach("v1"), world.snapshot()
+    frozen, other = world.attach("v1", snapshot="s1"), world.attach("v2")
+    holding_back.hold_back(world.database, live.vd_id)
+    assert [lun.number for lun in world.serve().luns] == [frozen.number, other.number]
+    assert holding_back.serve_again(world.database, live.vd_id)
+    assert [lun.number for lun in world.serve().luns] == [live.number, frozen.number, other.number]
 
 
 def test_they_are_listed_by_name(world: World) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from qreplica.errors import QReplicaError
 from qreplica.peer import messages
-from qreplica.peer.errors import NoSuchNode
+from qreplica.peer.errors import NoSuchNode, PeerBusy
 from qreplica.replication.recovery_errors import (
     AttachedTwice,
     BaseMismatch,
@@ -28,6 +28,7 @@ from qreplica.replication.recovery_errors import (
     VdMismatch,
 )
 from qreplica.state.models import Claim, Event, Lun, Node, RecoveryPoint, Snapshot, SnapshotKind, VdType, VirtualDisk
+from qreplica.storage import holding_back
 from qreplica.storage.driver import BLOCK
 
 from .world import (
@@ -120,6 +121,13 @@ class TestClaim:
         self, world: World, changes: dict[str, Any], error: type[QReplicaError]
     ) -> None:
         unchanged(world, lambda: world.claim(1, **changes), error)
+
+    def test_one_that_is_being_rolled_back_is_claimed_later(self, world: World) -> None:
+        holding_back.hold_back(world.database, VD)
+        with pytest.raises(PeerBusy):
+            world.claim(5)
+        holding_back.serve_again(world.database, VD)
+        assert world.claim(5).epoch == 5
 
     def test_an_unknown_node_is_refused(self, world: World) -> None:
         with pytest.raises(NoSuchNode):

@@ -1,7 +1,7 @@
 """Rolling back: what has to be said before, what is refused, what stays, and what a crash leaves."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -9,16 +9,32 @@ from typing import Any
 import pytest
 
 from qreplica.errors import NotFound, QReplicaError
-from qreplica.state.models import Claim, Event, Job, JobState, Node, Snapshot, SnapshotKind, VdType, VirtualDisk, now
-from qreplica.storage import extending, rolling_back, snapshots, virtual_disks
+from qreplica.iscsi.target.errors import TargetDaemonDown
+from qreplica.state.errors import StateBusy
+from qreplica.state.models import (
+    Claim,
+    Event,
+    HeldBack,
+    Job,
+    JobState,
+    Node,
+    Snapshot,
+    SnapshotKind,
+    VdType,
+    VirtualDisk,
+    now,
+)
+from qreplica.storage import extending, holding_back, rolling_back, snapshots, virtual_disks
 from qreplica.storage.driver import BLOCK
-from qreplica.storage.errors import GroupFull
+from qreplica.storage.errors import GroupClosed, GroupFull, GroupLocked, SnapshotMissing
 from qreplica.storage.service_errors import (
     NoSnapshotSpace,
     NoSuchSnapshot,
     RollBackNotConfirmed,
+    SnapshotPinned,
     VdClaimed,
     VdHasHosts,
+    VdInUse,
     VdReplicating,
 )
 from qreplica.units import MIB
@@ -40,18 +56,27 @@ def pause() -> Iterator[Still]:
 
 @dataclass
 class Letting:
-    """Pretends that target daemons let go; notes what the VD held then, and refuses with ``error``."""
+    """Pretends that target daemons let go of what is held back; notes when, and refuses with ``error``.
 
+    ``trouble`` is what cannot be served again at the end.
+    """
+
+    world: World
     error: Exception | None = None
+    trouble: QReplicaError | None = None
     log: list[str] = field(default_factory=list)
 
     @contextmanager
-    def __call__(self, vd: str) -> Iterator[None]:
+    def __call__(self, vd: str) -> Iterator[list[QReplicaError]]:
         if self.error is not None:
             raise self.error
+        holding_back.hold_back(self.world.db, vd)
         self.log.append(f"let go of {vd}")
-        yield
-        self.log.append("opened")
+        problems = [] if self.trouble is None else [self.trouble]
+        try:
+            yield problems
+        finally:
+            self.log.append("opened" if holding_back.serve_again(self.world.db, vd) else "held back")
 
 
 @pytest.fixture
@@ -87,16 +112,22 @@ def names(world: World, vd: str = "v1") -> list[str]:
         return [one.name for one in snapshots.listing(session, vd)]
 
 
-def back(world: World, snapshot: str = "s1", *, let_go: Any = None, **facts: Any) -> str | None:
+def rolled(world: World, snapshot: str = "s1", *, let_go: Any = None, **facts: Any) -> rolling_back.RolledBack:
     chosen: dict[str, Any] = {"vd": "v1", "snapshot": snapshot, "confirmed": "v1", **facts}
-    return rolling_back.roll_back(world.db, world.driver, pause, let_go or Letting(), **chosen)
+    return rolling_back.roll_back(world.db, world.driver, pause, let_go or Letting(world), **chosen)
+
+
+def back(world: World, snapshot: str = "s1", **facts: Any) -> str | None:
+    done = rolled(world, snapshot, **facts)
+    assert done.problems == ()
+    return done.kept
 
 
 def test_a_vd_is_again_what_it_was_and_what_it_held_is_kept(world: World) -> None:
     fill(world, b"a")
     take(world, "s1")
     fill(world, b"b")
-    letting = Letting()
+    letting = Letting(world)
     kept = back(world, let_go=letting)
     assert content(world) == b"a" * SIZE
     assert letting.log == [f"let go of {row(world).id}", "opened"]
@@ -235,7 +266,7 @@ def test_what_is_not_there_is_told(world: World, facts: dict[str, str], error: t
 def test_while_target_daemons_do_not_let_go_nothing_is_taken_or_changed(world: World) -> None:
     take(world, "s1")
     fill(world, b"b")
-    busy = Letting(VdHasHosts(vd="v1", hosts="iqn.a", node="n1", lun=1))
+    busy = Letting(world, VdHasHosts(vd="v1", hosts="iqn.a", node="n1", lun=1))
     with world.unchanged(), pytest.raises(VdHasHosts):
         back(world, let_go=busy)
     assert content(world) == b"b" * SIZE
@@ -253,19 +284,145 @@ def test_a_failure_of_the_engine_leaves_the_vd_as_it_was(world: World) -> None:
     assert content(world) == bytes(SIZE)
 
 
+def events(world: World) -> list[str]:
+    with world.database.session(read_only=True) as session:
+        return [one.kind for one in session.query(Event).filter_by(subject="vd v1").order_by(Event.id)]
+
+
+def held_back(world: World) -> list[tuple[bool, bool]]:
+    """Return of what is held back whether something is decided, and whether it is to be told of."""
+    with world.database.session(read_only=True) as session:
+        return [(one.snapshot_id is not None, one.told is not None) for one in session.query(HeldBack)]
+
+
+def test_what_is_lost_is_measured_when_nobody_writes_any_more(world: World) -> None:
+    fill(world, b"a")
+    take(world, "s1")
+
+    class Late(Letting):
+        """A host writes until it is logged out, an instant before the target daemons let go."""
+
+        def __call__(self, vd: str) -> AbstractContextManager[list[QReplicaError]]:
+            fill(world, b"b")
+            return super().__call__(vd)
+
+    back(world, let_go=Late(world))
+    with world.database.session(read_only=True) as session:
+        assert "ago), 4 MiB; snapshot" in session.query(Event).filter_by(kind="vd-rolled-back").one().message
+
+
+def test_one_that_is_not_served_again_is_told_of_and_no_failure(world: World) -> None:
+    fill(world, b"a")
+    take(world, "s1")
+    fill(world, b"b")
+    trouble = TargetDaemonDown(control_port=1, reason="it is pretended to be")
+    done = rolled(world, let_go=Letting(world, trouble=trouble))
+    assert done.problems == (trouble,)
+    assert content(world) == b"a" * SIZE
+    assert events(world) == ["vd-rolled-back"]
+
+
+@pytest.mark.parametrize("place", ["before resize_vd", "before commit"])
+def test_what_fails_once_it_is_done_is_no_failure_and_finished_later(world: World, place: str) -> None:
+    """The VD is not served with another size than was promised."""
+    fill(world, b"a")
+    take(world, "s1")
+    extending.extend(world.db, world.driver, "v1", SIZE + MIB)
+    trouble = StateBusy(place="x", reason="y")
+
+    class Engine:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.driver, name)
+
+        def roll_back(self, *facts: str) -> None:
+            world.storage.roll_back(*facts)
+            world.fate.places[place] = trouble
+
+    letting = Letting(world)
+    asked: dict[str, Any] = {"vd": "v1", "snapshot": "s1", "confirmed": "v1"}
+    done = rolling_back.roll_back(world.db, Engine(), pause, letting, **asked)  # type: ignore[arg-type] # as a driver
+    assert done.problems == (trouble,)
+    assert letting.log[-1] == "held back"
+    assert held_back(world) == [(True, place == "before commit")]
+    rolling_back.finish(world.db, world.driver, row(world).id)
+    assert content(world) == b"a" * SIZE + bytes(MIB)
+    assert held_back(world) == []
+    assert events(world) == ["vd-rolled-back"]
+
+
+def test_what_a_failure_of_the_engine_undid_is_not_done_later(world: World) -> None:
+    take(world, "s1")
+    fill(world, b"b")
+    world.fate.places["before roll_back"] = GroupFull(group="x", operation="it")
+    letting = Letting(world)
+    with pytest.raises(GroupFull):
+        back(world, let_go=letting)
+    assert letting.log[-1] == "opened"
+    rolling_back.finish(world.db, world.driver, row(world).id)
+    assert content(world) == b"b" * SIZE
+    assert events(world) == []
+
+
+def decided(world: World) -> str:
+    """Let a crash come when all is decided and nothing done; return the VD's id."""
+    fill(world, b"a")
+    take(world, "s1")
+    fill(world, b"b")
+    world.fate.places["before roll_back"] = Crash()
+    with pytest.raises(Crash):
+        back(world)
+    world.fate.dead = False
+    assert held_back(world) == [(True, True)]
+    return row(world).id
+
+
+def test_the_snapshot_and_the_vd_are_needed_until_it_is_finished(world: World) -> None:
+    vd = decided(world)
+    with world.unchanged():
+        with pytest.raises(SnapshotPinned, match="because the roll-back of v1 needs it"):
+            snapshots.delete(world.db, world.driver, "v1", "s1")
+        with pytest.raises(VdInUse, match="because its roll-back uses it"):
+            virtual_disks.delete(world.db, world.driver, "v1")
+    rolling_back.finish(world.db, world.driver, vd)
+    rolling_back.finish(world.db, world.driver, vd)
+    assert content(world) == b"a" * SIZE
+    assert events(world) == ["vd-rolled-back"]
+    virtual_disks.delete(world.db, world.driver, "v1")
+
+
+@pytest.mark.parametrize("error", [GroupClosed(group="x"), GroupLocked(group="x", seconds=1)])
+def test_what_cannot_be_finished_now_is_finished_later(world: World, error: QReplicaError) -> None:
+    vd = decided(world)
+    world.fate.places["before roll_back"] = error
+    with world.unchanged(), pytest.raises(type(error)):
+        rolling_back.finish(world.db, world.driver, vd)
+    rolling_back.finish(world.db, world.driver, vd)
+    assert content(world) == b"a" * SIZE
+
+
+def test_what_can_never_be_finished_is_given_up_and_told_of(world: World) -> None:
+    vd = decided(world)
+    world.fate.places["before roll_back"] = SnapshotMissing(vd="x", snapshot="y")
+    rolling_back.finish(world.db, world.driver, vd)
+    assert content(world) == b"b" * SIZE
+    assert held_back(world) == []
+    assert events(world) == ["roll-back-given-up"]
+
+
 @pytest.mark.parametrize(
     ("place", "after"),
     [
         ("before take_snapshot", b"b"),
         ("after take_snapshot", b"b"),
         ("before delta", b"b"),
-        ("before roll_back", b"b"),
+        ("before roll_back", b"a"),
         ("after roll_back", b"a"),
         ("before resize_vd", b"a"),
         ("after resize_vd", b"a"),
     ],
 )
 def test_a_crash_leaves_the_one_or_the_other_and_nothing_half_taken(world: World, place: str, after: bytes) -> None:
+    """From the decision on it is finished; until somebody has, the VD is held back."""
     fill(world, b"a")
     take(world, "s1")
     extending.extend(world.db, world.driver, "v1", SIZE + MIB)
@@ -274,10 +431,14 @@ def test_a_crash_leaves_the_one_or_the_other_and_nothing_half_taken(world: World
     with pytest.raises(Crash):
         back(world)
     world.restart()
+    vd = row(world)
+    assert len(held_back(world)) == 1
+    rolling_back.finish(world.db, world.driver, vd.id)
+    assert held_back(world) == []
     expected = b"b" * (SIZE + MIB) if after == b"b" else b"a" * SIZE + bytes(MIB)
     assert content(world) == expected
+    assert events(world) == ["vd-rolled-back"] * (after == b"a")
     with world.database.session(read_only=True) as session:
         assert session.query(Snapshot).filter(Snapshot.taken_at.is_(None)).count() == 0
         known = {one.id for one in session.query(Snapshot)}
-    vd = row(world)
     assert {one.snapshot for one in world.storage.list_snapshots(vd.raid_group_id, vd.id)} == known

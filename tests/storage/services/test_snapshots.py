@@ -1,5 +1,7 @@
 """QSnap snapshots: taken while nothing writes, refused without space, kept while needed; failures and crashes."""
 
+import contextlib
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -7,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qreplica.errors import NotFound
+from qreplica.errors import NotFound, QReplicaError
 from qreplica.iscsi.target.errors import PauseTimedOut
 from qreplica.names import NotAName
 from qreplica.state.models import (
@@ -24,7 +26,7 @@ from qreplica.state.models import (
     now,
 )
 from qreplica.storage import snapshots, virtual_disks
-from qreplica.storage.errors import GroupFull
+from qreplica.storage.errors import GroupClosed, GroupFull, GroupLocked
 from qreplica.storage.service_errors import (
     NameTaken,
     NoSnapshotSpace,
@@ -337,6 +339,118 @@ def test_a_crash_while_one_is_deleted_is_finished_at_start(world: World, place: 
         with world.database.session(read_only=True) as session, pytest.raises(NoSuchSnapshot):
             snapshots.get(session, "v1", "s1")
         world.restart()
+
+
+@pytest.mark.parametrize("error", [GroupClosed(group="x"), GroupLocked(group="x", seconds=120)])
+def test_a_deletion_that_did_not_begin_leaves_it_to_be_relied_upon(world: World, error: QReplicaError) -> None:
+    take(world)
+    world.fate.places["before delete_snapshot"] = error
+    with world.unchanged():
+        with pytest.raises(type(error)):
+            snapshots.delete(world.db, world.driver, "v1", "s1")
+        world.restart()
+    assert listed(world) == ["s1"]
+    snapshots.delete(world.db, world.driver, "v1", "s1")
+    assert held(world) == []
+
+
+@pytest.mark.parametrize("how", ["it is through", "it is at it"])
+def test_a_deletion_that_somebody_else_goes_on_with_is_not_taken_back(world: World, how: str) -> None:
+    """A controller that starts while the engine makes the first one wait, which then gives up."""
+    snapshot = take(world)
+    group = vd_of(world).raid_group_id
+
+    class Waiting:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.storage, name)
+
+        def delete_snapshot(self, *_: str) -> None:
+            if how == "it is at it":
+                world.fate.places["before delete_snapshot"] = Crash()
+            with contextlib.suppress(Crash):
+                snapshots.undo_incomplete(world.db, world.driver, group)
+            raise GroupLocked(group=group, seconds=120)
+
+    driver: Any = Waiting()
+    with pytest.raises(GroupLocked):
+        snapshots.delete(world.database, driver, "v1", "s1")
+    assert listed(world) == []
+    world.restart()
+    assert held(world) == []
+    with world.database.session(read_only=True) as session:
+        assert session.get(Snapshot, snapshot.id) is None
+
+
+def test_the_state_is_anybodys_while_the_engine_deletes(world: World) -> None:
+    """It may have to wait for two minutes; a transaction of somebody else does not wait for it."""
+    take(world)
+    busy: list[object] = []
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.storage, name)
+
+        def delete_snapshot(self, *of: str) -> None:
+            second = sqlite3.connect(world.place / "state.db", timeout=0)
+            try:
+                second.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                busy.append(error)
+            finally:
+                second.close()
+            world.storage.delete_snapshot(*of)
+
+    driver: Any = Slow()
+    snapshots.delete(world.database, driver, "v1", "s1")
+    with snapshots.momentary(world.database, driver, vd_of(world)):
+        pass
+    with pytest.raises(SnapshotNotStill):
+        snapshots.take(
+            world.database,
+            driver,
+            Pauses(still=[False] * 3),
+            vd_id=vd_of(world).id,
+            name="s2",
+            kind=SnapshotKind.MANUAL,
+        )
+    assert busy == []
+    assert held(world) == []
+
+
+def test_nobody_completes_what_somebody_else_is_deleting(world: World) -> None:
+    """A start elsewhere has decided to undo it, and is about to ask the engine, when it is taken."""
+    group = vd_of(world).raid_group_id
+
+    class Meddled(Pauses):
+        def still_paused(self) -> bool:
+            world.fate.places["before delete_snapshot"] = Crash()
+            with contextlib.suppress(Crash):
+                snapshots.undo_incomplete(world.db, world.driver, group)
+            return True
+
+    with pytest.raises(SnapshotInterrupted):
+        snapshots.take(
+            world.database, world.storage, Meddled(), vd_id=vd_of(world).id, name="s1", kind=SnapshotKind.MANUAL
+        )
+    assert listed(world) == []
+    world.restart()
+    assert held(world) == []
+
+
+def test_a_stale_taker_never_completes_what_its_successor_took(world: World) -> None:
+    """It was woken after the other had finished, and was still all the while."""
+
+    class Overtaken(Pauses):
+        def still_paused(self) -> bool:
+            self.taken = take(world, snapshot_id="a" * 32)
+            return True
+
+    pauses = Overtaken()
+    with pytest.raises(SnapshotInterrupted):
+        take(world, snapshot_id="a" * 32, pauses=pauses)
+    with world.database.session(read_only=True) as session:
+        assert session.get_one(Snapshot, "a" * 32).taken_at == pauses.taken.taken_at
+    assert held(world) == ["a" * 32]
 
 
 def test_one_that_was_taken_before_the_crash_is_there_after(world: World) -> None:

@@ -1,5 +1,6 @@
 """Virtual disks: what is refused, and what a failure or a crash in the middle leaves."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,8 +20,8 @@ from qreplica.state.models import (
     VirtualDisk,
     now,
 )
-from qreplica.storage import virtual_disks
-from qreplica.storage.driver import BLOCK
+from qreplica.storage import extending, virtual_disks
+from qreplica.storage.driver import BLOCK, SpaceUsed
 from qreplica.storage.errors import GroupFull
 from qreplica.storage.service_errors import (
     CreationInterrupted,
@@ -218,6 +219,39 @@ def test_snapshot_space_that_cannot_be_is_refused(world: World, name: str, size:
     with world.unchanged(), pytest.raises(SnapshotSpaceInvalid, match=f"needs at least {least}"):
         virtual_disks.set_snapshot_space(world.db, world.driver, name, size)
     virtual_disks.set_snapshot_space(world.db, world.driver, "b1", 4 * MIB)
+
+
+class Meddled:
+    """A driver whose every settled count of space is followed by what somebody else does."""
+
+    def __init__(self, world: World, meddle: Callable[[], object]) -> None:
+        self._world = world
+        self._meddle = meddle
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._world.storage, name)
+
+    def space_used(self, group: str, vd: str, *, settled: bool = True) -> SpaceUsed:
+        found = self._world.storage.space_used(group, vd, settled=settled)
+        if settled:
+            self._meddle()
+        return found
+
+
+def test_snapshot_space_is_judged_by_what_there_is_when_it_is_set(world: World) -> None:
+    """A backup VD grows, or a snapshot is taken, between the look at the engine and the writing of the new figure."""
+    world.vd("b1", type_=VdType.BACKUP)
+    driver: Any = Meddled(world, lambda: extending.extend(world.db, world.storage, "b1", 8 * MIB))
+    with pytest.raises(SnapshotSpaceInvalid, match="needs at least 8 MiB"):
+        virtual_disks.set_snapshot_space(world.db, driver, "b1", 4 * MIB)
+    vd = world.vd("v1")
+    group = found(world).raid_group_id
+    virtual_disks.set_snapshot_space(world.db, world.driver, "v1", 8 * MIB)
+    world.storage.vd_path(group, vd).write_bytes(b"x" * 4 * MIB)
+    driver = Meddled(world, lambda: world.storage.take_snapshot(group, vd, "s1"))
+    with pytest.raises(SnapshotSpaceTooSmall, match="use 4 MiB, more than 0 B"):
+        virtual_disks.set_snapshot_space(world.db, driver, "v1", 0)
+    assert (found(world, "b1").snapshot_space, found(world).snapshot_space) == (8 * MIB, 8 * MIB)
 
 
 @pytest.mark.parametrize("place", ["before create_vd", "after create_vd"])
