@@ -13,7 +13,7 @@ from qreplica.lab.owner import Owner, keep, make_owned, runs
 from qreplica.lab.processes import find, marked_by
 from qreplica.lab.storage_left import mounts
 from qreplica.lab.sweep import FIRST_NAMESPACES, sweep
-from qreplica.lab.topology import DEFAULT_ID, PREFERRED_MANAGEMENT_PORTS, Lab, Side
+from qreplica.lab.topology import DEFAULT_ID, PREFERRED_MANAGEMENT_PORTS, Controller, Lab, Side
 
 Tell = Callable[[str], None]
 
@@ -59,10 +59,10 @@ class _Facts(BaseModel):
         return {one.subsystem: one.url for one in self.daemons if one.number == 1}
 
 
-def up(lab: Lab, tell: Tell) -> dict[Side, str]:
+def up(lab: Lab, tell: Tell, prepare: Callable[[], None] = lambda: None) -> dict[Side, str]:
     """Make the lab and run both controllers of each subsystem; return the first ones' URLs.
 
-    The caller owns it until ``keep``.
+    The caller owns it until ``keep``. ``prepare`` is called when there is its directory, and no daemon yet.
 
     What a dead launcher left of the same lab is removed first. Raises LabCannotBe, LabExists, CommandFailed,
     DaemonNotReady; what was made by then is removed again.
@@ -77,6 +77,7 @@ def up(lab: Lab, tell: Tell) -> dict[Side, str]:
     except FileExistsError as error:
         raise LabExists(id=lab.id, directory=lab.directory) from error
     try:
+        prepare()
         return _build(lab, tell)
     except BaseException:
         sweep(lab)
@@ -113,6 +114,20 @@ def urls(lab: Lab) -> dict[Side, str]:
     if not known:
         raise LabMissing(id=lab.id)
     return known
+
+
+def start_again(lab: Lab, controller: Controller) -> None:
+    """Start a controller's daemon whose process has ended; return when it is ready. Raises DaemonNotReady."""
+    facts = _facts(lab)
+    (one,) = (found for found in facts.daemons if (found.subsystem, found.number) == _key(controller))
+    daemons.forget(one.pid)
+    one.pid = daemons.start(controller, daemons.listen(int(one.url.rpartition(":")[2])))
+    lab.facts_file.write_text(facts.model_dump_json() + "\n")
+    daemons.wait_until_ready(controller, one.pid)
+
+
+def _key(controller: Controller) -> tuple[Side, int]:
+    return controller.subsystem, controller.number
 
 
 def check_daemons(lab: Lab) -> None:
