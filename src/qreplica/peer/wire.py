@@ -16,7 +16,7 @@ from qreplica.units import MIB, format_size
 ANSWER_LIMIT = MIB
 #: Seconds without a sign of life from the other side's kernel after which a connection is given up.
 SILENCE = 10
-_ASK_AFTER = 3
+_ASK_AFTER, _ASK_EVERY = 4, 3
 
 _SocketOption: TypeAlias = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
 
@@ -131,7 +131,7 @@ def _options(interface: str | None) -> list[_SocketOption]:
     options: list[_SocketOption] = [
         (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
         (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASK_AFTER),
-        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASK_AFTER),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASK_EVERY),
         (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000),
     ]
     if interface is not None:
