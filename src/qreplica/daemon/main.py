@@ -22,6 +22,7 @@ from qreplica.daemon.lease_keeper import LeaseKeeper
 from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
 from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
+from qreplica.daemon.path_prober import PathProber
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.daemon.services import Services, pause_all
 from qreplica.daemon.space_keeper import SpaceKeeper, hold_hosts
@@ -129,6 +130,8 @@ def _run(file: Path, config: Config) -> None:
     steps = (FinishingRollBacks(roll_backs, reconciler.wake), AutomaticSnapshots(services.pause))
     maintainer = Maintainer(database, storage, leases, config.controller, steps=steps, opened=reconciler.wake)
     parts = (
+        # The first to begin is the last to end: a probe that waits holds nothing up.
+        PathProber(database, config.controller, duties.mine),
         Heartbeat(database, config.controller, config.cluster.heartbeat_seconds),
         LeaseKeeper(leases, maintainer.groups, config.cluster.heartbeat_seconds, maintainer.taken),
         reconciler,

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from qreplica.daemon.config import Config
 from qreplica.errors import QReplicaError
 from qreplica.events import log
+from qreplica.replication.path_states import carried_by
 from qreplica.replication.retry import LONGEST
 from qreplica.replication.store import ACTIVE
 from qreplica.replication.worker_processes import Command, WorkerProcesses, command
@@ -167,8 +168,10 @@ class Workers:
 
     def _note_stopped(self, job: str) -> None:
         with self.database.session() as session:
-            stopping = update(Job).where(Job.id == job, Job.state == JobState.STOPPING)
-            session.execute(stopping.values(state=JobState.STOPPED))
+            row = session.get(Job, job)
+            if row is not None and row.state is JobState.STOPPING:
+                row.state = JobState.STOPPED
+                carried_by(row, None)
 
     def _end(self, worker: _Worker) -> None:
         """Ask the worker to stop; kill it when it has not in time. What it had flushed is safe either way."""

@@ -109,6 +109,14 @@ class Outcome(StrEnum):
     ABANDONED = "abandoned"
 
 
+class PathState(StrEnum):
+    """ACTIVE: it carries a cycle's data. STANDBY: it may be used. FAILED: it did not work when it was last used."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+    FAILED = "failed"
+
+
 class Severity(StrEnum):
     """How much an event matters."""
 
@@ -381,7 +389,10 @@ class Job(Base):
 
 
 class Path(Base):
-    """One way from a job to its backup VD: an address of the target. Position 0 is preferred."""
+    """One way from a job to its backup VD: an address of the target. The lowest position is preferred.
+
+    ``reason`` tells why it is FAILED; ``since`` is when it came to its state. At most one path of a job is ACTIVE.
+    """
 
     __tablename__ = "paths"
     __table_args__ = (UniqueConstraint("job_id", "address", "port"),)
@@ -391,6 +402,9 @@ class Path(Base):
     address: Mapped[str]
     port: Mapped[int] = mapped_column(default=3260)
     peer_port: Mapped[int] = mapped_column(default=3261)
+    state: Mapped[PathState] = mapped_column(_enum(PathState), default=PathState.STANDBY)
+    reason: Mapped[str | None]
+    since: Mapped[datetime] = mapped_column(default=now)
 
 
 class Cycle(Base):
