@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +50,7 @@ class Stage:
         self.target = CommandLine(self.lab, Side.TARGET)
 
     def set_up(self) -> None:
-        """Make RGs of mirrored disks, a disk for the host, its backup VD, and the job with a path to each controller."""
+        """Make mirrored RGs, a disk for the host, its backup VD, and the job with a path to each controller."""
         self.tell("Setting up a virtual disk, its backup, and a job with two paths")
         disks = [word for number in range(1, 5) for word in ("--disk", f"disk{number}")]
         self.source("rg", "create", RG, "--level", "raid10", *disks)
@@ -70,7 +71,7 @@ class Stage:
         self.source("job", "create", JOB, "--source-vd", VD, *where, *chap)
         self.source("job", "path", "add", JOB, "--address", second)
 
-    def until(self, what: str, look: Callable[[], T], *, seconds: float = _PATIENCE) -> T:
+    def until(self, what: str, look: Callable[[], T | None], *, seconds: float = _PATIENCE) -> T:
         """Return what ``look`` finds as soon as that is true. Raises DrillStuck."""
         deadline = time.monotonic() + seconds
         while not (found := look()):
@@ -143,9 +144,10 @@ class Stage:
             if not self.daemon(controller.subsystem, controller.number):
                 labs.start_again(self.lab, controller)
         for side in Side:
-            self.until(
-                f"both controllers of {side} to be themselves", lambda side=side: self.ledger.duties(side) == [1, 2]
-            )
+            self.until(f"both controllers of “{side}” to run their own jobs", partial(self._is_at_home, side))
+
+    def _is_at_home(self, side: Side) -> bool:
+        return self.ledger.duties(side) == [1, 2]
 
 
 def kill(*pids: int, number: signal.Signals = signal.SIGKILL) -> None:
