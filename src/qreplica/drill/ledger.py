@@ -59,7 +59,7 @@ class Ledger:
             "ON vd.id = jobs.source_vd_id WHERE jobs.name = ?",
             job,
         )[0]
-        return self._vd(Side.SOURCE, row[0], row[1]) / "snapshots" / row[2] / "disk"
+        return self._vd(Side.SOURCE, row[0], row[1]) / "snapshots" / str(row[2]) / "disk"
 
     def copies(self) -> tuple[Path, Path]:
         """Return the file of the target's newest recovery point, and that of its live backup VD."""

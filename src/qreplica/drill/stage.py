@@ -69,7 +69,7 @@ class Stage:
         first, second = (self.lab.controller(Side.TARGET, number).ports[0].address for number in CONTROLLERS)
         where = ("--address", first, "--node", self.backup_node, "--lun", str(_LUN))
         self.source("job", "create", JOB, "--source-vd", VD, *where, *chap)
-        self.source("job", "path", "add", JOB, "--address", second)
+        self.source("job", "path", "add", JOB, second)
 
     def until(self, what: str, look: Callable[[], T | None], *, seconds: float = _PATIENCE) -> T:
         """Return what ``look`` finds as soon as that is true. Raises DrillStuck."""
