@@ -14,7 +14,7 @@ from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, Drill
 from qreplica.drill.errors import HostFailed
 from qreplica.drill.host import Found, Request
 from qreplica.drill.ledger import CycleNow
-from qreplica.drill.stage import FILL, JOB, PATTERN_BLOCKS, Stage, kill
+from qreplica.drill.stage import JOB, PATTERN_BLOCKS, Stage, kill
 from qreplica.lab.administration import login_environment
 from qreplica.lab.commands import inside
 from qreplica.lab.topology import CONTROLLERS, Side
@@ -162,7 +162,7 @@ def _in(stage: Stage, step: Step) -> str | None:
 def _host(stage: Stage) -> Iterator[Callable[[], Found]]:
     """Run the host, which has filled its disk by then; give what stops it and returns what it found."""
     portals = [stage.lab.controller(Side.SOURCE, number).ports[0].address for number in CONTROLLERS]
-    request = Request(portals=portals, node=stage.host_node, fill=FILL, blocks=PATTERN_BLOCKS)
+    request = Request(portals=portals, node=stage.host_node, fill=stage.fill, blocks=PATTERN_BLOCKS)
     argv = inside(stage.lab.host, sys.executable, "-m", "qreplica.drill.host")
     with subprocess.Popen(
         argv,

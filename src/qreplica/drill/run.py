@@ -8,7 +8,7 @@ from rich.table import Table
 from qreplica.drill import faults
 from qreplica.drill.drills import chosen
 from qreplica.drill.play import Result, play
-from qreplica.drill.stage import Stage
+from qreplica.drill.stage import FILL, Stage
 from qreplica.lab import lab as labs
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import MIB, format_size
@@ -17,8 +17,11 @@ from qreplica.units import MIB, format_size
 _STATE_SIZE = 64 * MIB
 
 
-def run(lab: Lab, names: Sequence[str], tell: Callable[[str], None]) -> list[Result]:
-    """Bring a lab up, play the drills of these names (none: all), and take it down. Raises NoSuchDrill, DrillStuck."""
+def run(lab: Lab, names: Sequence[str], tell: Callable[[str], None], *, fill: int = FILL) -> list[Result]:
+    """Bring a lab up, play the drills of these names (none: all), and take it down; ``fill`` bytes change in each.
+
+    Raises NoSuchDrill, DrillStuck, HostFailed.
+    """
     wanted = chosen(list(names))
 
     def prepare() -> None:
@@ -27,7 +30,7 @@ def run(lab: Lab, names: Sequence[str], tell: Callable[[str], None]) -> list[Res
     results = []
     labs.up(lab, tell, prepare)
     try:
-        stage = Stage(lab, tell)
+        stage = Stage(lab, tell, fill)
         stage.set_up()
         for name in wanted:
             results.append(play(stage, name))

@@ -24,7 +24,7 @@ from qreplica.lab.topology import CONTROLLERS, Controller, Lab, Side
 from qreplica.units import MIB
 
 RG, VD, BACKUP, JOB, NODE = "rg1", "drilled", "drilled-copy", "drill", "backups"
-#: The host fills the first part before each cycle, and writes its pattern to the rest all the while.
+#: The host fills the first part before each cycle (bytes), and writes its pattern to blocks behind it all the while.
 FILL, PATTERN_BLOCKS = 768 * MIB, 4096
 _SIZE = "1GiB"
 _PATIENCE, _POLL = 120.0, 0.01
@@ -39,6 +39,7 @@ class Stage:
 
     lab: Lab
     tell: Callable[[str], None]
+    fill: int = FILL
     drill: str = ""
     ledger: Ledger = field(init=False)
     host_node: str = field(default="", init=False)
