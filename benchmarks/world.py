@@ -52,8 +52,8 @@ class World:
         return self.mount(side) / "vds" / str(api.get(f"/virtual-disks/{vd}")["id"]) / "live" / "disk"
 
     def peak_memory(self, side: Side) -> int:
-        """Return the most that a side's daemon ever had resident, in bytes (proc(5), VmHWM)."""
-        (pid,) = (one.pid for one in labs.state(self.lab) if one.subsystem == side and one.pid is not None)
+        """Return the most that the side's first daemon ever had resident, in bytes (proc(5), VmHWM)."""
+        (pid,) = (one.pid for one in labs.state(self.lab) if (one.subsystem, one.number) == (side, 1))
         status = Path(f"/proc/{pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) * KIB for line in status if line.startswith("VmHWM"))
 

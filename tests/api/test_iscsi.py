@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from qreplica.peer.messages import Claim
-from qreplica.state.models import Node, VirtualDisk
+from qreplica.state.models import Controller, Duty, Node, VirtualDisk
 
 IQN = "iqn.2026-11.org.qreplica:source.hosts"
 
@@ -120,7 +120,20 @@ def test_ports_and_controllers_are_listed(admin: Any) -> None:
         (1, number, f"192.168.1.{number}") for number in range(1, 5)
     ]
     (controller,) = admin.call("GET", "/controllers")
-    assert (controller["number"], controller["state"]) == (1, "up")
+    assert (controller["number"], controller["standing"], controller["runs_jobs_of"]) == (1, "online", [1])
+
+
+def test_a_controllers_jobs_are_asked_back(world: Any, admin: Any) -> None:
+    with world.database.session() as session:
+        session.add_all([Duty(owner="1", controller=2), Duty(owner="2", controller=2)])
+        session.add(Controller(number=2, management="http://192.0.2.2:8080"))
+    one, other = admin.call("POST", "/controllers/1/fail-back", expect=202)
+    assert (one["standing"], one["runs_jobs_of"]) == ("taken-over", [])
+    assert (other["runs_jobs_of"], other["management"]) == ([1, 2], "http://192.0.2.2:8080")
+    with world.database.session(read_only=True) as session:
+        # What a controller has needs no handing back.
+        assert [session.get_one(Duty, owner).asked_back for owner in ("1", "2")] == [True, False]
+    assert admin.call("POST", "/controllers/3/fail-back", expect=422)["type"].endswith("request-invalid")
 
 
 def test_a_backup_vd_is_taken_from_a_job_whose_subsystem_is_gone(world: Any, admin: Any) -> None:

@@ -1,13 +1,15 @@
 """Setting up, logging in and out, and which subsystem is meant."""
 
 import json
+import socket
+import threading
 from typing import Any
 
 import pytest
 
 from qreplica.cli.client import normal
 from qreplica.cli.errors import NotAUrl
-from qreplica.state.models import Token
+from qreplica.state.models import Controller, Token
 
 
 def test_setup_logs_in_and_keeps_the_token_for_the_user_alone(world: Any, url: str, shell: Any) -> None:
@@ -93,3 +95,46 @@ def test_an_address_has_one_form(given: str, expected: str) -> None:
 def test_what_is_no_address_is_refused(given: str) -> None:
     with pytest.raises(NotAUrl):
         normal(given)
+
+
+def test_the_other_controller_is_asked_when_the_first_does_not_answer(world: Any, url: str, shell: Any) -> None:
+    """It is known from the login; what a controller may have heard is not said again."""
+    nobody = "http://127.0.0.1:1"
+    shell.execute(
+        *("--url", url, "setup", "--name", "admin", "--setup-secret-file", "-", "--password-file", "-"),
+        stdin=f"{world.setup_secret}\ncorrect horse battery\n",
+    )
+    with world.database.session() as session:
+        session.add(Controller(number=2, management=nobody))
+    shell.run("login", "--name", "admin", QREPLICA_PASSWORD="correct horse battery")
+    (login,) = json.loads(shell.credentials.read_text())["logins"]
+    assert (login["url"], login["also"]) == (url, [nobody])
+
+    def first(address: str) -> None:
+        shell.credentials.write_text(json.dumps({"logins": [login | {"url": address, "also": [url]}]}))
+
+    first(nobody)
+    assert shell.run("node", "list", "--json").json() == []
+    shell.run("node", "create", "one")
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        first(f"http://127.0.0.1:{deaf.getsockname()[1]}")
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    caller, _ = deaf.accept()
+                except OSError:
+                    return
+                caller.recv(1 << 16)
+                caller.close()
+
+        answering = threading.Thread(target=hang_up)
+        answering.start()
+        try:
+            assert [one["name"] for one in shell.run("node", "list", "--json").json()] == ["one"]
+            assert "cannot be reached" in shell.run("node", "create", "two", code=9).err
+        finally:
+            deaf.shutdown(socket.SHUT_RDWR)
+            answering.join()
+    first(url)
+    assert [one["name"] for one in shell.run("node", "list", "--json").json()] == ["one"]

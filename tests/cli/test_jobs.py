@@ -77,7 +77,9 @@ def test_the_wizard_takes_options_and_what_there_is_only_one_of(
         stdin=SECRET,
     ).json()
     assert (made["source_vd"], made["target_vd"], made["target_lun"]) == ("payroll", "copy", 1)
-    assert made["paths"] == [{"address": "127.0.0.1", "port": 3260, "peer_port": int(port)}]
+    (first,) = made["paths"]
+    assert (first["address"], first["port"], first["peer_port"]) == ("127.0.0.1", 3260, int(port))
+    assert (first["state"], first["reason"]) == ("standby", None)
     assert SECRET not in str(made)
     logged_in.run("job", "delete", "nightly", "--yes")
     # Only the name and the address: one source VD, one node, one backup VD; who logs on has to be said.

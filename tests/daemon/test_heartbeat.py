@@ -47,11 +47,12 @@ def test_it_counts_up_until_it_is_stopped(database: Database) -> None:
     beating = Heartbeat(database, 2, 0.01)
     beating.start()
     assert eventually(lambda: row(database).heartbeat >= 3)
-    beating.stop()
-    beating.stop()
     last = row(database)
     assert last.heartbeat_at is not None
     assert before < last.heartbeat_at <= datetime.now(UTC)
+    beating.stop()
+    beating.stop()
+    assert row(database).heartbeat_at is None
     assert not beating._thread.is_alive()
 
 

@@ -55,7 +55,7 @@ def test_the_command_ends_with_its_figures_and_leaves_the_lab_up(lab: Lab, obser
     assert figures["verified"] is True
     assert {"bytes", "seconds"} <= figures["full"].keys()
     assert {"bytes", "seconds", "changed_bytes"} <= figures["incremental"].keys()
-    assert len(observed.processes("qreplicad")) == 2
+    assert len(observed.processes("qreplicad")) == 4
 
     told = [line.strip() for line in demo_views.what_next(lab, labs.urls(lab)).splitlines()]
     suggested = [shlex.split(line)[3:] for line in told if line.startswith("./run cli --on")]
@@ -67,7 +67,7 @@ def test_the_command_ends_with_its_figures_and_leaves_the_lab_up(lab: Lab, obser
     answer, complaint = refused.communicate(timeout=60)
     assert refused.returncode == 4
     assert json.loads(answer) == {"ok": False, "error": "lab-exists", "sentence": complaint.strip()}
-    assert len(observed.processes("qreplicad")) == 2
+    assert len(observed.processes("qreplicad")) == 4
 
     observed.run("lab", "down")
     assert observed.remains() == []

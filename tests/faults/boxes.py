@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from qreplica.drill.pattern import block_of
 from qreplica.iscsi.initiator import Session
 from qreplica.iscsi.target.pause import stopped
 from qreplica.storage.driver import BLOCK
 from qreplica.units import GIB, MIB
 
 from ..daemon.running import HOST, Controller, clean_up, eventually, gone  # noqa: TID252 - the daemon's own tests'
-from .pattern import block_of
 from .platter import Platter, PowerDisk, run
 
 SIZE = 48 * MIB

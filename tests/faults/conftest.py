@@ -117,6 +117,10 @@ class Replication:
         source, target = self.copies()
         assert _digest(source) == _digest(target)
 
+    def check_live(self) -> None:
+        """Nothing has changed the backup VD since its newest recovery point."""
+        assert _digest(self.live()) == _digest(self.copies()[1])
+
     def close(self) -> None:
         for one in (self.source, self.target):
             one.close()

@@ -17,11 +17,10 @@ import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from qreplica.drill.pattern import block_of, sequence_of
 from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.driver import BLOCK
 from qreplica.units import MIB
-
-from .pattern import block_of, sequence_of
 
 _ROOT = Path(__file__).parents[2]
 _SIZE, _LARGEST, _VDS, _SNAPSHOTS = MIB, 3 * MIB, 3, 3

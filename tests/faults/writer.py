@@ -3,10 +3,11 @@
 import random
 import threading
 
+from qreplica.drill.pattern import block_of
 from qreplica.iscsi.initiator import Buffer, Session
 from qreplica.storage.driver import BLOCK
 
-from .pattern import Ledger, block_of
+from .pattern import Ledger
 
 _LUN = 1
 _SLOT = 16  # blocks; one command at a time is under way in each

@@ -9,7 +9,8 @@ from typing import Self
 
 from qreplica.errors import QReplicaError
 from qreplica.iscsi.errors import CommandFailed, SessionLost
-from qreplica.iscsi.initiator import Buffer, Capacity, Completion
+from qreplica.iscsi.initiator import Buffer, Capacity, Completion, Designator
+from qreplica.iscsi.target.driver import scsi_id_for
 from qreplica.units import GIB
 
 
@@ -103,6 +104,10 @@ class FakeSession:
     def serial(self, lun: int) -> str:
         assert lun == 1
         return self.disk.serial
+
+    def identification(self, lun: int) -> list[Designator]:
+        assert lun == 1
+        return [Designator(1, 0, scsi_id_for("QREPLICA", self.disk.serial)), Designator(3, 1, "port")]
 
     def capacity(self, lun: int) -> Capacity:
         assert lun == 1

@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 from qreplica.iscsi.errors import NodeUnknown
 from qreplica.iscsi.target.driver import Identity, LunSpec, NodeSpec, scsi_id_for
 from qreplica.iscsi.target.memory import MemoryTargetDriver
-from qreplica.peer import messages
+from qreplica.peer import listing, messages
+from qreplica.peer.errors import PeerUnreachable
 from qreplica.replication import cycle, jobs
 from qreplica.replication.attempt import Parts
 from qreplica.replication.links import Target, Way
@@ -52,6 +53,8 @@ IQN = "iqn.2026-11.org.qreplica:backup-1"
 SOURCE_GROUP, SOURCE_VD = "5" * 32, "6" * 32
 TARGET_GROUP, TARGET_VD = "a" * 32, "b" * 32
 JOB = "1" * 32
+#: Of the target's two controllers; the job's first path leads to the first.
+ADDRESSES = ("192.0.2.11", "192.0.2.15")
 BLOCKS = 12
 SIZE = BLOCKS * BLOCK
 SETTINGS = Settings(
@@ -128,8 +131,9 @@ class SteppingStorage:
 class DirectPeer:
     """The peer conversation without a network: the moments before a request and after its answer are steps."""
 
-    def __init__(self, recovery: Recovery, steps: Steps) -> None:
+    def __init__(self, recovery: Recovery, database: Database, steps: Steps) -> None:
         self._recovery = recovery
+        self._database = database
         self._steps = steps
 
     def _ask(self, name: str, *arguments: Any) -> Any:
@@ -137,6 +141,16 @@ class DirectPeer:
         answer = getattr(self._recovery, name)(*arguments)
         self._steps.take(f"answer {name}")
         return answer
+
+    def nodes(self) -> messages.NodeList:
+        self._steps.take("ask nodes")
+        with self._database.session(read_only=True) as session:
+            return listing.nodes(session, 1)
+
+    def backup_vds(self, iqn: str) -> messages.BackupVdList:
+        self._steps.take("ask backup_vds")
+        with self._database.session(read_only=True) as session:
+            return listing.backup_vds(session, iqn)
 
     def claim(self, iqn: str, claim: messages.Claim) -> messages.Lineage:
         lineage: messages.Lineage = self._ask("claim", iqn, claim)
@@ -170,8 +184,14 @@ class DirectLinks:
 
     def peer(self, target: Target, way: Way) -> DirectPeer:
         assert target.node == IQN
-        assert way.address == "192.0.2.11"
-        return DirectPeer(self.pair.recovery, self.steps)
+        assert way.address in ADDRESSES
+        self.pair.gone_over.append(way.address)
+        self._check_reachable(way)
+        return DirectPeer(self.pair.recovery, self.pair.target_database, self.steps)
+
+    def _check_reachable(self, way: Way) -> None:
+        if way.address in self.pair.away:
+            raise PeerUnreachable(address=way.address, port=way.peer_port, reason="the test says so")
 
     def session(self, target: Target, way: Way, initiator: str) -> FakeSession:
         assert way.port == 3260
@@ -183,6 +203,8 @@ class DirectLinks:
 
         def before(kind: str) -> None:
             steps.take(kind)
+            if way.address in pair.away:
+                raise lost()
             spec = pair.target.specs.get(IQN)
             if spec is None or spec.tid != tid or initiator not in (spec.initiators or ()):
                 raise lost()
@@ -216,6 +238,8 @@ class Pair:
     frozen: dict[str, bytes] = field(default_factory=dict)
     sessions: list[tuple[FakeSession, Cycle | None]] = field(default_factory=list)
     events: list[tuple[Severity, str, str]] = field(default_factory=list)
+    away: set[str] = field(default_factory=set)
+    gone_over: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         shutil.copytree(self.template, self.folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("disk"))
@@ -296,6 +320,15 @@ class Pair:
         with self.storage.vd_path(SOURCE_GROUP, SOURCE_VD).open("r+b") as live:
             live.seek(block * BLOCK)
             live.write(bytes([value]) * BLOCK)
+
+    def second_path(self) -> None:
+        """Give the job a path to the target's other controller."""
+        with self.database.session() as session:
+            session.add(PathRow(job_id=JOB, position=1, address=ADDRESSES[1]))
+
+    def paths(self) -> list[PathRow]:
+        with self.database.session(read_only=True) as session:
+            return list(session.scalars(select(PathRow).order_by(PathRow.position)))
 
     def parts(self, steps: Steps, settings: Settings = SETTINGS) -> Parts:
         storage: Any = SteppingStorage(self.storage, steps, self.frozen)

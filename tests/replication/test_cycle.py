@@ -9,7 +9,7 @@ from qreplica.peer import messages
 from qreplica.peer.errors import PeerUnreachable, WrongChap
 from qreplica.replication import jobs
 from qreplica.replication.errors import StaleOwner
-from qreplica.state.models import CycleKind, JobState, Outcome, Step
+from qreplica.state.models import CycleKind, JobState, Outcome, PathState, Step
 from qreplica.storage.driver import BLOCK, Extent, ExtentKind
 
 from .fakes import lost
@@ -189,23 +189,25 @@ def test_a_lost_way_is_waited_for_and_gone_on_with(pair: Pair) -> None:
 
     class Watching(Stop):
         def wait(self, timeout: float | None = None) -> bool:
-            job = pair.job()
-            states.append((job.state, job.error_kind))
+            (path,) = pair.paths()
+            states.append((pair.job().state, pair.job().error_kind, path.state, path.reason))
             return super().wait(timeout)
 
     steps = Steps()
-    writes = 0
+    writes = times = 0
 
     def take(name: str, real: Callable[[str], None] = steps.take) -> None:
-        nonlocal writes
+        nonlocal writes, times
         real(name)
         writes += name == "write"
-        if name == "write" and writes == 5 + len(states) and len(states) < 4:
+        if name == "write" and writes == 5 + times and times < 4:
+            times += 1
             raise lost()
 
     steps.take = take  # type: ignore[method-assign]
     pair.work(steps, Watching())
-    assert states == [(JobState.WAITING, SessionLost.kind)] * 4
+    assert set(states) == {(JobState.WAITING, SessionLost.kind, PathState.FAILED, lost().sentence)}
+    assert [(path.state, path.reason) for path in pair.paths()] == [(PathState.STANDBY, None)]
     assert pair.job().state is JobState.IDLE
     assert pair.job().error is None
     pair.check_points()
@@ -216,11 +218,11 @@ def test_a_lost_way_is_waited_for_and_gone_on_with(pair: Pair) -> None:
 def test_a_target_that_cannot_be_reached_is_waited_for_longer_and_longer_and_told_once(pair: Pair) -> None:
     fill(pair)
     jobs.start(pair.database, "nightly")
-    waits: list[float | None] = []
+    waits: list[float] = []
 
     class Watching(Stop):
         def wait(self, timeout: float | None = None) -> bool:
-            waits.append(timeout)
+            waits[-1] += timeout or 0
             return super().wait(timeout)
 
     steps = Steps()
@@ -228,6 +230,7 @@ def test_a_target_that_cannot_be_reached_is_waited_for_longer_and_longer_and_tol
     def take(name: str, real: Callable[[str], None] = steps.take) -> None:
         real(name)
         if name == "ask claim" and len(waits) < 8:
+            waits.append(0)
             unreachable(name)
 
     steps.take = take  # type: ignore[method-assign]

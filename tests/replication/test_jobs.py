@@ -285,9 +285,9 @@ def test_the_qreplica_port_carries_everything(offer: Offer) -> None:
         session.add(Port(controller=1, number=4, interface="lo", address="127.0.0.4", prefix_length=8, qreplica=True))
 
     job = offer.create()
-    assert target_of(offer.pair.database, job.id).interface is None
+    assert target_of(offer.pair.database, job.id, 1).interface is None
     offer.change_source(enable)
-    assert target_of(offer.pair.database, job.id).interface == "lo"
+    assert target_of(offer.pair.database, job.id, 1).interface == "lo"
 
 
 def test_start_stop_and_start_again(pair: Pair) -> None:
@@ -320,7 +320,7 @@ def test_starting_after_a_lost_pairing_pairs_anew(pair: Pair) -> None:
 def test_a_deleted_job_leaves_its_points_and_nothing_else(pair: Pair) -> None:
     first_copy(pair)
     links: Links = DirectLinks(pair, Steps())
-    jobs.delete(pair.database, pair.storage, "nightly", links)
+    jobs.delete(pair.database, pair.storage, "nightly", links, controller=1)
     assert pair.snapshots() == set()
     with pair.database.session(read_only=True) as session:
         assert session.scalars(select(Job)).all() == []
@@ -329,7 +329,7 @@ def test_a_deleted_job_leaves_its_points_and_nothing_else(pair: Pair) -> None:
     pair.check_points()
     assert pair.recovery.lineage(IQN, 1).initiator == ""
     with pytest.raises(NotFound):
-        jobs.delete(pair.database, pair.storage, "nightly", links)
+        jobs.delete(pair.database, pair.storage, "nightly", links, controller=1)
 
 
 def test_a_target_that_cannot_be_told_is_an_event(pair: Pair) -> None:
@@ -338,7 +338,7 @@ def test_a_target_that_cannot_be_told_is_an_event(pair: Pair) -> None:
             raise PeerUnreachable(address="192.0.2.11", port=3261, reason="the test says so")
 
     first_copy(pair)
-    jobs.delete(pair.database, pair.storage, "nightly", Nobody(pair, Steps()))
+    jobs.delete(pair.database, pair.storage, "nightly", Nobody(pair, Steps()), controller=1)
     with pair.database.session(read_only=True) as session:
         kinds = [event.kind for event in session.scalars(select(Event))]
     assert "job-not-released" in kinds
@@ -348,7 +348,7 @@ def test_a_target_that_cannot_be_told_is_an_event(pair: Pair) -> None:
 def test_a_running_job_is_not_deleted(pair: Pair) -> None:
     jobs.start(pair.database, "nightly")
     with pytest.raises(JobRunning):
-        jobs.delete(pair.database, pair.storage, "nightly", DirectLinks(pair, Steps()))
+        jobs.delete(pair.database, pair.storage, "nightly", DirectLinks(pair, Steps()), controller=1)
     assert len(pair.cycles()) == 1
 
 

@@ -28,7 +28,8 @@ WRITES: dict[str, Callable[[JobStore], object]] = {
     "committed": lambda store: store.committed(),
     "left_over": lambda store: store.left_over([]),
     "finished": lambda store: store.finished(),
-    "claimed": lambda store: store.claimed("b1", SIZE),
+    "owned": lambda store: store.owned().__enter__(),
+    "claimed": lambda store: store.claimed("b1", SIZE, "path"),
     "target_grew": lambda store: store.target_grew(SIZE),
     "waiting": lambda store: store.waiting(ERROR),
     "failed": lambda store: store.failed(ERROR),
@@ -48,7 +49,7 @@ def owner(pair: Pair) -> JobStore:
 def everything(pair: Pair) -> list[object]:
     with pair.database.session(read_only=True) as session:
         rows: list[object] = []
-        for table in ("jobs", "cycles", "snapshots"):
+        for table in ("jobs", "cycles", "snapshots", "paths"):
             rows += session.connection().exec_driver_sql(f"SELECT * FROM {table} ORDER BY id").all()  # noqa: S608
         return rows
 
@@ -110,7 +111,7 @@ def test_a_base_that_was_unpinned_is_not_taken_for_a_full_copy(pair: Pair, owner
 def test_waiting_never_hides_a_stop(pair: Pair, owner: JobStore) -> None:
     jobs.stop(pair.database, "nightly")
     owner.waiting(ERROR)
-    owner.claimed("b1", SIZE)
+    owner.claimed("b1", SIZE, "path")
     assert pair.job().state is JobState.STOPPING
     owner.stopped()
     assert pair.job().state is JobState.STOPPED

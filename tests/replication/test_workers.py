@@ -66,6 +66,7 @@ class Pretenders:
         self.pair = pair
         self.note = folder / "pids"
         self.how = "obedient"
+        self.owners = [1]
         self.asked: list[tuple[Path, str | None]] = []
         config = Config(
             subsystem="source",
@@ -76,7 +77,13 @@ class Pretenders:
             ports=(PortConfig(number=1, interface="lo", address="127.0.0.1"),),
         )
         self.workers = Workers(
-            folder / "config.toml", config, pair.database, look_every=0.02, grace=0.3, command=self.command
+            folder / "config.toml",
+            config,
+            pair.database,
+            lambda: self.owners,
+            look_every=0.02,
+            grace=0.3,
+            command=self.command,
         )
 
     def command(self, file: Path, job: str | None) -> list[str]:

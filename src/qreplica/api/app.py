@@ -13,6 +13,7 @@ from qreplica.api import (
     disks,
     events,
     health,
+    job_paths,
     jobs,
     luns,
     metrics,
@@ -66,6 +67,7 @@ def create_app(services: Services) -> FastAPI:
         nodes,
         luns,
         jobs,
+        job_paths,
         events,
         metrics,
     ):

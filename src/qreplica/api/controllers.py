@@ -1,28 +1,17 @@
 """The controllers of the subsystem."""
 
-from datetime import timedelta
-from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated
 
+from fastapi import Path
 from pydantic import Field
 
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Time, example
 from qreplica.api.problems import problems
-from qreplica.iscsi import ports
-from qreplica.state.models import Controller, now
+from qreplica.cluster import duties, standing
+from qreplica.cluster.standing import Standing
 
 router = administered("/controllers", "subsystem")
-
-#: A controller whose heartbeat is older than this is shown as down; nothing but what people see depends on it.
-_SILENT = timedelta(seconds=30)
-
-
-class ControllerState(StrEnum):
-    """UP: its heartbeat counts. DOWN: it does not, or never did."""
-
-    UP = "up"
-    DOWN = "down"
 
 
 class ControllerAnswer(Answer):
@@ -31,34 +20,44 @@ class ControllerAnswer(Answer):
     model_config = example(
         {
             "number": 1,
-            "state": "up",
+            "standing": "online",
+            "since": "2026-11-24T09:00:00.000Z",
+            "alive": True,
+            "runs_jobs_of": [1],
             "started_at": "2026-11-24T09:00:00.000Z",
             "heartbeat_at": "2026-11-24T09:30:00.000Z",
             "version": "0.1.0",
+            "management": "http://192.0.2.1:8080",
         }
     )
     number: int
-    state: Annotated[ControllerState, Field(description="`down` when its heartbeat has not counted for 30 s")]
+    standing: Annotated[
+        Standing,
+        Field(
+            description="`online`: it runs its jobs. `taken-over`: the other one does. `failed`: nobody does. "
+            "`stopped`: it was ended in an orderly way."
+        ),
+    ]
+    since: Annotated[Time | None, Field(description="Since when it stands so; null when it never started")]
+    alive: Annotated[bool, Field(description="Whether its heartbeat has counted in the last 30 s")]
+    runs_jobs_of: Annotated[list[int], Field(description="The controllers whose jobs it runs")]
     started_at: Time | None
     heartbeat_at: Time | None
     version: str
-
-    @classmethod
-    def of(cls, controller: Controller, mine: int) -> Self:
-        """Return the answer that shows ``controller``; the one that answers (``mine``) is up."""
-        beat = controller.heartbeat_at
-        alive = controller.number == mine or (beat is not None and now() - beat < _SILENT)
-        return cls(
-            number=controller.number,
-            state=ControllerState.UP if alive else ControllerState.DOWN,
-            started_at=controller.started_at,
-            heartbeat_at=beat,
-            version=controller.version,
-        )
+    management: Annotated[str | None, Field(description="Where its API is; null when that is not known")]
 
 
 @router.get("", summary="List the controllers", responses=problems())
 def list_controllers(services: TheServices) -> list[ControllerAnswer]:
-    """List the controllers and whether they live."""
+    """List the controllers and how they stand."""
     with services.database.session(read_only=True) as session:
-        return [ControllerAnswer.of(one, services.config.controller) for one in ports.controllers(session)]
+        found = standing.listing(session, services.config.controller)
+        return [ControllerAnswer.model_validate(one) for one in found]
+
+
+@router.post("/{number}/fail-back", summary="Hand a controller's jobs back", status_code=202, responses=problems(404))
+def fail_back(number: Annotated[int, Path(ge=1, le=2)], services: TheServices) -> list[ControllerAnswer]:
+    """Hand the controller's jobs back to it, once it lives and the cycle that runs has ended."""
+    with services.database.session() as session:
+        duties.ask_back(session, number)
+    return list_controllers(services)

@@ -8,7 +8,7 @@ from pydantic import Field
 from qreplica.api.fields import Answer, Name, SecretIn, Size, Strict, Time, example
 from qreplica.replication.offers import PEER_PORT
 from qreplica.replication.status import JobStatus
-from qreplica.state.models import CycleKind, JobState, Outcome, Step
+from qreplica.state.models import CycleKind, JobState, Outcome, PathState, Step
 
 _IQN = "iqn.2026-11.org.qreplica:target:backups"
 _TARGET = {"address": "192.168.1.11", "node": _IQN, "chap_user": "replica", "chap_secret": "twelve-or-more"}
@@ -149,12 +149,24 @@ class JobError(Answer):
     sentence: Annotated[str, Field(description="What happened, why, and what to do")]
 
 
+class PathRequest(DiscoverRequest):
+    """A further way from a job to its backup VD."""
+
+    model_config = example({"address": "192.168.1.15", "node": _IQN, "lun": 1})
+    port: Annotated[Port, Field(description="The TCP port of the target's iSCSI portal")] = 3260
+    node: Annotated[str | None, Field(description="The node that was chosen there; null: the job's")] = None
+    lun: Annotated[int | None, Field(ge=1, le=255, description="The LUN that was chosen; null: the job's")] = None
+
+
 class PathAnswer(Answer):
-    """A way from a job to its backup VD."""
+    """A way from a job to its backup VD. Data goes over one at a time, the active one; the first is preferred."""
 
     address: str
     port: int
     peer_port: int
+    state: PathState
+    reason: Annotated[str | None, Field(description="Why it failed, the last time it was tried")]
+    since: Annotated[Time, Field(description="When it came to its state")]
 
 
 class JobAnswer(Answer):
@@ -174,7 +186,16 @@ class JobAnswer(Answer):
             "target_size": 2147483648,
             "chap_user": "replica",
             "mutual_user": None,
-            "paths": [{"address": "192.168.1.11", "port": 3260, "peer_port": 3261}],
+            "paths": [
+                {
+                    "address": "192.168.1.11",
+                    "port": 3260,
+                    "peer_port": 3261,
+                    "state": "active",
+                    "reason": None,
+                    "since": "2026-11-24T09:30:00.000Z",
+                }
+            ],
             "controller": 1,
             "epoch": 7,
             "base_generation": 3,

@@ -120,7 +120,7 @@ def stop_job(name: str, services: TheServices) -> JobAnswer:
 @router.delete("/{name}", summary="Delete a job", status_code=204, responses=problems(404, 409))
 def delete_job(name: str, services: TheServices) -> None:
     """Delete a job that does not run, with its snapshots. The backup VD keeps its recovery points."""
-    jobs.delete(services.database, services.storage, name)
+    jobs.delete(services.database, services.storage, name, controller=services.config.controller)
 
 
 def _interface(services: Services) -> str | None:

@@ -19,7 +19,7 @@ from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.replication import jobs
 from qreplica.replication.status import JobStatus
-from qreplica.state.models import JobState, ScrubOutcome
+from qreplica.state.models import JobState, PathState, ScrubOutcome
 from qreplica.storage import raid_groups, scrubs, virtual_disks
 from qreplica.storage.driver import GroupHealth
 from qreplica.storage.raid_group_status import shown_disks
@@ -143,6 +143,7 @@ def _virtual_disks(session: Session, services: Services) -> Iterator[Metric]:
 def _jobs(found: list[JobStatus]) -> Iterator[Metric]:
     state = _gauge("job_state", "1 for the state that a job is in", "job", "state")
     lag = _gauge("job_lag_seconds", "Age of what the newest recovery point holds", "job")
+    paths = _gauge("path_state", "1 for the state that a path of a job is in", "job", "path", "state")
     committed = _gauge("job_last_committed_timestamp_seconds", "When the newest recovery point was committed", "job")
     for job in found:
         for one in JobState:
@@ -151,7 +152,10 @@ def _jobs(found: list[JobStatus]) -> Iterator[Metric]:
             lag.add_metric([job.name], job.lag_seconds)
         if job.last_committed_at is not None:
             committed.add_metric([job.name], job.last_committed_at.timestamp())
-    yield from (state, lag, committed)
+        for path in job.paths:
+            for each in PathState:
+                paths.add_metric([job.name, f"{path.address}:{path.port}", each.value], path.state is each)
+    yield from (state, lag, committed, paths)
     yield from _cycles(found)
 
 

@@ -80,10 +80,12 @@ def _log_in(url: str, name: str, password: str, saved_as: str | None, *, as_json
 
     with Client(url, None) as api:
         answer = api.call("POST", "/login", body={"name": name, "password": password}, needs_login=False)
+    with Client(url, answer["token"]) as api:
+        also = tuple(one["management"] for one in api.get("/controllers") if one["management"] not in {None, url})
     known = credentials.of_url(url)
     called = saved_as or (known.name if known else None)
     credentials.save(
-        credentials.SavedLogin(url, answer["administrator"], answer["token"], answer["expires_at"], called)
+        credentials.SavedLogin(url, answer["administrator"], answer["token"], answer["expires_at"], called, also)
     )
     del answer["token"]
     if as_json:

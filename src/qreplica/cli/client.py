@@ -1,6 +1,6 @@
 """Speaks to one subsystem's REST API."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -27,23 +27,23 @@ def normal(url: str) -> str:
 
 
 class Client:
-    """One subsystem.
+    """One subsystem, by whichever of its controllers answers: ``others`` are tried when ``url`` does not.
 
-    Raises Refused for a problem answer, else SubsystemUnreachable, AnswerNotUnderstood or NotLoggedIn.
+    A change is sent again only where no controller can have heard it. Raises Refused for a problem answer, else
+    SubsystemUnreachable, AnswerNotUnderstood or NotLoggedIn.
     """
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, others: Sequence[str] = ()) -> None:
         self.url = url
         self._token = token
-        self._http = httpx.Client(
-            base_url=url + "/api/v1", timeout=httpx.Timeout(PATIENCE, connect=10), trust_env=False
-        )
+        self._answering = [url, *others]
+        self._http = httpx.Client(timeout=httpx.Timeout(PATIENCE, connect=10), trust_env=False)
 
     @classmethod
     def to(cls, url: str) -> Self:
         """Return a client with the saved login to ``url``, if there is one."""
         login = credentials.of_url(url)
-        return cls(url, login.token if login else None)
+        return cls(url, login.token, login.also) if login else cls(url, None)
 
     def __enter__(self) -> Self:
         return self
@@ -76,11 +76,18 @@ class Client:
         if needs_login and self._token is None:
             raise NotLoggedIn(url=self.url)
         headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
-        try:
-            response = self._http.request(method, path, json=body, params=query, headers=headers)
-        except httpx.TransportError as error:
-            raise SubsystemUnreachable(url=self.url, reason=str(error) or type(error).__name__) from error
-        return self._understood(response)
+        failure: httpx.TransportError | None = None
+        for url in list(self._answering):
+            try:
+                response = self._http.request(method, f"{url}/api/v1{path}", json=body, params=query, headers=headers)
+            except httpx.TransportError as error:
+                failure = failure or error
+                if method != "GET" and not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                    break
+            else:
+                self._answering.sort(key=lambda one: one != url)
+                return self._understood(response)
+        raise SubsystemUnreachable(url=self.url, reason=str(failure) or type(failure).__name__) from failure
 
     def _understood(self, response: httpx.Response) -> Any:  # noqa: ANN401 - whatever JSON came
         if response.status_code == httpx.codes.NO_CONTENT:

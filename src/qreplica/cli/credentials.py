@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,13 +14,14 @@ from qreplica.cli.errors import CredentialsDamaged, NoSuchLogin
 
 @dataclass(frozen=True, slots=True)
 class SavedLogin:
-    """A login to the subsystem at ``url``; ``name`` is what ``--on`` calls it."""
+    """A login to the subsystem at ``url``; ``name`` is what ``--on`` calls it, ``also`` is where else it answers."""
 
     url: str
     administrator: str
     token: str = field(repr=False)
     expires_at: str
     name: str | None = None
+    also: Sequence[str] = ()
 
 
 def file() -> Path:

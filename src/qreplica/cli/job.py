@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from qreplica.cli import asking, job_views, wizard
+from qreplica.cli import asking, job_path, job_views, wizard
 from qreplica.cli.context import Json, Session, Yes, path, session
 
 app = typer.Typer(no_args_is_help=True, help="Replication jobs, on the source subsystem.")
+app.add_typer(job_path.app, name="path")
 
 Name = Annotated[str, typer.Argument(help="The job's name.")]
 PeerPort = Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the target's peer conversation.")]

@@ -53,7 +53,7 @@ def sheet(job: dict[str, Any]) -> RenderableType:
         ("Backup VD", f"{job['target_subsystem']}:{job['target_vd']} ({output.size(job['target_size'])})"),
         ("iSCSI node", f"{job['target_node']}, LUN {job['target_lun']}"),
         ("CHAP name", output.text(job["chap_user"])),
-        ("Paths", "\n".join(f"{one['address']}:{one['port']}" for one in job["paths"])),
+        ("Paths", "\n".join(map(_path, job["paths"]))),
         ("Controller", str(job["controller"])),
         ("Recovery point", output.text(job["base_generation"])),
         ("Committed", output.time(job["last_committed_at"])),
@@ -64,6 +64,27 @@ def sheet(job: dict[str, Any]) -> RenderableType:
     if job["error"] is not None:
         facts.append(("Last error", job["error"]["sentence"]))
     return output.sheet(facts)
+
+
+def _path(one: dict[str, Any]) -> str:
+    line = f"{_portal(one)} {one['state']} since {output.time(one['since'])}"
+    return f"{line}: {one['reason']}" if one["reason"] else line
+
+
+def _portal(one: dict[str, Any]) -> str:
+    return f"[{one['address']}]:{one['port']}" if ":" in one["address"] else f"{one['address']}:{one['port']}"
+
+
+def paths(answer: list[dict[str, Any]]) -> RenderableType:
+    """Return a job's paths, one a line."""
+    return output.rows(
+        output.table("Path", "State", "Since", "Reason"),
+        (
+            [_portal(one), output.state(one["state"]), output.time(one["since"]), output.text(one["reason"])]
+            for one in answer
+        ),
+        empty="The job has no path.",
+    )
 
 
 def _cycle(cycle: dict[str, Any]) -> list[tuple[str, str]]:

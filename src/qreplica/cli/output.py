@@ -16,7 +16,6 @@ from qreplica.units import format_size
 #: How a state looks; what is not here is plain.
 _STYLES = {
     "online": "green",
-    "up": "green",
     "idle": "green",
     "committed": "green",
     "info": "dim",
@@ -33,7 +32,7 @@ _STYLES = {
     "stopped": "yellow",
     "abandoned": "yellow",
     "failed": "red",
-    "down": "red",
+    "taken-over": "yellow",
     "error": "red",
     "closed": "red",
 }

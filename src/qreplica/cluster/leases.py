@@ -68,13 +68,17 @@ class Leases:
         with self._database.session(read_only=True) as session:
             rows: dict[str, Row[Any]] = {row[0]: row for row in session.execute(select(self._key, *self._columns()))}
         mine = [key for key in keys if self._is_mine(key, rows.get(key))]
-        free = [key for key in keys if key not in mine and self._is_free(key, rows.get(key), began)]
+        # Others' renewals are watched whether or not their leases are wanted now: they may be in a moment.
+        free = {key for key in [*keys, *rows] if key not in mine and self._is_free(key, rows.get(key), began)}
+        free &= set(keys)
         taken: list[Lease] = []
         held = {key: (self._held[key][0], began) for key in mine}
         if mine or free:
             with self._database.session() as session:
                 held = {key: lease for key, lease in held.items() if self._renew(session, lease[0])}
-                taken = [lease for key in free if (lease := self._take(session, key, rows.get(key))) is not None]
+                taken = [
+                    lease for key in sorted(free) if (lease := self._take(session, key, rows.get(key))) is not None
+                ]
         self._held = held | {lease.key: (lease, began) for lease in taken}
         return taken
 
@@ -88,6 +92,17 @@ class Leases:
         row = select(self._table).where(*self._is(lease)).with_for_update()
         if session.execute(row).first() is None:
             raise LeaseLost(controller=self._controller, key=lease.key, term=lease.term)
+
+    def release(self, key: str) -> None:
+        """Let go of the lease of ``key``, so that another may take it at once. Idempotent.
+
+        Only from the thread that calls ``keep``.
+        """
+        lease, _ = self._held.get(key, (None, 0.0))
+        self._held = {held: facts for held, facts in self._held.items() if held != key}
+        if lease is not None:
+            with self._database.session() as session:
+                session.execute(update(self._table).where(*self._is(lease)).values(controller=NOBODY))
 
     def give_up(self) -> None:
         """Let go of all that is held, so that others need not wait. Idempotent."""

@@ -56,11 +56,13 @@ class ClusterConfig(_Strict):
     """How the controllers of a subsystem watch each other; both need the same.
 
     ``heartbeat_seconds`` is how often each shows that it lives and renews its leases; after ``takeover_seconds``
-    without a sign of life the other one takes over what it did.
+    without a sign of life the other one takes over what it did. ``failback``: whether it hands that back by itself when
+    the first one lives again, after the cycle that runs, or only when it is told to.
     """
 
     heartbeat_seconds: Annotated[float, Field(gt=0, le=10)] = 1.0
     takeover_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
+    failback: Annotated[str, Field(pattern="^(automatic|manual)$")] = "automatic"
 
     @model_validator(mode="after")
     def _leaves_time_for_a_beat(self) -> Self:

@@ -12,7 +12,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.api.app import create_app
-from qreplica.cluster.leases import Leases
+from qreplica.cluster.duties import Duties
+from qreplica.cluster.leases import Lease, Leases
 from qreplica.daemon import logs, servers
 from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
@@ -21,6 +22,7 @@ from qreplica.daemon.lease_keeper import LeaseKeeper
 from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
 from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
+from qreplica.daemon.path_prober import PathProber
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.daemon.services import Services, pause_all
 from qreplica.daemon.space_keeper import SpaceKeeper, hold_hosts
@@ -72,14 +74,24 @@ def _run(file: Path, config: Config) -> None:
     # First of all: a descriptor that is opened later could take an inherited one's place, and an address that is in
     # use is to be told of before anything changes.
     management_sockets, peer_sockets = servers.management_sockets(config), servers.peer_sockets(config)
-    database = prepare(config)
+    database = prepare(config, servers.url_of(management_sockets[0]))
     storage = BtrfsDriver(config.raid_group_mounts)
     open_storage(database, storage, controller=config.controller)
     management = Management(config.tgt_control_port)
     target, locks = TgtDriver(management), NodeLocks()
     reconciler = Reconciler(config, database, storage, target, locks)
     supervisor = Supervisor(management, config.tgtd_pid_file, _TargetEvents(config, database, reconciler))
-    workers = Workers(file, config, database)
+    duty_leases = Leases(
+        database, Base.metadata.tables["duties"], config.controller, takeover=config.cluster.takeover_seconds
+    )
+    duties = Duties(
+        database,
+        duty_leases,
+        config.controller,
+        takeover=config.cluster.takeover_seconds,
+        automatic=config.cluster.failback == "automatic",
+    )
+    workers = Workers(file, config, database, duties.mine)
     other = 3 - config.controller
     beside = OtherController(database, other, config.tgtd_pid_files[other - 1])
 
@@ -110,14 +122,22 @@ def _run(file: Path, config: Config) -> None:
         config.controller,
         takeover=config.cluster.takeover_seconds,
     )
+
+    def duty_taken(lease: Lease) -> None:
+        duties.taken(lease.key)
+        workers.wake()
+
     steps = (FinishingRollBacks(roll_backs, reconciler.wake), AutomaticSnapshots(services.pause))
     maintainer = Maintainer(database, storage, leases, config.controller, steps=steps, opened=reconciler.wake)
     parts = (
+        # The first to begin is the last to end: a probe that waits holds nothing up.
+        PathProber(database, config.controller, duties.mine),
         Heartbeat(database, config.controller, config.cluster.heartbeat_seconds),
         LeaseKeeper(leases, maintainer.groups, config.cluster.heartbeat_seconds, maintainer.taken),
         reconciler,
         maintainer,
         SpaceKeeper(database, storage, leases, hold_hosts(config.tgtd_pid_files)),
+        LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),
         workers,
     )
     ready = config.runtime_dir / "ready"
@@ -136,8 +156,8 @@ def _run(file: Path, config: Config) -> None:
         _log.info("ended")
 
 
-def prepare(config: Config) -> Database:
-    """Make the key and the tables, and write down who this controller is. Idempotent."""
+def prepare(config: Config, url: str | None = None) -> Database:
+    """Make the key and the tables, and write down who this controller is, managed at ``url``. Idempotent."""
     (config.runtime_dir / "ready").unlink(missing_ok=True)
     secrets.unlock(config.state_dir)
     database = Database(config.database_url)
@@ -147,7 +167,8 @@ def prepare(config: Config) -> Database:
             session.add(Subsystem(name=config.subsystem, iqn_prefix=config.iqn_prefix))
         ports.note(session, config.controller, config.ports)
         controller = session.get_one(Controller, config.controller)
-        controller.started_at, controller.version = now(), version("qreplica")
+        controller.started_at = controller.heartbeat_at = now()
+        controller.version, controller.management = version("qreplica"), url
         log.record(
             session,
             Severity.INFO,

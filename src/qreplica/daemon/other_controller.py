@@ -1,9 +1,10 @@
 """How this controller cuts owners off on the other one, which shares the database and the machine (rule 4).
 
-It ends the other's target daemon. That one's own daemon starts it again, makes its nodes from the database, where the
-decision already stands, and opens its portals last. Hosts and jobs that were logged in there come back by themselves.
+It ends the node in the other's target daemon, whose own daemon makes it anew from the database, where the decision
+already stands; hosts of other nodes notice nothing. A target daemon in which that does not succeed soon, or whose own
+daemon hangs, is ended instead: the new one's portals open last.
 
-A VD that is held back is let go of without that: the other's own daemon does so, and its hosts notice nothing.
+A VD that is held back is let go of without either: the other's own daemon does so.
 """
 
 import contextlib
@@ -17,8 +18,9 @@ from pathlib import Path
 from sqlalchemy import select as select_rows
 
 from qreplica.daemon.file_lock import holding
-from qreplica.errors import Unavailable
+from qreplica.errors import QReplicaError, Unavailable
 from qreplica.iscsi.target.driver import NodeSpec, TargetSession
+from qreplica.iscsi.target.ending import Deadline, end_node
 from qreplica.iscsi.target.errors import TargetDaemonDown
 from qreplica.iscsi.target.mgmt import Management
 from qreplica.iscsi.target.pause import running_tgtd
@@ -30,6 +32,8 @@ _END_SECONDS = 30.0
 #: How long the other's daemon may take to let go of a file, or to take it up again.
 _LET_GO_SECONDS = 30.0
 _POLL = 0.05
+#: How long it may take to end a node before the whole target daemon is ended.
+_GENTLE_SECONDS = 5.0
 
 
 def serving_lock(pid_file: Path) -> Path:
@@ -108,28 +112,24 @@ class OtherController:
         found = file.stat()
         return any((one.st_dev, one.st_ino) == (found.st_dev, found.st_ino) for one in _opened(pid))
 
-    def fence_node(self, spec: NodeSpec, timeout: float) -> None:  # noqa: ARG002 - all nodes end together
-        """Cut off every session there; on return no command of one can still write. Raises OtherTargetHangs."""
-        self._end(timeout)
+    def fence_node(self, spec: NodeSpec, timeout: float) -> None:
+        """Cut off every session of the node; on return no command of one can still write. Raises OtherTargetHangs."""
+        self._end_node(spec.iqn, timeout)
 
-    def remove_node(self, iqn: str) -> None:  # noqa: ARG002 - as above
+    def remove_node(self, iqn: str) -> None:
         """See ``fence_node``."""
-        self._end(_END_SECONDS)
+        self._end_node(iqn, _END_SECONDS)
 
-    def apply_node(self, spec: NodeSpec) -> None:  # noqa: ARG002 - its own daemon reads it from the database
+    def apply_node(self, spec: NodeSpec) -> None:
         """Have the files of its LUNs opened anew: one that was opened meanwhile may be another by now."""
-        self._end(_END_SECONDS)
+        self._end_node(spec.iqn, _END_SECONDS)
 
     def sessions(self, iqn: str) -> list[TargetSession]:
         """Return who is logged in to the node there; nobody is while its target daemon is down. Raises NodeMissing."""
-        pid = running_tgtd(self._pid_file)
-        if pid is None:
-            return []
         try:
-            arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-            driver = TgtDriver(Management(int(arguments[arguments.index("-C") + 1])))
-            return driver.sessions(iqn)
-        except (OSError, ValueError, TargetDaemonDown):
+            management = self._management()
+            return [] if management is None else TgtDriver(management).sessions(iqn)
+        except TargetDaemonDown:
             # It has just ended.
             return []
 
@@ -137,6 +137,39 @@ class OtherController:
         """Return what its own daemon serves, now or as soon as it is back."""
         with self._database.session(read_only=True) as session:
             return {node.iqn: node.tid for node in session.scalars(select_rows(Node))}
+
+    def _end_node(self, iqn: str, timeout: float) -> None:
+        lock = serving_lock(self._pid_file)
+        # With the lock its own daemon is not at work on what the database said before; its next look finds the news.
+        with holding(lock, min(timeout, _GENTLE_SECONDS)) as quiet:
+            ended = quiet and self._has_ended_node(iqn, min(timeout, _GENTLE_SECONDS))
+            if not ended:
+                self._end(timeout)
+        lock.touch()
+
+    def _has_ended_node(self, iqn: str, timeout: float) -> bool:
+        """End the node if the target daemon does so in time; return whether it is gone."""
+        try:
+            management = self._management()
+            tid = None if management is None else TgtDriver(management).nodes().get(iqn)
+            if management is not None and tid is not None:
+                # Not by the driver: this one does not know which accounts the other nodes need.
+                end_node(management, iqn, tid, Deadline(timeout))
+        except QReplicaError:
+            return False
+        return True
+
+    def _management(self) -> Management | None:
+        """Return how to speak to its target daemon, None when it does not run."""
+        pid = running_tgtd(self._pid_file)
+        if pid is None:
+            return None
+        try:
+            arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            return Management(int(arguments[arguments.index("-C") + 1]), _GENTLE_SECONDS)
+        except (OSError, ValueError):
+            # It has just ended.
+            return None
 
     def _end(self, timeout: float) -> None:
         pid = running_tgtd(self._pid_file)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -41,6 +42,12 @@ def management_sockets(config: Config) -> list[socket.socket]:
             raise AddressUnusable(address="An inherited socket", reason=f"LISTEN_FDS is {count!r} and no number")
         return [_inherited(fd) for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))]
     return [_listen(*config.management_address)]
+
+
+def url_of(listening: socket.socket) -> str | None:
+    """Return where a client finds the socket; None for one on all addresses, which of them is not known."""
+    address, port = listening.getsockname()[:2]
+    return None if ipaddress.ip_address(address).is_unspecified else f"http://{address}:{port}"
 
 
 def _inherited(fd: int) -> socket.socket:

@@ -9,11 +9,11 @@ from pydantic import BaseModel, ValidationError
 
 from qreplica.lab import administration, daemons, namespaces, preflight
 from qreplica.lab.errors import LabExists, LabMissing
-from qreplica.lab.owner import Owner, keep, make_owned
+from qreplica.lab.owner import Owner, keep, make_owned, runs
 from qreplica.lab.processes import find, marked_by
 from qreplica.lab.storage_left import mounts
 from qreplica.lab.sweep import FIRST_NAMESPACES, sweep
-from qreplica.lab.topology import DEFAULT_ID, PREFERRED_MANAGEMENT_PORTS, Lab, Side
+from qreplica.lab.topology import DEFAULT_ID, PREFERRED_MANAGEMENT_PORTS, Controller, Lab, Side
 
 Tell = Callable[[str], None]
 
@@ -39,15 +39,30 @@ class ControllerState:
     ports: tuple[PortState, ...]
 
 
+class _Started(BaseModel):
+    """A daemon that ``up`` started."""
+
+    subsystem: Side
+    number: int
+    url: str
+    pid: int
+
+
 class _Facts(BaseModel):
     """What ``up`` writes down for those that come later."""
 
-    urls: dict[Side, str] = {}
-    pids: dict[Side, int] = {}
+    daemons: list[_Started] = []
+
+    @property
+    def urls(self) -> dict[Side, str]:
+        """Where controller 1 of each subsystem is managed."""
+        return {one.subsystem: one.url for one in self.daemons if one.number == 1}
 
 
-def up(lab: Lab, tell: Tell) -> dict[Side, str]:
-    """Make the lab and run controller 1 of each subsystem; return their URLs. The caller owns it until ``keep``.
+def up(lab: Lab, tell: Tell, prepare: Callable[[], None] = lambda: None) -> dict[Side, str]:
+    """Make the lab and run both controllers of each subsystem; return the first ones' URLs.
+
+    The caller owns it until ``keep``. ``prepare`` is called when there is its directory, and no daemon yet.
 
     What a dead launcher left of the same lab is removed first. Raises LabCannotBe, LabExists, CommandFailed,
     DaemonNotReady; what was made by then is removed again.
@@ -62,6 +77,7 @@ def up(lab: Lab, tell: Tell) -> dict[Side, str]:
     except FileExistsError as error:
         raise LabExists(id=lab.id, directory=lab.directory) from error
     try:
+        prepare()
         return _build(lab, tell)
     except BaseException:
         sweep(lab)
@@ -88,8 +104,8 @@ def down(lab: Lab) -> None:
     facts = _facts(lab)
     sweep(lab)
     administration.forget_logins(lab, list(facts.urls.values()))
-    for pid in facts.pids.values():
-        daemons.forget(pid)
+    for one in facts.daemons:
+        daemons.forget(one.pid)
 
 
 def urls(lab: Lab) -> dict[Side, str]:
@@ -100,15 +116,33 @@ def urls(lab: Lab) -> dict[Side, str]:
     return known
 
 
+def start_again(lab: Lab, controller: Controller) -> None:
+    """Start a controller's daemon whose process has ended; return when it is ready. Raises DaemonNotReady."""
+    facts = _facts(lab)
+    (one,) = (found for found in facts.daemons if (found.subsystem, found.number) == _key(controller))
+    daemons.forget(one.pid)
+    one.pid = daemons.start(controller, daemons.listen(int(one.url.rpartition(":")[2])))
+    lab.facts_file.write_text(facts.model_dump_json() + "\n")
+    daemons.wait_until_ready(controller, one.pid)
+
+
+def _key(controller: Controller) -> tuple[Side, int]:
+    return controller.subsystem, controller.number
+
+
 def check_daemons(lab: Lab) -> None:
-    """Raise DaemonNotReady if a daemon of the lab has ended."""
-    for subsystem, pid in _facts(lab).pids.items():
-        daemons.check(lab.controller(subsystem), pid)
+    """Raise DaemonNotReady if a subsystem of the lab has no daemon any more."""
+    started = _facts(lab).daemons
+    for subsystem in Side:
+        first, *others = [one for one in started if one.subsystem == subsystem]
+        if not any(runs(one.pid) for one in others):
+            daemons.check(lab.controller(subsystem, first.number), first.pid)
 
 
 def state(lab: Lab) -> list[ControllerState]:
     """Return what the lab's controllers do. Raises LabMissing."""
-    known = urls(lab)
+    urls(lab)  # or it is not up
+    known = {(one.subsystem, one.number): one.url for one in _facts(lab).daemons}
     pids = {
         config: found.pid
         for found in find(marked_by(lab.directory, []))
@@ -120,7 +154,7 @@ def state(lab: Lab) -> list[ControllerState]:
             controller.number,
             controller.namespace,
             pids.get(str(controller.config_file)),
-            known[controller.subsystem] if controller.number == 1 else None,
+            known.get((controller.subsystem, controller.number)),
             tuple(
                 PortState(port.number, port.address, namespaces.has_carrier(controller, port.number))
                 for port in controller.ports
@@ -141,23 +175,22 @@ def _build(lab: Lab, tell: Tell) -> dict[Side, str]:
         (lab.directory / FIRST_NAMESPACES).touch()
     namespaces.build(lab)
     administration.make_password(lab)
-    tell("Starting controller 1 of both subsystems")
-    started: dict[Side, int] = {}
-    known: dict[Side, str] = {}
-    for subsystem in Side:
-        controller = lab.controller(subsystem)
+    tell("Starting both controllers of both subsystems")
+    facts = _Facts()
+    for controller in lab.controllers:
         daemons.configure(controller)
-        listener = daemons.listen(PREFERRED_MANAGEMENT_PORTS[subsystem] if lab.id == DEFAULT_ID else None)
-        known[subsystem] = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        started[subsystem] = daemons.start(controller, listener)
-    facts = _Facts(urls=known, pids=started)
+        preferred = PREFERRED_MANAGEMENT_PORTS.get(controller.subsystem) if controller.number == 1 else None
+        listener = daemons.listen(preferred if lab.id == DEFAULT_ID else None)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        pid = daemons.start(controller, listener)
+        facts.daemons.append(_Started(subsystem=controller.subsystem, number=controller.number, url=url, pid=pid))
     lab.facts_file.write_text(facts.model_dump_json() + "\n")
-    for subsystem, pid in started.items():
-        controller = lab.controller(subsystem)
-        daemons.wait_until_ready(controller, pid)
+    for one in facts.daemons:
+        daemons.wait_until_ready(lab.controller(one.subsystem, one.number), one.pid)
+    for subsystem, url in facts.urls.items():
         tell(f"Setting up “{subsystem}” with {administration.DISKS} disks")
-        administration.set_up(controller, known[subsystem])
-    return known
+        administration.set_up(lab.controller(subsystem), url)
+    return facts.urls
 
 
 def _facts(lab: Lab) -> _Facts:

@@ -47,7 +47,7 @@ def tell(sentence: str) -> None:
 
 @lab_app.command()
 def up(lab_id: Id = DEFAULT_ID, root: Root = LABS) -> None:
-    """Make the lab and leave it up: controller 1 of “source” and “target”, logged in to from the command line."""
+    """Make the lab and leave it up: “source” and “target”, logged in to from the command line."""
     lab = _mine(lab_id, root)
     urls = labs.up(lab, tell)
     labs.let_stay(lab)
@@ -124,6 +124,36 @@ def demo(
     finally:
         if as_json:
             typer.echo(json.dumps(figures))
+
+
+@app.command()
+def drill(
+    names: Annotated[list[str] | None, typer.Argument(help="The drills; none for all.", show_default=False)] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON in the last line.")] = False,
+    lab_id: Id = "drill",
+    root: Root = LABS,
+) -> None:
+    """Break parts of a lab while it replicates, and prove by bytes that nothing was lost and nothing started over."""
+    from qreplica.drill import run as drills  # noqa: PLC0415 - start fast
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    figures: dict[str, Any] = {"drills": [], "ok": False}
+    try:
+        if every and names:
+            raise typer.BadParameter("give names or --all")
+        results = drills.run(_mine(lab_id, root), names or [], tell)
+        figures = drills.as_json(results)
+        Console(stderr=True, highlight=False).print(drills.table(results))
+    except QReplicaError as error:
+        figures |= {"error": error.kind, "sentence": error.sentence}
+        typer.echo(error.sentence, err=True)
+        raise typer.Exit(error.exit_code) from error
+    finally:
+        if as_json:
+            typer.echo(json.dumps(figures))
+    if not figures["ok"]:
+        raise typer.Exit(10)
 
 
 @app.command(hidden=True)

@@ -33,6 +33,13 @@ def build(lab: Lab) -> None:
         _wire(controller)
 
 
+def wire_again(controller: Controller) -> None:
+    """Make the namespace of a controller anew that was removed, with its cables plugged in. Raises CommandFailed."""
+    run(["ip", "netns", "add", controller.namespace])
+    _configure(controller.namespace, ["link set lo up"])
+    _wire(controller)
+
+
 def pull_cable(controller: Controller, port: int) -> None:
     """Take the switch's end of a port's cable down: exactly that port's address is unreachable. Idempotent."""
     _set_plug(controller, port, "down")

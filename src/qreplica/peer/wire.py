@@ -14,6 +14,9 @@ from qreplica.units import MIB, format_size
 
 #: No answer of the conversation comes near this (bytes).
 ANSWER_LIMIT = MIB
+#: Seconds without a sign of life from the other side's kernel after which a connection is given up.
+SILENCE = 10
+_ASK_AFTER, _ASK_EVERY = 4, 3
 
 _SocketOption: TypeAlias = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
 
@@ -53,7 +56,7 @@ class Wire:
                 verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
                 trust_env=False,
                 limits=httpx.Limits(max_keepalive_connections=0),
-                socket_options=_bound_to(interface),
+                socket_options=_options(interface),
             ),
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "Connection": "close"},
             trust_env=False,
@@ -120,7 +123,17 @@ def _body(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
-def _bound_to(interface: str | None) -> list[_SocketOption]:
-    if interface is None:
-        return []
-    return [(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0")]
+def _options(interface: str | None) -> list[_SocketOption]:
+    """Return what binds a socket to the interface, and has it end when the other side is silent (tcp(7)).
+
+    A target may work long on an answer; its kernel acknowledges meanwhile, unless the path is dead.
+    """
+    options: list[_SocketOption] = [
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASK_AFTER),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASK_EVERY),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE * 1000),
+    ]
+    if interface is not None:
+        options.append((socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode() + b"\0"))
+    return options

@@ -15,6 +15,7 @@ from qreplica.errors import QReplicaError
 from qreplica.peer import messages
 from qreplica.replication import manifest, planner
 from qreplica.replication.links import Links, Peer, Target, Way, check_claimed, check_disk, claim_of
+from qreplica.replication.paths import Paths
 from qreplica.replication.pieces import covered, totals
 from qreplica.replication.planner import AlreadyCommitted, Facts, Full, Incremental, Plan, Resume
 from qreplica.replication.progress import Rate, peak_memory
@@ -53,9 +54,12 @@ class Parts:
 class Attempt:
     """Goes one way once. The store's epoch must be fresh: the claim takes it to the target."""
 
-    def __init__(self, parts: Parts, store: JobStore, target: Target, way: Way, stop: Stop) -> None:
+    def __init__(  # noqa: PLR0917 - what an attempt consists of
+        self, parts: Parts, store: JobStore, paths: Paths, target: Target, way: Way, stop: Stop
+    ) -> None:
         self._parts = parts
         self._store = store
+        self._paths = paths
         self._target = target
         self._way = way
         self._stop = stop
@@ -106,7 +110,7 @@ class Attempt:
         if lineage.pairing_secret is not None:
             self._store.paired(lineage.pairing_secret)
         check_claimed(self._target, lineage)
-        self._store.claimed(lineage.vd_name, lineage.size)
+        self._store.claimed(lineage.vd_name, lineage.size, self._way.path)
         plan = planner.plan(self._facts(facts, size), lineage)
         if isinstance(plan, AlreadyCommitted):
             return True
@@ -222,7 +226,7 @@ class Attempt:
                     end=size,
                     stop=self._stop,
                     on_checkpoint=lambda at: self._store.checkpoint(at.checkpoint, at.done),
-                    on_progress=_Report(self._store, self._parts.clock, covered(extents, start)),
+                    on_progress=_Report(self._store, self._parts.clock, covered(extents, start), self._still_there),
                     settings=self._parts.settings,
                     clock=self._parts.clock,
                 )
@@ -236,6 +240,9 @@ class Attempt:
         finally:
             os.close(source)
 
+    def _still_there(self) -> None:
+        self._paths.check_there(self._way)
+
     def _release(self, facts: CycleFacts) -> None:
         """Delete the snapshots no longer needed; what cannot be deleted is tried again after the next cycle."""
         group, vd = facts.source_group, facts.source_vd
@@ -248,10 +255,11 @@ class Attempt:
 
 
 class _Report:
-    """Persists progress."""
+    """Persists progress; what ``check`` raises ends the transfer."""
 
-    def __init__(self, store: JobStore, clock: Callable[[], float], done: int) -> None:
+    def __init__(self, store: JobStore, clock: Callable[[], float], done: int, check: Callable[[], None]) -> None:
         self._store = store
+        self._check = check
         self._clock = clock
         self._rate = Rate(clock(), done)
         self._sent = 0
@@ -260,3 +268,4 @@ class _Report:
         rate = self._rate.update(self._clock(), progress.done)
         sent, self._sent = progress.sent - self._sent, progress.sent
         self._store.progress(done=progress.done, sent=sent, rate=rate, peak_memory=peak_memory())
+        self._check()

@@ -76,7 +76,7 @@ def create(
         job.source_vd_id = vd.id
         session.add(job)
     links = links or NetworkLinks()
-    with _undone_on_failure(database, job.id, given, links):
+    with _undone_on_failure(database, job, given, links):
         _log_on(database, job, size, links)
     with database.session() as session:
         space = " Its source VD was given snapshot space." if given else ""
@@ -135,8 +135,8 @@ def _row(
 
 def _log_on(database: Database, job: Job, size: int, links: Links) -> None:
     """Claim the backup VD, log in, look at the disk, log out."""
-    store = JobStore(database, job.id, job.epoch)
-    target = target_of(database, job.id)
+    store = JobStore(database, job.id, job.epoch, job.controller)
+    target = target_of(database, job.id, job.controller)
     way = target.ways[0]
     peer = links.peer(target, way)
     try:
@@ -151,25 +151,24 @@ def _log_on(database: Database, job: Job, size: int, links: Links) -> None:
 
 
 @contextmanager
-def _undone_on_failure(database: Database, job: str, given: int, links: Links) -> Iterator[None]:
+def _undone_on_failure(database: Database, job: Job, given: int, links: Links) -> Iterator[None]:
     """Take back a job that could not log on, with the snapshot space that it was given."""
     try:
         yield
     except BaseException:
         _release_quietly(database, job, links)
         with database.session() as session:
-            row = session.get_one(Job, job)
+            row = session.get_one(Job, job.id)
             row.source_vd.snapshot_space = max(0, row.source_vd.snapshot_space - given)
             session.delete(row)
         raise
 
 
-def _release_quietly(database: Database, job: str, links: Links) -> None:
+def _release_quietly(database: Database, job: Job, links: Links) -> None:
     """Give the backup VD back if the claim was heard; if that fails too, the first failure is the one to tell."""
     try:
-        release(target_of(database, job), links)
+        release(target_of(database, job.id, job.controller), links)
     except QReplicaError as error:
         with database.session() as session:
-            name = session.get_one(Job, job).name
             message = f"The backup VD may still be claimed by the job that was not made: {error.sentence}"
-            log.record(session, Severity.WARNING, "job-not-released", f"job {name}", message)
+            log.record(session, Severity.WARNING, "job-not-released", f"job {job.name}", message)

@@ -1,6 +1,6 @@
 """Errors of the source's side of replication."""
 
-from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, RemoteFailed, Unauthorized
+from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, NotFound, RemoteFailed, Unauthorized
 
 
 class StaleOwner(Conflict):
@@ -155,4 +155,66 @@ class JobRunning(Conflict):
     template = (
         "Replication job “{job}” is {state} already: wait until it has ended, or stop it with “qreplica job stop "
         "{job}” first."
+    )
+
+
+class PathRemoved(Conflict):
+    """The administrator removed the path that carries the data."""
+
+    kind = "path-removed"
+    template = "Path {path} was removed while data went over it: the cycle goes on over another path of the job."
+
+
+class PathExists(Conflict):
+    """The job has a path to that portal."""
+
+    kind = "path-exists"
+    template = "Replication job “{job}” has a path to {path} already: give the address of another iSCSI port."
+
+
+class PathMissing(NotFound):
+    """The job has no path to that portal."""
+
+    kind = "path-missing"
+    template = "Replication job “{job}” has no path to {path}: give one of {paths}."
+
+
+class LastPath(Conflict):
+    """A job without a path could never run."""
+
+    kind = "last-path"
+    template = (
+        "Path {path} is the only one of replication job “{job}”: add another one first, or delete the job if nobody "
+        "needs it."
+    )
+
+
+class PathToAnotherSubsystem(Conflict):
+    """The new path's address is another subsystem's."""
+
+    kind = "path-to-another-subsystem"
+    template = (
+        "What answers at {address} is subsystem {found} ({found_id}), and job “{job}” replicates to subsystem "
+        "{expected} ({expected_id}): no path was added; give the address of an iSCSI port of {expected}."
+    )
+
+
+class PathToAnotherNode(Conflict):
+    """The new path leads to a node that is not the job's."""
+
+    kind = "path-to-another-node"
+    template = (
+        "A path to iSCSI node {found} cannot belong to job “{job}”, which replicates to iSCSI node {expected}: no path "
+        "was added; choose {expected}."
+    )
+
+
+class PathToAnotherVd(Conflict):
+    """The new path leads to a VD that is not the job's backup VD."""
+
+    kind = "path-to-another-vd"
+    template = (
+        "LUN {found_lun} of iSCSI node {node} at {address} is VD “{found}” (serial number {found_serial}), and job "
+        "“{job}” replicates to “{expected}” at LUN {expected_lun} (serial number {expected_serial}): no path was "
+        "added; choose that VD."
     )

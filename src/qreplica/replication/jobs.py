@@ -71,11 +71,14 @@ def stop(database: Database, name: str) -> None:
             log.record(session, Severity.INFO, "job-stopping", f"job {name}", "It was told to stop.")
 
 
-def delete(database: Database, storage: StorageDriver, name: str, links: Links | None = None) -> None:
+def delete(
+    database: Database, storage: StorageDriver, name: str, links: Links | None = None, *, controller: int
+) -> None:
     """Delete a job that does not run, and its snapshots; the backup VD keeps its recovery points.
 
-    A target that cannot be told becomes an event, no failure. Raises NotFound, JobRunning, and what the engine does
-    when a snapshot cannot be deleted: then the job is still there, and can be deleted again.
+    ``controller`` is the one that does it. A target that cannot be told becomes an event, no failure. Raises NotFound,
+    JobRunning, and what the engine does when a snapshot cannot be deleted: then the job is still there, and can be
+    deleted again.
     """
     with database.session() as session:
         job = get(session, name)
@@ -84,7 +87,7 @@ def delete(database: Database, storage: StorageDriver, name: str, links: Links |
         job.epoch += 1
         job_id, vd = job.id, job.source_vd_id
     try:
-        release(target_of(database, job_id), links or NetworkLinks())
+        release(target_of(database, job_id, controller), links or NetworkLinks())
     except QReplicaError as error:
         message = f"The target was not told that the job is deleted; release its backup VD there: {error.sentence}"
         with database.session() as session:

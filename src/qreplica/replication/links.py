@@ -7,29 +7,40 @@ from typing import Protocol, Self
 from sqlalchemy import select
 from sqlalchemy.orm import Session as SqlSession
 
-from qreplica.iscsi.initiator import Capacity, Chap, Portal, Session
+from qreplica.iscsi.initiator import Capacity, Chap, Designator, Portal, Session
 from qreplica.iscsi.target.driver import Credentials
 from qreplica.peer import messages
 from qreplica.peer.client import PeerClient
-from qreplica.replication.errors import TargetTooSmall, WrongDisk
+from qreplica.replication.errors import NodeNotOffered, PathToAnotherSubsystem, TargetTooSmall, WrongDisk
 from qreplica.replication.transfer import Lun
 from qreplica.state.database import Database
-from qreplica.state.models import Job, Port, Subsystem
+from qreplica.state.models import Job, Path, PathState, Port, Subsystem
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """An address of the target, and the TCP ports of iSCSI and of the peer conversation."""
+    """An address of the target, and the TCP ports of iSCSI and of the peer conversation.
+
+    ``path`` is the id of the job's path that it is, and ``state`` that one's.
+    """
 
     address: str
     port: int
     peer_port: int
+    path: str = ""
+    state: PathState = PathState.STANDBY
+
+    @property
+    def portal(self) -> Portal:
+        """The iSCSI portal. Raises PortalInvalid."""
+        return Portal(self.address, self.port)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where a job replicates to and who it says it is. ``ways`` are in order of preference.
 
+    ``subsystem`` is our own, ``at`` the target's; both are ids, each with its name.
     ``interface`` is that of this controller's QReplica port; None lets the routing table choose.
     """
 
@@ -37,6 +48,8 @@ class Target:
     job_name: str
     subsystem: str
     subsystem_name: str
+    at: str
+    at_name: str
     node: str
     lun: int
     vd: str
@@ -50,6 +63,12 @@ class Target:
 
 class Peer(Protocol):
     """What a cycle asks of the target; ``PeerClient`` says what the calls promise."""
+
+    def nodes(self) -> messages.NodeList:
+        """Return the nodes that hold backup VDs."""
+
+    def backup_vds(self, iqn: str) -> messages.BackupVdList:
+        """Return the LUNs of a node."""
 
     def claim(self, iqn: str, claim: messages.Claim) -> messages.Lineage:
         """Take the backup VD."""
@@ -82,6 +101,9 @@ class DiskSession(Lun, Protocol):
     def serial(self, lun: int) -> str:
         """Return the unit serial number."""
 
+    def identification(self, lun: int) -> list[Designator]:
+        """Return the designators."""
+
     def capacity(self, lun: int) -> Capacity:
         """Return the size."""
 
@@ -110,7 +132,7 @@ class NetworkLinks:
     def session(self, target: Target, way: Way, initiator: str) -> Session:
         """See Links. Raises what ``Session.connect`` does."""
         return Session.connect(
-            Portal(way.address, way.port),
+            way.portal,
             target.node,
             initiator,
             chap=target.chap,
@@ -119,8 +141,8 @@ class NetworkLinks:
         )
 
 
-def target_of(database: Database, job_id: str) -> Target:
-    """Return what is persisted of the job's target."""
+def target_of(database: Database, job_id: str, controller: int) -> Target:
+    """Return what is persisted of the job's target, and which of the ``controller``'s interfaces leads to it."""
     with database.session(read_only=True) as session:
         job = session.get_one(Job, job_id)
         subsystem = session.scalars(select(Subsystem)).one()
@@ -129,6 +151,8 @@ def target_of(database: Database, job_id: str) -> Target:
             job_name=job.name,
             subsystem=subsystem.id,
             subsystem_name=subsystem.name,
+            at=job.target_subsystem,
+            at_name=job.target_subsystem_name,
             node=job.target_node,
             lun=job.target_lun,
             vd=job.target_vd,
@@ -136,9 +160,14 @@ def target_of(database: Database, job_id: str) -> Target:
             chap=chap_of(job.chap_user, job.chap_secret),
             mutual=chap_of(job.mutual_user, job.mutual_secret),
             pairing_secret=job.pairing_secret,
-            ways=tuple(Way(path.address, path.port, path.peer_port) for path in job.paths),
-            interface=qreplica_interface(session, job.controller),
+            ways=tuple(way_of(path) for path in job.paths),
+            interface=qreplica_interface(session, controller),
         )
+
+
+def way_of(path: Path) -> Way:
+    """Return the way that a path is."""
+    return Way(path.address, path.port, path.peer_port, path.id, path.state)
 
 
 def qreplica_interface(session: SqlSession, controller: int) -> str | None:
@@ -176,14 +205,35 @@ def check_claimed(target: Target, lineage: messages.Lineage) -> None:
             raise WrongDisk(lun=target.lun, node=target.node, what=what, found=found, expected=expected)
 
 
+def check_subsystem(here: messages.NodeList, target: Target, way: Way) -> None:
+    """Raise PathToAnotherSubsystem or NodeNotOffered unless the job's target answered, and has its node."""
+    if here.subsystem_id != target.at:
+        raise PathToAnotherSubsystem(
+            address=way.address,
+            found=here.subsystem,
+            found_id=here.subsystem_id,
+            job=target.job_name,
+            expected=target.at_name,
+            expected_id=target.at,
+        )
+    if target.node not in {one.iqn for one in here.nodes}:
+        names = ", ".join(one.iqn for one in here.nodes) or "none"
+        raise NodeNotOffered(subsystem=here.subsystem, address=way.address, node=target.node, nodes=names)
+
+
+def check_serial(session: DiskSession, target: Target) -> None:
+    """Raise WrongDisk unless the LUN has the backup VD's serial number (VPD page 0x80)."""
+    found = session.serial(target.lun)
+    if found != target.serial:
+        raise WrongDisk(lun=target.lun, node=target.node, what="serial number", found=found, expected=target.serial)
+
+
 def check_disk(session: DiskSession, target: Target, size: int) -> int:
     """Return the LUN's size. Raise WrongDisk or TargetTooSmall unless it is the backup VD and holds ``size`` bytes.
 
     The serial number is the target's own word for its VD (VPD page 0x80): nothing may be written before it is right.
     """
-    found = session.serial(target.lun)
-    if found != target.serial:
-        raise WrongDisk(lun=target.lun, node=target.node, what="serial number", found=found, expected=target.serial)
+    check_serial(session, target)
     capacity = session.capacity(target.lun).size
     if capacity < size:
         raise TargetTooSmall(node=target.node, lun=target.lun, needed=size, found=capacity)

@@ -13,8 +13,17 @@ from qreplica.iscsi.errors import (
     TargetBusy,
     TargetUnproven,
 )
-from qreplica.peer.errors import MessageTooSlow, PeerBusy, PeerFailed, PeerInternalError, RequestReplayed
-from qreplica.replication.recovery_errors import StaleEpoch
+from qreplica.peer.errors import (
+    MessageTooSlow,
+    NoSuchNode,
+    PeerBusy,
+    PeerFailed,
+    PeerInternalError,
+    RequestReplayed,
+    WrongChap,
+)
+from qreplica.replication.errors import PathRemoved, WrongDisk
+from qreplica.replication.recovery_errors import FencingFailed, StaleEpoch, VdMismatch
 from qreplica.state.errors import StateDiskFull
 
 LONGEST = 30.0
@@ -36,6 +45,23 @@ _PATH = (
     TargetBusy,
     Unavailable,
     StateDiskFull,
+    PathRemoved,
+)
+#: What goes wrong on one path and may well go right on another, a person's help needed or not.
+_OF_THE_PATH = (
+    PeerFailed,
+    PeerInternalError,
+    MessageTooSlow,
+    PortalUnreachable,
+    NotIscsi,
+    LoginRefused,
+    SessionLost,
+    FencingFailed,
+    PathRemoved,
+    WrongDisk,
+    NoSuchNode,
+    VdMismatch,
+    WrongChap,
 )
 _NEED_A_HUMAN = (ChapRefused, TargetUnproven)
 
@@ -51,6 +77,11 @@ def passes(error: QReplicaError) -> bool:
     if isinstance(error, CommandFailed) and error.sense_key == _UNIT_ATTENTION:
         return True
     return isinstance(error, _PATH)
+
+
+def blames_path(error: QReplicaError) -> bool:
+    """Tell whether another path may work where one failed with ``error``."""
+    return isinstance(error, _OF_THE_PATH)
 
 
 def delays() -> Iterator[float]:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.replication.progress import seconds_left
-from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Snapshot, Step, now
+from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Path, PathState, Snapshot, Step, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,14 @@ class CycleStatus:
 
 @dataclass(frozen=True, slots=True)
 class PathStatus:
-    """A way to the target."""
+    """A way to the target; ``reason`` tells why it failed, ``since`` when it came to its state."""
 
     address: str
     port: int
     peer_port: int
+    state: PathState
+    reason: str | None
+    since: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def of_job(session: Session, job: Job) -> JobStatus:
         target_size=job.target_size,
         chap_user=job.chap_user,
         mutual_user=job.mutual_user,
-        paths=tuple(PathStatus(path.address, path.port, path.peer_port) for path in job.paths),
+        paths=tuple(_of_path(path) for path in job.paths),
         controller=job.controller,
         epoch=job.epoch,
         base_generation=job.base_generation,
@@ -105,6 +108,10 @@ def of_job(session: Session, job: Job) -> JobStatus:
         error=job.error,
         created_at=job.created_at,
     )
+
+
+def _of_path(path: Path) -> PathStatus:
+    return PathStatus(path.address, path.port, path.peer_port, path.state, path.reason, path.since)
 
 
 def of_cycle(cycle: Cycle) -> CycleStatus:

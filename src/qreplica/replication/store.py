@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from qreplica.cluster.duties import doer
 from qreplica.errors import QReplicaError
 from qreplica.replication.errors import StaleOwner
+from qreplica.replication.path_states import carried_by
 from qreplica.replication.planner import Base, Begun
 from qreplica.state.database import Database
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Snapshot, SnapshotKind, Step, now
@@ -58,35 +60,36 @@ class Planned:
 
 
 class JobStore:
-    """The one way in which a worker writes. ``epoch`` is its fencing number."""
+    """The one way in which a worker writes. ``epoch`` is its fencing number, ``controller`` where it works."""
 
-    def __init__(self, database: Database, job: str, epoch: int) -> None:
+    def __init__(self, database: Database, job: str, epoch: int, controller: int) -> None:
         self._database = database
         self.job = job
         self.epoch = epoch
+        self.controller = controller
 
     @classmethod
     def take_over(cls, database: Database, job: str, controller: int) -> "JobStore | None":
         """Become the owner, by a higher epoch. None when the job has nothing to do, or not on this controller."""
         with database.session() as session:
             row = session.get(Job, job)
-            if row is None or row.controller != controller or row.state not in ACTIVE:
+            if row is None or row.state not in ACTIVE or doer(session, row.controller) != controller:
                 return None
             if unfinished(session, job) is None:
                 return None
             row.epoch += 1
-            return cls(database, job, row.epoch)
+            return cls(database, job, row.epoch, controller)
 
     def raise_epoch(self, above: int = 0) -> int:
         """Persist and return a higher epoch, also higher than ``above``: before each claim, and each change of path."""
-        with self._owned() as (_, job):
+        with self.owned() as (_, job):
             job.epoch = epoch = max(job.epoch, above) + 1
         self.epoch = epoch
         return epoch
 
     def facts(self) -> CycleFacts:
         """Return what is persisted."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             return CycleFacts(
                 job=job.id,
@@ -106,18 +109,18 @@ class JobStore:
 
     def step(self, step: Step) -> None:
         """Persist that the work of ``step`` begins."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             _present(session, job).step = step
 
     def snapshot_taken(self, snapshot: str) -> None:
         """Pin the cycle's snapshot; the delta is next."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             cycle.snapshot_id, cycle.step = snapshot, Step.DELTA
 
     def start_anew(self, reason: str) -> None:
         """Give the cycle up, whose snapshot is gone, and put one with a new generation in its place."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             cycle.finished_at, cycle.outcome, cycle.error = now(), Outcome.ABANDONED, reason
             cycle.snapshot_id = cycle.base_snapshot_id = None
@@ -125,7 +128,7 @@ class JobStore:
 
     def planned(self, plan: Planned) -> None:
         """Persist what will be sent, before the target hears of it; its transfer is next."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             if cycle.manifest is not None:
                 cycle.resumes += 1
@@ -141,7 +144,7 @@ class JobStore:
 
     def checkpoint(self, offset: int, done: int) -> None:
         """Persist that everything below ``offset`` is durable on the target."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             cycle.checkpoint, cycle.done_bytes, cycle.progressed_at = offset, done, now()
 
@@ -150,7 +153,7 @@ class JobStore:
 
         ``peak_memory`` is the most that this worker ever had resident, in bytes.
         """
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             cycle.done_bytes, cycle.rate, cycle.progressed_at = done, rate, now()
             cycle.sent_bytes += sent
@@ -158,7 +161,7 @@ class JobStore:
 
     def committed(self) -> None:
         """Make the cycle's generation the base of the next; what is left is to release the old one."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             job.base_generation, job.base_snapshot_id = cycle.generation, cycle.snapshot_id
             cycle.base_snapshot_id = None
@@ -169,7 +172,7 @@ class JobStore:
 
         They are those still noted, and those ``present`` in the engine that are not: a deletion was cut off.
         """
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             needed = {job.base_snapshot_id, cycle.id, cycle.snapshot_id, cycle.base_snapshot_id}
             taken = set(present).intersection(_made(session, job).values()).union(snapshots_of(session, job.id))
@@ -179,65 +182,60 @@ class JobStore:
 
     def finished(self) -> None:
         """End the cycle; the job is idle."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             cycle.finished_at, cycle.rate = now(), 0.0
-            self._settle(job, JobState.IDLE)
+            _settle(job, JobState.IDLE)
 
-    def claimed(self, name: str, size: int) -> None:
-        """Note that a way was found, and what the target calls the backup VD, and its size in bytes."""
-        with self._owned() as (_, job):
+    def claimed(self, name: str, size: int, path: str) -> None:
+        """Note that this path carries the data now, and no other; and the backup VD's name and size in bytes."""
+        with self.owned() as (_, job):
+            carried_by(job, path)
             job.target_vd_name, job.target_size = name, size
             if job.state is JobState.WAITING:
-                self._settle(job, JobState.RUNNING)
+                _settle(job, JobState.RUNNING)
 
     def target_grew(self, size: int) -> None:
         """Note that the backup VD has another size."""
-        with self._owned() as (_, job):
+        with self.owned() as (_, job):
             job.target_size = size
 
     def waiting(self, error: QReplicaError) -> bool:
         """Note that a way to the target is awaited, and why; return whether this is news."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             news = job.state is JobState.RUNNING or job.error_kind != error.kind
             if job.state in ACTIVE:
-                self._settle(job, JobState.WAITING, error)
+                _settle(job, JobState.WAITING, error)
                 _present(session, job).rate = 0.0
             return news
 
     def failed(self, error: QReplicaError) -> None:
         """End the work until the administrator has acted; the cycle keeps its checkpoint."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             cycle = _present(session, job)
             cycle.error, cycle.rate = error.sentence, 0.0
-            self._settle(job, JobState.FAILED, error)
+            _settle(job, JobState.FAILED, error)
 
     def stopped(self) -> None:
         """Note that the work has stopped, if the administrator asked for it; else it is to go on later."""
-        with self._owned() as (session, job):
+        with self.owned() as (session, job):
             _present(session, job).rate = 0.0
             if job.state is JobState.STOPPING:
-                self._settle(job, JobState.STOPPED)
+                _settle(job, JobState.STOPPED)
 
     def paired(self, secret: str) -> None:
         """Keep what the first claim on a node without CHAP agreed on."""
-        with self._owned() as (_, job):
+        with self.owned() as (_, job):
             job.pairing_secret = secret
 
     @contextmanager
-    def _owned(self) -> Iterator[tuple[Session, Job]]:
+    def owned(self) -> Iterator[tuple[Session, Job]]:
         """Give a transaction that holds the job's row, having found the epoch in it. Raises StaleOwner."""
         with self._database.session() as session:
             mine = update(Job).where(Job.id == self.job, Job.epoch == self.epoch).values(epoch=self.epoch)
             if session.execute(mine).rowcount != 1:  # type: ignore[attr-defined] # every UPDATE's result has it
                 raise StaleOwner(job=self.job, epoch=self.epoch)
             yield session, session.get_one(Job, self.job)
-
-    @staticmethod
-    def _settle(job: Job, state: JobState, error: QReplicaError | None = None) -> None:
-        job.state = state
-        job.error_kind = None if error is None else error.kind
-        job.error = None if error is None else error.sentence
 
 
 def new_cycle(session: Session, job: Job) -> Cycle:
@@ -266,6 +264,14 @@ def snapshots_of(session: Session, job: str) -> list[str]:
     cycles = select(Cycle.id).where(Cycle.job_id == job)
     chosen = select(Snapshot.id).where(Snapshot.id.in_(cycles), Snapshot.kind == SnapshotKind.REPLICATION)
     return list(session.scalars(chosen))
+
+
+def _settle(job: Job, state: JobState, error: QReplicaError | None = None) -> None:
+    job.state = state
+    job.error_kind = None if error is None else error.kind
+    job.error = None if error is None else error.sentence
+    if state is not JobState.RUNNING:
+        carried_by(job, None)
 
 
 def _present(session: Session, job: Job) -> Cycle:

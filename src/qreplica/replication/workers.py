@@ -3,15 +3,17 @@
 import subprocess
 import threading
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from qreplica.daemon.config import Config
 from qreplica.errors import QReplicaError
 from qreplica.events import log
+from qreplica.replication.path_states import carried_by
 from qreplica.replication.retry import LONGEST
 from qreplica.replication.store import ACTIVE
 from qreplica.replication.worker_processes import Command, WorkerProcesses, command
@@ -49,6 +51,8 @@ class _Wanted:
 class Workers:
     """Lives in the daemon, with a thread of its own. ``file`` is what ``config`` was loaded from.
 
+    ``owners`` tells whose jobs this controller runs now: those of the others are ended, if they have a worker here.
+
     ``start`` takes up what a daemon before left RUNNING or WAITING. ``command`` makes a worker's argument list.
     While no job runs, one worker stands by for the next.
     """
@@ -56,6 +60,7 @@ class Workers:
     file: Path
     config: Config
     database: Database
+    owners: Callable[[], Collection[int]]
     look_every: float = _LOOK_EVERY
     grace: float = _GRACE
     command: Command = command
@@ -130,7 +135,7 @@ class Workers:
 
     def _wanted(self) -> dict[str, _Wanted]:
         with self.database.session(read_only=True) as session:
-            chosen = select(Job.id, Job.name, Job.state).where(Job.controller == self.config.controller)
+            chosen = select(Job.id, Job.name, Job.state).where(Job.controller.in_(self.owners()))
             return {job: _Wanted(name, state) for job, name, state in session.execute(chosen)}
 
     def _spawn(self, job: str, name: str) -> None:
@@ -163,8 +168,10 @@ class Workers:
 
     def _note_stopped(self, job: str) -> None:
         with self.database.session() as session:
-            stopping = update(Job).where(Job.id == job, Job.state == JobState.STOPPING)
-            session.execute(stopping.values(state=JobState.STOPPED))
+            row = session.get(Job, job)
+            if row is not None and row.state is JobState.STOPPING:
+                row.state = JobState.STOPPED
+                carried_by(row, None)
 
     def _end(self, worker: _Worker) -> None:
         """Ask the worker to stop; kill it when it has not in time. What it had flushed is safe either way."""

@@ -109,6 +109,14 @@ class Outcome(StrEnum):
     ABANDONED = "abandoned"
 
 
+class PathState(StrEnum):
+    """ACTIVE: it carries a cycle's data. STANDBY: it may be used. FAILED: it did not work when it was last used."""
+
+    ACTIVE = "active"
+    STANDBY = "standby"
+    FAILED = "failed"
+
+
 class Severity(StrEnum):
     """How much an event matters."""
 
@@ -128,7 +136,11 @@ class Subsystem(Base):
 
 
 class Controller(Base):
-    """A controller (1 or 2). ``heartbeat`` counts up while its daemon lives; its change is what proves life."""
+    """A controller (1 or 2). ``heartbeat`` counts up while its daemon lives; its change is what proves life.
+
+    ``heartbeat_at`` is None for one that was ended in an orderly way, and for one that never started. ``management``
+    is the URL at which it was reached last, None when only it knows.
+    """
 
     __tablename__ = "controllers"
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -136,6 +148,7 @@ class Controller(Base):
     heartbeat: Mapped[int] = mapped_column(default=0)
     heartbeat_at: Mapped[datetime | None]
     version: Mapped[str] = mapped_column(default="")
+    management: Mapped[str | None]
     ports: Mapped[list["Port"]] = relationship(order_by="Port.number", cascade="all, delete-orphan")
 
 
@@ -220,6 +233,21 @@ class MaintenanceLease(Base):
     term: Mapped[int] = mapped_column(default=1)
     renewals: Mapped[int] = mapped_column(default=0)
     since: Mapped[datetime] = mapped_column(default=now)
+
+
+class Duty(Base):
+    """Which controller does the work that belongs to controller ``owner`` (its number): runs its jobs.
+
+    ``term`` and ``renewals`` as for a MaintenanceLease. ``asked_back``: the administrator wants it handed back.
+    """
+
+    __tablename__ = "duties"
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    controller: Mapped[int]
+    term: Mapped[int] = mapped_column(default=1)
+    renewals: Mapped[int] = mapped_column(default=0)
+    since: Mapped[datetime] = mapped_column(default=now)
+    asked_back: Mapped[bool] = mapped_column(default=False)
 
 
 class VirtualDisk(Base):
@@ -325,7 +353,8 @@ class Job(Base):
 
     ``epoch`` is the last claim's fencing number; every write of the job's or its cycle's state compares it first.
     ``base_snapshot_id`` is the last generation that both sides hold. ``pairing_secret`` is what a node without CHAP
-    gave at the first claim. ``target_*`` name the backup VD as the target told it: ids, and names for people.
+    gave at the first claim. ``controller`` is the one that the job belongs to; which one runs it says its Duty.
+    ``target_*`` name the backup VD as the target told it: ids, and names for people.
     """
 
     __tablename__ = "jobs"
@@ -360,7 +389,10 @@ class Job(Base):
 
 
 class Path(Base):
-    """One way from a job to its backup VD: an address of the target. Position 0 is preferred."""
+    """One way from a job to its backup VD: an address of the target. The lowest position is preferred.
+
+    ``reason`` tells why it is FAILED; ``since`` is when it came to its state. At most one path of a job is ACTIVE.
+    """
 
     __tablename__ = "paths"
     __table_args__ = (UniqueConstraint("job_id", "address", "port"),)
@@ -370,6 +402,9 @@ class Path(Base):
     address: Mapped[str]
     port: Mapped[int] = mapped_column(default=3260)
     peer_port: Mapped[int] = mapped_column(default=3261)
+    state: Mapped[PathState] = mapped_column(_enum(PathState), default=PathState.STANDBY)
+    reason: Mapped[str | None]
+    since: Mapped[datetime] = mapped_column(default=now)
 
 
 class Cycle(Base):

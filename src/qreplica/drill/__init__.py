@@ -1,0 +1,1 @@
+"""Drills: faults injected into a lab while it replicates, and judged by bytes."""

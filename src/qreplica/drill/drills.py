@@ -1,0 +1,123 @@
+"""The drills: a name, what it does, and the fault. How each is played is in ``play``."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from qreplica.drill import faults
+from qreplica.drill.errors import NoSuchDrill
+from qreplica.drill.stage import Stage
+from qreplica.lab.topology import CONTROLLERS, Side
+
+_AWAY = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """``fault`` is done in the middle of a cycle; the cycle ends within it (``mended_first``: after it)."""
+
+    name: str
+    what: str
+    fault: Callable[[Stage, int], AbstractContextManager[None]]
+    mended_first: bool = False
+    interrupts: bool = True
+
+
+@contextmanager
+def _all_paths_down(stage: Stage) -> Iterator[None]:
+    with faults.cables_pulled(stage, Side.TARGET, *CONTROLLERS):
+        stage.until("the job to wait for a path", lambda: stage.cycle().state == "waiting")
+        time.sleep(_AWAY)
+        yield
+
+
+@contextmanager
+def _double(stage: Stage, active: int) -> Iterator[None]:
+    with faults.cables_pulled(stage, Side.TARGET, active), faults.controller_killed(stage, Side.SOURCE, 1):
+        yield
+
+
+@contextmanager
+def _state_disk_full(stage: Stage) -> Iterator[None]:
+    with faults.state_disk_full(stage):
+        time.sleep(_AWAY)
+        yield
+
+
+_ALL = (
+    Drill(
+        "source-controller-kill",
+        "kill -9 of the source's controller 1",
+        lambda stage, _: faults.controller_killed(stage, Side.SOURCE, 1),
+    ),
+    Drill(
+        "source-controller-hang-and-wake",
+        "the source's controller 1 and its worker stop, and wake when controller 2 has finished",
+        lambda stage, _: faults.controller_hangs(stage, Side.SOURCE, 1),
+    ),
+    Drill(
+        "source-host-reset",
+        "all processes and the network of the source's controller 1 are gone",
+        lambda stage, _: faults.host_reset(stage, Side.SOURCE, 1),
+    ),
+    Drill(
+        "target-controller-kill",
+        "kill -9 of the target's controller that the data goes to",
+        lambda stage, active: faults.controller_killed(stage, Side.TARGET, active),
+    ),
+    Drill(
+        "port-down",
+        "the cable of the target's port that the data goes to is pulled",
+        lambda stage, active: faults.cables_pulled(stage, Side.TARGET, active),
+    ),
+    Drill(
+        "path-blackhole",
+        "the target's port drops all packets silently",
+        lambda stage, active: faults.packets_dropped(stage, Side.TARGET, active),
+    ),
+    Drill(
+        "path-flap",
+        "the target's port loses its link and gets it back six times",
+        faults.path_flaps,
+        interrupts=False,
+    ),
+    Drill(
+        "all-paths-down",
+        "both ports of the target are away for a while",
+        lambda stage, _: _all_paths_down(stage),
+        mended_first=True,
+    ),
+    Drill(
+        "target-daemon-crash",
+        "the target's tgtd that the data goes to is killed",
+        faults.target_daemon_crashed,
+    ),
+    Drill("worker-kill", "the worker is killed", lambda stage, _: faults.worker_killed(stage, 1)),
+    Drill(
+        "disk-failure",
+        "a disk of the source's mirrored RG vanishes; a spare takes its place afterwards",
+        lambda stage, _: faults.disk_failed(stage),
+        interrupts=False,
+    ),
+    Drill(
+        "state-disk-full",
+        "the disk with the source's state is full for a while",
+        lambda stage, _: _state_disk_full(stage),
+        mended_first=True,
+        interrupts=False,
+    ),
+    Drill("double", "the source's controller 1 is killed and the active path pulled at once", _double),
+)
+#: By name, in the order in which ``--all`` plays them. ``kill-at-every-step`` is played in its own way.
+DRILLS = {drill.name: drill for drill in _ALL}
+AT_EVERY_STEP = "kill-at-every-step"
+NAMES = (*DRILLS, AT_EVERY_STEP)
+
+
+def chosen(names: list[str]) -> list[str]:
+    """Return the names, all of them when none is given. Raises NoSuchDrill."""
+    for name in names:
+        if name not in NAMES:
+            raise NoSuchDrill(name=name, known=", ".join(NAMES))
+    return names or list(NAMES)

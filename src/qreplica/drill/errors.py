@@ -1,0 +1,24 @@
+"""What can go wrong with a drill; each is a finding about the product, or about the drill."""
+
+from qreplica.errors import EngineFailed, Invalid
+
+
+class NoSuchDrill(Invalid):
+    """No drill has that name."""
+
+    kind = "no-such-drill"
+    template = "There is no drill “{name}”: choose from {known}."
+
+
+class DrillStuck(EngineFailed):
+    """Something that a drill waits for did not happen."""
+
+    kind = "drill-stuck"
+    template = "Drill “{drill}” waited {seconds:.0f} s for {what}, in vain ({now}): read the logs below {directory}."
+
+
+class HostFailed(EngineFailed):
+    """The host of a drill could not go on."""
+
+    kind = "drill-host-failed"
+    template = "The host of the drill ended: {reason}"

@@ -1,0 +1,162 @@
+"""What can be done to a lab. Each is a context: the fault lasts for its block, and is mended at its end."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from qreplica.drill.stage import RG, Stage, kill
+from qreplica.lab import namespaces
+from qreplica.lab.administration import DISK_SIZE
+from qreplica.lab.commands import inside, run
+from qreplica.lab.topology import Side
+from qreplica.units import MIB
+
+_TABLE = "qreplica_drill"
+_FLAPS, _FLAP = 6, 0.7
+
+
+@contextlib.contextmanager
+def controller_killed(stage: Stage, side: Side, number: int) -> Iterator[None]:
+    """Kill a daemon; its workers and its target daemon go with it."""
+    kill(*stage.daemon(side, number))
+    yield
+
+
+@contextlib.contextmanager
+def controller_hangs(stage: Stage, side: Side, number: int) -> Iterator[None]:
+    """Stop a daemon and its workers, whose sessions and sockets stay; wake them at the end."""
+    pids = [*stage.daemon(side, number), *(stage.workers(number) if side is Side.SOURCE else [])]
+    kill(*pids, number=signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        kill(*pids, number=signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def host_reset(stage: Stage, side: Side, number: int) -> Iterator[None]:
+    """Kill all that runs in a controller's namespace, and take its network away; at the end it is wired anew."""
+    controller = stage.lab.controller(side, number)
+    kill(*(found.pid for found in stage.processes(side, number)))
+    namespaces.remove(controller.namespace)
+    try:
+        yield
+    finally:
+        namespaces.wire_again(controller)
+
+
+@contextlib.contextmanager
+def cables_pulled(stage: Stage, side: Side, *controllers: int) -> Iterator[None]:
+    """Pull the cables of the controllers' first ports."""
+    pulled = [stage.lab.controller(side, number) for number in controllers]
+    for controller in pulled:
+        namespaces.pull_cable(controller, 1)
+    try:
+        yield
+    finally:
+        for controller in pulled:
+            namespaces.plug_cable(controller, 1)
+
+
+@contextlib.contextmanager
+def packets_dropped(stage: Stage, side: Side, number: int) -> Iterator[None]:
+    """Drop whatever comes and goes by a controller's first port, silently; the link stays up."""
+    controller = stage.lab.controller(side, number)
+    port = controller.ports[0].interface
+    rules = (
+        f"table inet {_TABLE} {{\n"
+        f' chain in {{ type filter hook input priority 0; iifname "{port}" drop; }}\n'
+        f' chain out {{ type filter hook output priority 0; oifname "{port}" drop; }}\n'
+        "}\n"
+    )
+    run(inside(controller.namespace, "nft", "-f", "-"), stdin=rules)
+    try:
+        yield
+    finally:
+        run(inside(controller.namespace, "nft", "delete", "table", "inet", _TABLE))
+
+
+@contextlib.contextmanager
+def path_flaps(stage: Stage, number: int) -> Iterator[None]:
+    """Pull the cable of a target controller's first port and put it back, again and again."""
+    controller = stage.lab.controller(Side.TARGET, number)
+    steady = threading.Event()
+
+    def flap() -> None:
+        for _ in range(_FLAPS):
+            namespaces.pull_cable(controller, 1)
+            steady.wait(_FLAP)
+            namespaces.plug_cable(controller, 1)
+            steady.wait(_FLAP)
+
+    flapping = threading.Thread(target=flap)
+    flapping.start()
+    try:
+        yield
+    finally:
+        flapping.join()
+
+
+@contextlib.contextmanager
+def target_daemon_crashed(stage: Stage, number: int) -> Iterator[None]:
+    """Kill the tgtd of a target controller."""
+    kill(stage.tgtd(Side.TARGET, number))
+    yield
+
+
+@contextlib.contextmanager
+def worker_killed(stage: Stage, number: int) -> Iterator[None]:
+    """Kill the workers of a source controller."""
+    kill(*stage.workers(number))
+    yield
+
+
+@contextlib.contextmanager
+def disk_failed(stage: Stage) -> Iterator[None]:
+    """Let a disk of the source's mirrored RG vanish; at the end a spare has taken its place."""
+    images = stage.lab.controller(Side.SOURCE).directory / "disks"
+    used = {one["name"] for one in stage.source("disk", "list") if one["raid_group"] == RG}
+    victim = min(used)
+    spare = f"disk{1 + max(int(one['name'].removeprefix('disk')) for one in stage.source('disk', 'list'))}"
+    image = images / f"{victim}.img"
+    loops = run(["losetup", "--noheadings", "--output", "NAME", "--associated", str(image)]).split()
+    os.truncate(image, MIB)
+    for loop in loops:
+        run(["losetup", "--set-capacity", loop])
+    yield
+    stage.source("disk", "create", spare, "--image", str(images / f"{spare}.img"), "--size", DISK_SIZE)
+    stage.source("disk", "spare", spare)
+    stage.until("the spare to take the failed disk's place", lambda: _is_healthy(stage, victim), seconds=300)
+
+
+def _is_healthy(stage: Stage, without: str) -> bool:
+    (group,) = stage.source("rg", "list")
+    return group["health"] == "online" and without not in str(group["disks"])
+
+
+@contextlib.contextmanager
+def state_disk_full(stage: Stage) -> Iterator[None]:
+    """Fill the disk with the source's state, which the drill's lab has on a small filesystem of its own."""
+    state = stage.lab.controller(Side.SOURCE).state_dir
+    filler = state / "filler"
+    with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"\xa5" * (1 << 16))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def small_state_disk(state: Path, size: int) -> None:
+    """Put a small filesystem in the place of a state directory that is not yet used; a sweep unmounts it."""
+    state.mkdir(parents=True, mode=0o700)
+    subprocess.run(
+        [shutil.which("mount") or "mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "qreplica-drill", str(state)],
+        check=True,
+    )

@@ -1,0 +1,39 @@
+"""The judgement of a drill: bytes, never a status."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from qreplica.drill.host import Found
+from qreplica.drill.ledger import Ledger
+
+_STEP = 1 << 20
+
+
+def verdict(ledger: Ledger, job: str, host: Found) -> list[str]:
+    """Return what is wrong, in sentences; nothing when all bytes are where they must be.
+
+    The recovery point must be the source's snapshot of its generation; so must the live backup VD, which whoever wrote
+    under an old epoch would have changed; and the host must find all that it had flushed.
+    """
+    base, (point, live) = ledger.base_file(job), ledger.copies()
+    with ThreadPoolExecutor(2) as pool:
+        original, copied, present = pool.map(_digest, (base, point, live))
+    wrong = list(host.wrong)
+    if copied != original:
+        wrong.append(f"the recovery point {point} differs from the source's snapshot {base}")
+    if present != copied:
+        wrong.append(f"the live backup VD {live} is not its newest recovery point: somebody wrote to it")
+    if host.lost:
+        wrong.append(f"{host.lost} blocks do not hold what the host had flushed")
+    return wrong
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        while piece := content.read(_STEP):
+            digest.update(piece)
+    return digest.hexdigest()

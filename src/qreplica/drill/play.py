@@ -1,0 +1,194 @@
+"""Plays a drill: the host writes, a cycle runs, the fault comes, the cycle ends all the same; bytes are compared."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, cast
+
+from qreplica.drill import judge
+from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, Drill
+from qreplica.drill.errors import HostFailed
+from qreplica.drill.host import Found, Request
+from qreplica.drill.ledger import CycleNow
+from qreplica.drill.stage import JOB, PATTERN_BLOCKS, Stage, kill
+from qreplica.lab.administration import login_environment
+from qreplica.lab.commands import inside
+from qreplica.lab.topology import CONTROLLERS, Side
+from qreplica.state.models import Step
+
+_PROGRESS = 1 << 20
+_SETTLE = 1.0
+#: Steps in which a worker can be met; the last one is over in an instant.
+_STEPS = (Step.SNAPSHOT, Step.DELTA, Step.TRANSFER, Step.FLUSH, Step.COMMIT)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a drill: ``wrong`` are sentences, nothing if every byte is right.
+
+    ``resume_seconds`` is the time from the fault until data was on its way again, None if it never stopped.
+    """
+
+    name: str
+    wrong: tuple[str, ...]
+    resume_seconds: float | None
+    resent_bytes: int | None
+    host_pause_seconds: float
+    host_writes: int
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether every byte is right."""
+        return not self.wrong
+
+    def as_json(self) -> dict[str, object]:
+        """Return it under the names that scripts know."""
+        return {
+            "name": self.name,
+            "ok": self.ok,
+            "resume_seconds": self.resume_seconds,
+            "resent_bytes": self.resent_bytes,
+            "host_pause_seconds": self.host_pause_seconds,
+            "host_writes": self.host_writes,
+            "seconds": self.seconds,
+            "wrong": list(self.wrong),
+        }
+
+
+def play(stage: Stage, name: str) -> Result:
+    """Play one drill. Raises DrillStuck, HostFailed."""
+    began = time.monotonic()
+    stage.drill = name
+    with _host(stage) as host:
+        if name == AT_EVERY_STEP:
+            resume, resent = None, None
+            _kill_at_every_step(stage)
+        else:
+            resume, resent = _interrupt(stage, DRILLS[name])
+        stage.restore()
+        # Whoever woke up late has had his chance to do harm.
+        time.sleep(_SETTLE)
+        found = host()
+    wrong = judge.verdict(stage.ledger, JOB, found)
+    took = round(time.monotonic() - began, 1)
+    return Result(name, tuple(wrong), resume, resent, found.pause_seconds, found.writes, took)
+
+
+def _interrupt(stage: Stage, drill: Drill) -> tuple[float | None, int | None]:
+    stage.tell(f"{drill.name}: {drill.what}")
+    stage.source("job", "start", JOB)
+    before = stage.until("data to be on its way", lambda: _under_way(stage))
+    active = stage.active()
+    reached = before.done_bytes + _unnoted(stage, before)
+    fault = time.monotonic()
+    resume: float | None = None
+    resent: int | None = None
+    with drill.fault(stage, active):
+        if drill.interrupts and not drill.mended_first:
+            resume, resent = _resumed(stage, before, fault, reached)
+        if not drill.mended_first:
+            _finished(stage, before)
+    if drill.mended_first:
+        if drill.interrupts:
+            resume, resent = _resumed(stage, before, fault, reached)
+        _finished(stage, before)
+    return resume, resent
+
+
+def _under_way(stage: Stage) -> CycleNow | None:
+    """Return the cycle once it has sent some of its data, and not all."""
+    cycle = stage.cycle()
+    if cycle.step != Step.TRANSFER.value or not any(stage.written(number) > _PROGRESS for number in CONTROLLERS):
+        return None
+    return cycle
+
+
+def _unnoted(stage: Stage, cycle: CycleNow) -> int:
+    """Return how much more than what is noted as done the target has been sent."""
+    written = max(stage.written(number) for number in CONTROLLERS)
+    return max(0, written - cycle.done_bytes)
+
+
+def _resumed(stage: Stage, before: CycleNow, fault: float, reached: int) -> tuple[float, int]:
+    """Wait for the next attempt; return the seconds since the fault, and the bytes that are sent again."""
+
+    def look() -> CycleNow | None:
+        cycle = stage.cycle()
+        return cycle if cycle.resumes > before.resumes or cycle.outcome else None
+
+    cycle = stage.until("another attempt to go on", look)
+    return round(time.monotonic() - fault, 2), max(0, reached - cycle.done_bytes)
+
+
+def _finished(stage: Stage, before: CycleNow) -> None:
+    def look() -> bool:
+        cycle = stage.cycle()
+        return cycle.generation == before.generation and cycle.outcome == "committed" and cycle.state == "idle"
+
+    stage.until("the cycle to be committed", look)
+
+
+def _kill_at_every_step(stage: Stage) -> None:
+    """Kill the worker in each step of a cycle in turn, and the whole controller in each step after that."""
+    stage.tell(f"{AT_EVERY_STEP}: the worker, then its controller, is killed in each step of a cycle")
+    for whole in (False, True):
+        stage.source("job", "start", JOB)
+        before = stage.cycle()
+        for step in _STEPS:
+            met = stage.until(f"step {step}", partial(_in, stage, step))
+            if met == "over":
+                break
+            number = next(iter(stage.ledger.duties(Side.SOURCE)), 1) or 1
+            kill(*(stage.daemon(Side.SOURCE, number) if whole else stage.workers(number)))
+            if whole:
+                stage.restore()
+        _finished(stage, before)
+
+
+def _in(stage: Stage, step: Step) -> str | None:
+    cycle = stage.cycle()
+    if cycle.outcome is not None:
+        return "over"
+    order = [one.value for one in Step]
+    return "met" if order.index(cycle.step) >= order.index(step.value) else None
+
+
+@contextmanager
+def _host(stage: Stage) -> Iterator[Callable[[], Found]]:
+    """Run the host, which has filled its disk by then; give what stops it and returns what it found."""
+    portals = [stage.lab.controller(Side.SOURCE, number).ports[0].address for number in CONTROLLERS]
+    request = Request(portals=portals, node=stage.host_node, fill=stage.fill, blocks=PATTERN_BLOCKS)
+    argv = inside(stage.lab.host, sys.executable, "-m", "qreplica.drill.host")
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=login_environment(stage.lab),
+    ) as process:
+        lines, said = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
+
+        def stop() -> Found:
+            lines.close()
+            return Found.model_validate_json(_line(process, said))
+
+        try:
+            lines.write(request.model_dump_json() + "\n")
+            lines.flush()
+            _line(process, said)
+            yield stop
+        finally:
+            process.kill()
+
+
+def _line(process: subprocess.Popen[str], said: IO[str]) -> str:
+    line = said.readline()
+    if not line:
+        raise HostFailed(reason=cast("IO[str]", process.stderr).read().strip())
+    return line

@@ -1,0 +1,68 @@
+"""Runs drills one after the other in one lab, and shows what came of them."""
+
+from collections.abc import Callable, Sequence
+
+from rich import box
+from rich.table import Table
+
+from qreplica.drill import faults
+from qreplica.drill.drills import chosen
+from qreplica.drill.play import Result, play
+from qreplica.drill.stage import FILL, Stage
+from qreplica.lab import lab as labs
+from qreplica.lab.topology import Lab, Side
+from qreplica.units import MIB, format_size
+
+#: Room for the state of a source that is drilled.
+_STATE_SIZE = 64 * MIB
+
+
+def run(lab: Lab, names: Sequence[str], tell: Callable[[str], None], *, fill: int = FILL) -> list[Result]:
+    """Bring a lab up, play the drills of these names (none: all), and take it down; ``fill`` bytes change in each.
+
+    Raises NoSuchDrill, DrillStuck, HostFailed.
+    """
+    wanted = chosen(list(names))
+
+    def prepare() -> None:
+        faults.small_state_disk(lab.controller(Side.SOURCE).state_dir, _STATE_SIZE)
+
+    results = []
+    labs.up(lab, tell, prepare)
+    try:
+        stage = Stage(lab, tell, fill)
+        stage.set_up()
+        for name in wanted:
+            results.append(play(stage, name))
+            tell(_sentence(results[-1]))
+    finally:
+        labs.down(lab)
+    return results
+
+
+def _sentence(result: Result) -> str:
+    again = "" if result.resume_seconds is None else f", on its way again after {result.resume_seconds:g} s"
+    resent = "" if result.resent_bytes is None else f", {format_size(result.resent_bytes)} sent twice"
+    return f"{result.name}: {'every byte is right' if result.ok else '; '.join(result.wrong)}{again}{resent}"
+
+
+def as_json(results: Sequence[Result]) -> dict[str, object]:
+    """Return the results as scripts read them."""
+    return {"drills": [one.as_json() for one in results], "ok": all(one.ok for one in results)}
+
+
+def table(results: Sequence[Result]) -> Table:
+    """Return the results as people read them."""
+    made = Table("Drill", "Bytes", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("Resumed after", "Sent twice", "Host waited", "Took"):
+        made.add_column(heading, justify="right")
+    for one in results:
+        made.add_row(
+            one.name,
+            "[green]right[/green]" if one.ok else "[red]WRONG[/red]",
+            "-" if one.resume_seconds is None else f"{one.resume_seconds:.1f} s",
+            "-" if one.resent_bytes is None else format_size(one.resent_bytes),
+            f"{one.host_pause_seconds:.1f} s",
+            f"{one.seconds:.0f} s",
+        )
+    return made

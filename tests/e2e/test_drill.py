@@ -1,0 +1,53 @@
+"""Drills, in short: the real lab, a host that writes all the while, and a comparison of bytes at the end."""
+
+import json
+from typing import Any
+
+import pytest
+
+from qreplica.drill import run as drills
+from qreplica.drill.drills import NAMES, chosen
+from qreplica.drill.errors import NoSuchDrill
+from qreplica.drill.pattern import block_of, sequence_of
+from qreplica.lab.topology import Lab
+from qreplica.storage.driver import BLOCK
+from qreplica.units import MIB
+
+pytestmark = [pytest.mark.root, pytest.mark.e2e]
+
+#: Besides what is sent again, so much may have been on its way (bytes).
+_IN_FLIGHT = 32 * MIB
+_FILL = 256 * MIB
+
+
+def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle(lab: Lab, observed: Any) -> None:
+    told: list[str] = []
+    results = drills.run(lab, ["target-controller-kill", "source-controller-kill"], told.append, fill=_FILL)
+    for result in results:
+        assert result.wrong == ()
+        assert result.resume_seconds is not None
+        assert result.resent_bytes is not None
+        # No checkpoint comes in so short a time, so that at most what was sent is sent again.
+        assert 0 < result.resent_bytes <= _FILL + _IN_FLIGHT
+        assert result.host_writes > 0
+    assert len([line for line in told if "every byte is right" in line]) == 2
+    summary = json.loads(json.dumps(drills.as_json(results)))
+    assert summary["ok"] is True
+    assert [one["name"] for one in summary["drills"]] == ["target-controller-kill", "source-controller-kill"]
+    assert observed.remains() == []
+
+
+def test_names_are_checked_before_anything_is_made() -> None:
+    assert chosen([]) == list(NAMES)
+    with pytest.raises(NoSuchDrill, match="worker-kill"):
+        chosen(["worker-kill", "sunshine"])
+
+
+def test_a_block_tells_which_write_it_is_from_and_whether_it_is_whole() -> None:
+    block = block_of(7, 3)
+    assert sequence_of(7, block) == 3
+    assert sequence_of(7, bytes(BLOCK)) == 0
+    with pytest.raises(ValueError, match="holds something else"):
+        sequence_of(8, block)
+    with pytest.raises(ValueError, match="is torn at write 3"):
+        sequence_of(7, block[:2048] + block_of(7, 2)[2048:])
