@@ -213,7 +213,7 @@ def test_paths_are_shown_added_and_removed(
     ],
 )
 @pytest.mark.usefixtures("source_vd")
-def test_a_path_that_cannot_be_is_refused(
+def test_a_path_that_cannot_be_is_refused(  # noqa: PLR0917 - fixtures and parameters
     admin: Any,
     target: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,

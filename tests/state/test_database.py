@@ -250,8 +250,9 @@ def test_paths_of_an_older_version_stand_by_since_their_job_was_made(tmp_path: P
             " VALUES ('g', 'g', 'jbod', 1, 0, 0, '2026-01-01')"
         )
         connection.exec_driver_sql(
-            "INSERT INTO jobs (id, name, source_vd_id, target_subsystem, target_subsystem_name, target_node, target_lun,"
-            " target_vd, target_vd_name, target_serial, target_size, state, controller, epoch, generation, created_at)"
+            "INSERT INTO jobs (id, name, source_vd_id, target_subsystem, target_subsystem_name, target_node,"
+            " target_lun, target_vd, target_vd_name, target_serial, target_size, state, controller, epoch, generation,"
+            " created_at)"
             " VALUES ('j', 'j', 'v', 's', 's', 'n', 1, 't', 't', 's', 1, 'idle', 1, 1, 0, '2026-01-02 03:04:05.000000')"
         )
         connection.exec_driver_sql("INSERT INTO paths VALUES ('p', 'j', 0, '192.0.2.1', 3260, 3261)")
