@@ -10,7 +10,7 @@ import pytest
 
 from qreplica.iscsi.target.errors import TargetDaemonDown
 from qreplica.replication import creation
-from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Snapshot, SnapshotKind, Step, now
+from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, PathState, Snapshot, SnapshotKind, Step, now
 from qreplica.units import GIB, MIB
 
 CHAP = {"chap_user": "replica", "chap_secret": "twelve-or-more"}
@@ -173,3 +173,56 @@ def test_the_metrics_say_when_the_target_daemon_is_down(
 
     monkeypatch.setattr(world.target, "nodes", down)
     assert 'qreplica_target_daemon_up{controller="1"} 0.0' in admin.http.get("/metrics").text
+
+
+@pytest.mark.usefixtures("source_vd")
+def test_paths_are_shown_added_and_removed(
+    world: Any, admin: Any, target: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(creation, "_log_on", lambda *_: None)
+    admin.call("POST", "/jobs", {"name": "j", "source_vd": "v", "lun": 1, **target}, expect=201)
+    where = {"address": "127.0.0.1", "port": 3270, "peer_port": target["peer_port"]}
+    job = admin.call("POST", "/jobs/j/paths", {**where, "node": target["node"], "lun": 1}, expect=201)
+    assert [(path["port"], path["state"], path["reason"]) for path in job["paths"]] == [
+        (3260, "standby", None),
+        (3270, "standby", None),
+    ]
+    assert admin.call("POST", "/jobs/j/paths", where, expect=409)["type"].endswith("path-exists")
+    with world.database.session() as session:
+        first = session.query(Job).one().paths[0]
+        first.state, first.reason = PathState.FAILED, "Its cable is out: put it in."
+    (first, _) = admin.call("GET", "/jobs/j")["paths"]
+    assert (first["state"], first["reason"]) == ("failed", "Its cable is out: put it in.")
+    metrics = admin.http.get("/metrics").text
+    assert 'qreplica_path_state{job="j",path="127.0.0.1:3260",state="failed"} 1.0' in metrics
+    assert 'qreplica_path_state{job="j",path="127.0.0.1:3270",state="standby"} 1.0' in metrics
+    admin.call("DELETE", "/jobs/j/paths/127.0.0.1/3260", expect=204)
+    assert [path["port"] for path in admin.call("GET", "/jobs/j")["paths"]] == [3270]
+    assert admin.call("DELETE", "/jobs/j/paths/127.0.0.1/3260", expect=404)["type"].endswith("path-missing")
+    assert admin.call("DELETE", "/jobs/j/paths/127.0.0.1/3270", expect=409)["type"].endswith("last-path")
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "kind"),
+    [
+        ({"address": "not an address"}, 422, "portal-invalid"),
+        ({"port": 0}, 422, "request-invalid"),
+        ({"peer_port": 1}, 502, "peer-unreachable"),
+        ({"node": "iqn.2026-11.org.qreplica:target.nope"}, 409, "path-to-another-node"),
+        ({"lun": 2}, 422, "backup-vd-missing"),
+    ],
+)
+@pytest.mark.usefixtures("source_vd")
+def test_a_path_that_cannot_be_is_refused(  # noqa: PLR0917 - fixtures and parameters
+    admin: Any,
+    target: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    status: int,
+    kind: str,
+) -> None:
+    monkeypatch.setattr(creation, "_log_on", lambda *_: None)
+    job = admin.call("POST", "/jobs", {"name": "j", "source_vd": "v", "lun": 1, **target}, expect=201)
+    body = {"address": "127.0.0.1", "port": 3270, "peer_port": target["peer_port"], **change}
+    assert admin.call("POST", "/jobs/j/paths", body, expect=status)["type"] == f"urn:qreplica:error:{kind}"
+    assert admin.call("GET", "/jobs/j") == job

@@ -10,7 +10,7 @@ import pytest
 
 from qreplica.iscsi import nodes
 from qreplica.replication import creation
-from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Step, VdType, now
+from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, PathState, Step, VdType, now
 from qreplica.storage import raid_groups, virtual_disks
 from qreplica.storage.driver import RaidLevel
 from qreplica.units import GIB, MIB
@@ -204,7 +204,7 @@ def test_a_job_is_listed_with_its_progress_and_lag(world: Any, logged_in: Any, j
         session.add(cycle)
         session.get_one(Job, job).state = JobState.RUNNING
     (row,) = [line for line in logged_in.run("job", "list").out.splitlines() if line.startswith("nightly")]
-    expected = "nightly payroll target:payroll-copy running transfer 25 % 50 MiB/s - never"
+    expected = "nightly payroll target:payroll-copy running transfer 25 % 50 MiB/s - never 1"
     assert row.split() == expected.split()
     sheet = logged_in.run("job", "show", "nightly").out
     assert "Step            transfer, 25.0 % of 400 MiB" in sheet
@@ -220,3 +220,34 @@ def test_stopping_keeps_and_deleting_needs_a_word(world: Any, logged_in: Any) ->
     assert "stopped" in logged_in.run("job", "watch", "nightly", code=10).err
     assert "was not confirmed" in logged_in.run("job", "delete", "nightly", code=4).err
     assert len(logged_in.run("job", "list", "--json").json()) == 1
+
+
+@pytest.mark.usefixtures("no_log_on")
+def test_paths_are_added_listed_and_removed(world: Any, logged_in: Any, target: tuple[str, str]) -> None:
+    port, iqn = target
+    stock(world, "payroll")
+    given = ("--peer-port", port, "--chap-user", "replica", "--vd", "copy")
+    logged_in.run("job", "create", "nightly", "--address", "127.0.0.1", *given, QREPLICA_CHAP_SECRET=SECRET)
+    second = ("job", "path", "add", "nightly", "127.0.0.1", "--port", "3270", "--peer-port", port)
+    assert logged_in.run(*second, "--node", iqn, "--lun", "1").out == "Job “nightly” has 2 paths to target:copy now.\n"
+    assert "has a path to 127.0.0.1:3270 already" in logged_in.run(*second, code=4).err
+    with world.database.session() as session:
+        failed = session.query(Job).one().paths[1]
+        failed.state, failed.reason = PathState.FAILED, "Its cable is out."
+    rows = logged_in.run("job", "path", "list", "nightly").out.splitlines()
+    assert [row.split()[:2] for row in rows if row.startswith("127")] == [
+        ["127.0.0.1:3260", "standby"],
+        ["127.0.0.1:3270", "failed"],
+    ]
+    assert any(row.endswith("Its cable is out.") for row in rows)
+    (row,) = [line for line in logged_in.run("job", "list").out.splitlines() if line.startswith("nightly")]
+    assert row.split()[-3:] == ["1", "of", "2"]
+    sheet = logged_in.run("job", "show", "nightly").out
+    assert "127.0.0.1:3260 standby since " in sheet
+    assert "127.0.0.1:3270 failed since " in sheet
+    assert "Its cable is out." in sheet
+    assert len(logged_in.run("job", "path", "list", "nightly", "--json").json()) == 2
+    remove = ("job", "path", "remove", "nightly", "127.0.0.1")
+    assert logged_in.run(*remove).out == "Path 127.0.0.1:3260 of job “nightly” was removed.\n"
+    assert "give one of 127.0.0.1:3270" in logged_in.run(*remove, code=3).err
+    assert "is the only one" in logged_in.run(*remove, "--port", "3270", code=4).err

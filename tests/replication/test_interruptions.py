@@ -18,10 +18,11 @@ from hypothesis.stateful import (
 from qreplica.peer.errors import PeerUnreachable
 from qreplica.replication import jobs
 from qreplica.replication.errors import StaleOwner
-from qreplica.state.models import CycleKind, JobState, Outcome
+from qreplica.replication.path_states import revive
+from qreplica.state.models import CycleKind, JobState, Outcome, PathState
 
 from .fakes import lost
-from .pair import BLOCKS, SOURCE_GROUP, SOURCE_VD, Crash, Pair, Steps, Stop
+from .pair import ADDRESSES, BLOCKS, SOURCE_GROUP, SOURCE_VD, Crash, Pair, Steps, Stop
 
 _WAYS_OUT = ("ask", "answer", "log in", "write", "zeros", "flush", "poll")
 _MOST_STEPS = 160
@@ -112,6 +113,33 @@ class Interruptions(RuleBasedStateMachine):
         self.run(self.at(at, told), stop)
         assert self.pair.job().state in {JobState.STOPPED, JobState.IDLE}
 
+    @precondition(lambda self: len(self.pair.paths()) == 1)
+    @rule()
+    def administrator_adds_a_path(self) -> None:
+        self.pair.second_path()
+
+    @rule(away=st.sampled_from([None, *ADDRESSES]))
+    def a_path_goes_away_or_all_are_back(self, away: str | None) -> None:
+        # Without any way a worker would wait for ever here, where no time passes.
+        self.pair.away = {away} if away is not None and len(self.pair.paths()) > 1 else set()
+
+    @precondition(lambda self: len(self.pair.paths()) > 1 and self.pair.job().state is JobState.RUNNING)
+    @rule(at=st.integers(0, _MOST_STEPS), which=st.sampled_from(ADDRESSES))
+    def a_path_goes_away_under_way(self, at: int, which: str) -> None:
+        def swallow(name: str) -> None:
+            if name != "commit":
+                self.pair.away = {which}
+
+        self.run(self.at(at, swallow))
+        assert self.pair.job().state is JobState.IDLE
+
+    @rule()
+    def failed_paths_are_probed(self) -> None:
+        with self.pair.database.session() as session:
+            for path in self.pair.paths():
+                if path.address not in self.pair.away:
+                    revive(session, path.id, path.since)
+
     @precondition(lambda self: self.pair.job().base_snapshot_id in self.pair.snapshots())
     @rule()
     def base_is_lost(self) -> None:
@@ -146,6 +174,12 @@ class Interruptions(RuleBasedStateMachine):
     def every_point_is_the_snapshot_of_its_generation(self) -> None:
         if hasattr(self, "pair"):
             self.pair.check_points()
+
+    @invariant()
+    def at_most_one_path_carries_data(self) -> None:
+        if hasattr(self, "pair"):
+            active = [path.address for path in self.pair.paths() if path.state is PathState.ACTIVE]
+            assert len(active) <= (self.pair.job().state is JobState.RUNNING)
 
     @invariant()
     def the_base_is_on_both_sides(self) -> None:

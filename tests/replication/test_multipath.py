@@ -297,9 +297,12 @@ def test_a_node_without_chap_is_asked_with_the_pairing_secret(multi: Multi) -> N
 
 def test_another_spelling_of_an_address_is_the_same_portal(multi: Multi) -> None:
     with multi.pair.database.session() as session:
-        session.get_one(Job, JOB).paths[0].address = "::1"
+        session.get_one(Job, JOB).paths[0].address = "0::0:1"
     with pytest.raises(PathExists, match=r"\[::1\]:3260"):
         multi.add("0:0:0:0:0:0:0:1", port=3260)
+    multi.add()
+    multipath.remove(multi.pair.database, "nightly", "::1", controller=1)
+    assert [path.address for path in multi.pair.paths()] == ["127.0.0.1"]
 
 
 def test_a_path_is_removed_and_the_last_one_stays(multi: Multi) -> None:
@@ -317,6 +320,8 @@ def test_a_path_is_removed_and_the_last_one_stays(multi: Multi) -> None:
     # One that is added again comes last.
     multi.add(port=3260, peer_port=multi.first)
     assert [path.port for path in multi.pair.paths()] == [3270, 3260]
+    with pytest.raises(PortalInvalid):
+        multipath.remove(multi.pair.database, "nightly", "nowhere", controller=1)
     with pytest.raises(NotFound):
         multipath.remove(multi.pair.database, "other", "127.0.0.1", 3260, controller=1)
     with pytest.raises(NotFound):

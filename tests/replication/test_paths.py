@@ -11,16 +11,15 @@ from qreplica.peer.errors import PeerUnreachable, WrongChap
 from qreplica.replication import jobs, multipath
 from qreplica.replication.errors import WrongDisk
 from qreplica.replication.links import Way
-from qreplica.replication.path_states import revive
-from qreplica.replication.paths import Paths, choose
+from qreplica.replication.path_states import fail, revive
+from qreplica.replication.paths import choose
 from qreplica.replication.recovery_errors import FencingFailed
-from qreplica.replication.store import JobStore
 from qreplica.state.errors import StateDiskFull
 from qreplica.state.models import JobState, Path, PathState, now
 from qreplica.storage.driver import BLOCK
 
 from .fakes import lost
-from .pair import ADDRESSES, JOB, SIZE, Crash, Pair, Steps, Stop, fill, first_copy
+from .pair import ADDRESSES, SIZE, Crash, Pair, Steps, Stop, fill, first_copy
 
 FIRST, SECOND = ADDRESSES
 
@@ -265,25 +264,43 @@ def test_removing_a_path_that_stands_by_disturbs_nobody(two: Pair) -> None:
 
 
 def test_since_when_a_path_failed_stays_while_it_fails_and_the_reason_is_the_last(pair: Pair) -> None:
-    jobs.start(pair.database, "nightly")
-    store = JobStore.take_over(pair.database, JOB, 1)
-    assert store is not None
-
-    paths = Paths(pair.database, store)
     (path,) = pair.paths()
-    assert paths.any_left()
-    assert paths.failed(path.id, lost())
-    since = pair.paths()[0].since
-    assert since <= now()
-    assert not paths.any_left()
-    assert not paths.failed(path.id, PeerUnreachable(address=FIRST, port=3261, reason="no route"))
-    assert pair.paths()[0].since == since
-    assert "no route" in (pair.paths()[0].reason or "")
+    for reason, news in (("no route", True), ("no answer", False)):
+        with pair.database.session() as session:
+            assert fail(session.get_one(Path, path.id), reason) is news
+        if news:
+            since = pair.paths()[0].since
+            assert path.since < since <= now()
+    (failed,) = pair.paths()
+    assert (failed.state, failed.since, failed.reason) == (F, since, "no answer")
     with pair.database.session() as session:
         assert not revive(session, path.id, path.since)
         assert revive(session, path.id, since)
-    assert states_of(pair) == [S]
-    assert not paths.failed("of nobody", lost())
+    (back,) = pair.paths()
+    assert (back.state, back.reason) == (S, None)
+    assert back.since > since
+
+
+def test_a_path_that_leads_elsewhere_does_not_fail_a_job_whose_other_path_may_come_back(two: Pair) -> None:
+    two.away.add(FIRST)
+    waited = 0
+
+    def elsewhere() -> None:
+        raise WrongDisk(lun=1, node="iqn.x", what="id", found="1", expected="2")
+
+    class Watching(Stop):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal waited
+            waited += 1
+            assert (two.job().state, two.job().error_kind) == (JobState.WAITING, "wrong-disk")
+            two.away.clear()
+            return super().wait(timeout)
+
+    # The first path is given up in the question before the claim, the second at its claim.
+    two.work(Eventful("ask claim", 1, elsewhere), Watching())
+    assert waited == 1
+    assert two.gone_over == [FIRST, SECOND, FIRST]
+    assert two.job().state is JobState.IDLE
 
 
 def test_a_stopped_job_has_no_active_path(two: Pair) -> None:

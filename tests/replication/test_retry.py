@@ -8,7 +8,7 @@ from qreplica.errors import QReplicaError
 from qreplica.iscsi import errors as iscsi
 from qreplica.peer import errors as peer
 from qreplica.replication import errors, recovery_errors
-from qreplica.replication.retry import delays, passes
+from qreplica.replication.retry import blames_path, delays, passes
 from qreplica.state.errors import StateBusy, StateDiskFull
 from qreplica.storage import errors as storage
 
@@ -35,6 +35,7 @@ COMMAND = {"operation": "WRITE", "lun": 1, "sense": "words", **PORTAL}
         recovery_errors.StaleEpoch(epoch=1, job="j", vd="b1", current=2),
         StateBusy(place="state.db", reason="locked"),
         StateDiskFull(place="state.db", free=0),
+        errors.PathRemoved(path="192.0.2.1:3260"),
     ],
     ids=lambda error: error.kind,
 )
@@ -69,3 +70,25 @@ def test_what_needs_a_human(error: QReplicaError) -> None:
 
 def test_waits_double_up_to_half_a_minute() -> None:
     assert list(itertools.islice(delays(), 7)) == [1, 2, 4, 8, 16, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("error", "blamed"),
+    [
+        (peer.PeerUnreachable(address="192.0.2.1", port=3261, reason="no route"), True),
+        (iscsi.SessionLost(reason="silence", **PORTAL), True),
+        (iscsi.InitiatorNotAdmitted(initiator="iqn.i", **PORTAL), True),
+        (recovery_errors.FencingFailed(vd="b1", controller=2, reason="it is silent"), True),
+        (errors.WrongDisk(lun=1, node="iqn.x", what="id", found="1", expected="2"), True),
+        (errors.PathRemoved(path="192.0.2.1:3260"), True),
+        (recovery_errors.StaleEpoch(epoch=1, job="j", vd="b1", current=2), False),
+        (recovery_errors.NotServed(node="iqn.x"), False),
+        (iscsi.CommandFailed(sense_key=6, asc_ascq=0x2900, **COMMAND), False),
+        (iscsi.TargetBusy(**COMMAND), False),
+        (errors.SourceUnreadable(offset=0, length=4096, reason="EIO"), False),
+        (StateDiskFull(place="state.db", free=0), False),
+    ],
+    ids=lambda value: value.kind if isinstance(value, QReplicaError) else "",
+)
+def test_what_is_the_fault_of_a_path(error: QReplicaError, blamed: bool) -> None:  # noqa: FBT001 - a parameter
+    assert blames_path(error) is blamed

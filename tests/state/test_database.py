@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ from qreplica.events import log
 from qreplica.state import database as module
 from qreplica.state.database import Database
 from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull, StateReadOnly, StateTooNew
-from qreplica.state.models import Base, Controller, Event, Severity
+from qreplica.state.models import Base, Controller, Event, PathState, Severity
+from qreplica.state.models import Path as JobPath
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -229,6 +231,37 @@ def test_migrations_from_nothing_give_the_models(database: Database) -> None:
     with database._engine.begin() as connection:
         configuration.attributes["connection"] = connection
         command.check(configuration)
+
+
+def test_paths_of_an_older_version_stand_by_since_their_job_was_made(tmp_path: Path) -> None:
+    configuration = Config()
+    configuration.set_main_option("script_location", str(module._MIGRATIONS))
+    database = Database(f"sqlite:///{tmp_path}/old.db")
+    with database._engine.begin() as connection:
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, "0004")
+        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+        connection.exec_driver_sql(
+            "INSERT INTO virtual_disks (id, name, type, size, snapshot_space, raid_group_id, serial, incomplete,"
+            " created_at) VALUES ('v', 'v', 'RAID', 1, 0, 'g', 's', 0, '2026-01-01')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO raid_groups (id, name, level, usable, reserve, incomplete, created_at)"
+            " VALUES ('g', 'g', 'jbod', 1, 0, 0, '2026-01-01')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (id, name, source_vd_id, target_subsystem, target_subsystem_name, target_node,"
+            " target_lun, target_vd, target_vd_name, target_serial, target_size, state, controller, epoch, generation,"
+            " created_at)"
+            " VALUES ('j', 'j', 'v', 's', 's', 'n', 1, 't', 't', 's', 1, 'idle', 1, 1, 0, '2026-01-02 03:04:05.000000')"
+        )
+        connection.exec_driver_sql("INSERT INTO paths VALUES ('p', 'j', 0, '192.0.2.1', 3260, 3261)")
+    database.upgrade()
+    with database.session(read_only=True) as session:
+        path = session.scalars(select(JobPath)).one()
+        assert (path.address, path.state, path.reason) == ("192.0.2.1", PathState.STANDBY, None)
+        assert path.since == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    database.dispose()
 
 
 def test_an_upgrade_again_changes_nothing(database: Database, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from qreplica.units import format_duration, format_rate
 def table(jobs: list[dict[str, Any]]) -> RenderableType:
     """Return the jobs, one a line."""
     return output.rows(
-        output.table("Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", right=_FIGURES),
+        output.table(
+            "Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", "Paths", right=_FIGURES
+        ),
         (
             [
                 job["name"],
@@ -21,6 +23,7 @@ def table(jobs: list[dict[str, Any]]) -> RenderableType:
                 *_progress(job),
                 output.text(job["base_generation"]),
                 lag(job),
+                _working(job["paths"]),
             ]
             for job in jobs
         ),
@@ -28,7 +31,7 @@ def table(jobs: list[dict[str, Any]]) -> RenderableType:
     )
 
 
-_FIGURES = ("Done", "Rate", "Point", "Lag")
+_FIGURES = ("Done", "Rate", "Point", "Lag", "Paths")
 
 
 def _progress(job: dict[str, Any]) -> list[str]:
@@ -64,6 +67,12 @@ def sheet(job: dict[str, Any]) -> RenderableType:
     if job["error"] is not None:
         facts.append(("Last error", job["error"]["sentence"]))
     return output.sheet(facts)
+
+
+def _working(paths: list[dict[str, Any]]) -> str:
+    """Return how many paths there are, and how many of them work if not all do."""
+    working = sum(one["state"] != "failed" for one in paths)
+    return str(working) if working == len(paths) else f"{working} of {len(paths)}"
 
 
 def _path(one: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Protocol
 from qreplica.errors import QReplicaError
 from qreplica.peer import messages
 from qreplica.replication import manifest, planner
-from qreplica.replication.links import Links, Peer, Target, Way, check_claimed, check_disk, claim_of
+from qreplica.replication.links import Links, Peer, Target, Way, check_claimed, check_disk, check_subsystem, claim_of
 from qreplica.replication.paths import Paths
 from qreplica.replication.pieces import covered, totals
 from qreplica.replication.planner import AlreadyCommitted, Facts, Full, Incremental, Plan, Resume
@@ -106,6 +106,7 @@ class Attempt:
     def _replicate(self, facts: CycleFacts, file: Path, peer: Peer) -> bool:
         """Make the target hold the generation; return False when stopped before."""
         size = file.stat().st_size
+        self._look_who_is_there(peer)
         lineage = peer.claim(self._target.node, claim_of(self._target, self._store.epoch, size))
         if lineage.pairing_secret is not None:
             self._store.paired(lineage.pairing_secret)
@@ -126,11 +127,17 @@ class Attempt:
         if not self._send(file, extents, start, size, lineage.initiator, whole=base is None):
             return False
         self._store.step(Step.COMMIT)
+        self._look_who_is_there(peer)
         commit = messages.Commit(
             job=facts.job, epoch=self._store.epoch, generation=facts.generation, manifest=begin.manifest
         )
         peer.commit(self._target.node, commit)
         return True
+
+    def _look_who_is_there(self, peer: Peer) -> None:
+        """Find out soon that nobody answers here, where there is another path: what is asked next may take minutes."""
+        if len(self._target.ways) > 1:
+            check_subsystem(peer.nodes(), self._target, self._way)
 
     def _facts(self, facts: CycleFacts, size: int) -> Facts:
         present = {one.snapshot for one in self._parts.storage.list_snapshots(facts.source_group, facts.source_vd)}

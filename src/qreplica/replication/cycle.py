@@ -6,10 +6,10 @@ from typing import Protocol
 from qreplica.errors import QReplicaError
 from qreplica.replication.attempt import Attempt, Parts
 from qreplica.replication.errors import StaleOwner
-from qreplica.replication.links import Way, target_of
-from qreplica.replication.paths import Paths, choose
+from qreplica.replication.links import target_of
+from qreplica.replication.paths import Paths
 from qreplica.replication.recovery_errors import StaleEpoch
-from qreplica.replication.retry import blames_path, delays, passes
+from qreplica.replication.retry import delays, passes
 from qreplica.replication.store import JobStore
 from qreplica.replication.transfer import Stop
 from qreplica.state.database import Database
@@ -31,16 +31,14 @@ def run(database: Database, parts: Parts, store: JobStore, stop: StopEvent) -> N
     When a path fails it goes on at once over another one. When none is left, what passes by itself is waited for (state
     WAITING). Raises StaleOwner when another worker has taken over: then nothing more may be done.
     """
-    paths = Paths(database, store)
+    paths = Paths(database, store, parts.tell)
     waits, above = delays(), 0
-    way: Way | None = None
     while not stop.is_set():
         before = _checkpoint(store)
         try:
             store.raise_epoch(above)
             target = target_of(database, store.job, store.controller)
-            way = choose(target.ways, None if way is None else way.path)
-            if Attempt(parts, store, paths, target, way, stop).run():
+            if Attempt(parts, store, paths, target, paths.next(target), stop).run():
                 parts.tell(Severity.INFO, "cycle-committed", "Its generation is a recovery point on the target now.")
                 return
         except StaleOwner:
@@ -49,28 +47,16 @@ def run(database: Database, parts: Parts, store: JobStore, stop: StopEvent) -> N
             above = _epoch_to_exceed(error)
             if _checkpoint(store) > before:
                 waits = delays()
-            of_the_path = way is not None and blames_path(error)
-            if of_the_path and way is not None and _goes_over(parts, paths, way, error):
+            if paths.leave(error):
                 continue
-            if not passes(error):
+            if not passes(error) and not paths.another_may_come_back:
                 store.failed(error)
                 parts.tell(Severity.ERROR, "job-failed", error.sentence)
                 return
             if store.waiting(error):
                 parts.tell(Severity.WARNING, "job-waiting", f"It waits for a way to the target: {error.sentence}")
-            _wait(stop, next(waits), paths.any_left if of_the_path else _never)
+            _wait(stop, next(waits), paths.one_is_back)
     store.stopped()
-
-
-def _goes_over(parts: Parts, paths: Paths, way: Way, error: QReplicaError) -> bool:
-    """Note that a path failed; return whether there is another one to go on over."""
-    news = paths.failed(way.path, error)
-    if not paths.any_left():
-        return False
-    if news:
-        message = f"Path {way.portal} failed, and the cycle goes on over another one: {error.sentence}"
-        parts.tell(Severity.WARNING, "path-failed", message)
-    return True
 
 
 def _wait(stop: StopEvent, seconds: float, may_go_on: Callable[[], bool]) -> None:
@@ -78,10 +64,6 @@ def _wait(stop: StopEvent, seconds: float, may_go_on: Callable[[], bool]) -> Non
     while seconds > 0 and not stop.is_set() and not may_go_on():
         stop.wait(min(seconds, _LOOK_EVERY))
         seconds -= _LOOK_EVERY
-
-
-def _never() -> bool:
-    return False
 
 
 def _epoch_to_exceed(error: QReplicaError) -> int:

@@ -67,7 +67,7 @@ def add(
     PathToAnotherNode, PathToAnotherSubsystem, NodeNotOffered, BackupVdMissing, PathToAnotherVd, BackupVdClaimed,
     WrongDisk, and what ``PeerClient.backup_vds`` and ``Session.connect`` do.
     """
-    portal = Portal(str(ipaddress.ip_address(Portal(address, port).address)), port)
+    portal = _portal(address, port)
     links = links or NetworkLinks()
     with database.session(read_only=True) as session:
         job = get(session, name)
@@ -94,22 +94,32 @@ def add(
 def remove(database: Database, name: str, address: str, port: int = 3260, *, controller: int) -> None:
     """Remove a path of the job; a cycle whose data goes over it goes on over another one within seconds.
 
-    Raises NotFound, PathMissing, LastPath.
+    Raises PortalInvalid, NotFound, PathMissing, LastPath.
     """
+    portal = _portal(address, port)
     with database.session() as session:
         job = get(session, name)
-        portals = {path: f"{Portal(path.address, path.port)}" for path in job.paths}
-        chosen = next((path for path in job.paths if (path.address, path.port) == (address, port)), None)
+        chosen = _known(job, portal)
         if chosen is None:
-            raise PathMissing(job=name, path=f"{address}:{port}", paths=", ".join(portals.values()))
+            paths = ", ".join(str(_portal(path.address, path.port)) for path in job.paths)
+            raise PathMissing(job=name, path=portal, paths=paths)
         if len(job.paths) == 1:
-            raise LastPath(job=name, path=portals[chosen])
+            raise LastPath(job=name, path=portal)
         job.paths.remove(chosen)
-        _record(session, job, "path-removed", f"Path {portals[chosen]} was removed.", controller)
+        _record(session, job, "path-removed", f"Path {portal} was removed.", controller)
+
+
+def _portal(address: str, port: int) -> Portal:
+    """Return the portal, its address in the one usual spelling. Raises PortalInvalid."""
+    return Portal(str(ipaddress.ip_address(Portal(address, port).address)), port)
+
+
+def _known(job: Job, portal: Portal) -> Path | None:
+    return next((path for path in job.paths if _portal(path.address, path.port) == portal), None)
 
 
 def _refuse_known(job: Job, portal: Portal) -> None:
-    if any((path.address, path.port) == (portal.address, portal.port) for path in job.paths):
+    if _known(job, portal) is not None:
         raise PathExists(job=job.name, path=portal)
 
 

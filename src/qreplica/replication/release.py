@@ -3,6 +3,7 @@
 from qreplica.errors import QReplicaError
 from qreplica.peer import messages
 from qreplica.replication.links import Links, Target
+from qreplica.state.models import PathState
 
 
 def release(target: Target, links: Links) -> None:
@@ -12,7 +13,7 @@ def release(target: Target, links: Links) -> None:
     what the last way tried raised.
     """
     failure: QReplicaError | None = None
-    for way in target.ways:
+    for way in sorted(target.ways, key=lambda way: way.state is PathState.FAILED):
         peer = links.peer(target, way)
         try:
             lineage = peer.lineage(target.node, target.lun)

@@ -22,7 +22,7 @@ from qreplica.peer.errors import (
     RequestReplayed,
     WrongChap,
 )
-from qreplica.replication.errors import PathRemoved, WrongDisk
+from qreplica.replication.errors import NodeNotOffered, PathRemoved, PathToAnotherSubsystem, WrongDisk
 from qreplica.replication.recovery_errors import FencingFailed, StaleEpoch, VdMismatch
 from qreplica.state.errors import StateDiskFull
 
@@ -62,6 +62,8 @@ _OF_THE_PATH = (
     NoSuchNode,
     VdMismatch,
     WrongChap,
+    PathToAnotherSubsystem,
+    NodeNotOffered,
 )
 _NEED_A_HUMAN = (ChapRefused, TargetUnproven)
 
