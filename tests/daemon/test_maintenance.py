@@ -54,7 +54,7 @@ def test_one_controller_maintains_and_the_other_takes_over(pair: tuple[Controlle
     first.kill()
     eventually(lambda: group(second)["maintained_by"] == 2)
     first.start()
-    eventually(lambda: first.call("GET", "/controllers")[0]["state"] == "up")
+    eventually(lambda: first.call("GET", "/controllers")[0]["standing"] == "online")
     assert group(first)["maintained_by"] == 2
     assert second.terminate() == 0
     eventually(lambda: group(first)["maintained_by"] == 1)
