@@ -19,7 +19,7 @@ from qreplica.state.models import JobState, Path, PathState, now
 from qreplica.storage.driver import BLOCK
 
 from .fakes import lost
-from .pair import ADDRESSES, SIZE, Crash, Pair, Steps, Stop, fill, first_copy
+from .pair import ADDRESSES, IQN, SIZE, Crash, DirectLinks, Pair, Steps, Stop, fill, first_copy
 
 FIRST, SECOND = ADDRESSES
 
@@ -213,6 +213,29 @@ def test_what_is_wrong_with_one_path_is_tried_on_another(two: Pair, error: QRepl
     assert two.gone_over == [FIRST, SECOND]
     assert two.job().state is JobState.IDLE
     assert two.paths()[0].reason == error.sentence
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_target_controller_that_hangs_is_left_before_it_is_asked_for_much(two: Pair, number: int) -> None:
+    """Before the claim, and before the commit; its target daemon may serve the data all the while."""
+
+    def silent() -> None:
+        raise PeerUnreachable(address=FIRST, port=3261, reason="its answer was not complete after 10 s")
+
+    two.work(Eventful("ask nodes", number, silent), NeverWaits())
+    assert two.gone_over == [FIRST, SECOND]
+    assert two.job().state is JobState.IDLE
+    assert sum(len(session.written()) for session, _ in two.sessions) == SIZE // BLOCK
+    two.check_points()
+
+
+def test_a_deleted_job_is_told_of_over_a_path_that_works(two: Pair) -> None:
+    two.away.add(FIRST)
+    two.work()
+    two.gone_over.clear()
+    jobs.delete(two.database, two.storage, "nightly", DirectLinks(two, Steps()), controller=1)
+    assert two.gone_over == [SECOND]
+    assert two.recovery.lineage(IQN, 1).initiator == ""
 
 
 def test_what_needs_a_person_on_every_path_fails_the_job(two: Pair) -> None:
