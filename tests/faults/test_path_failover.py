@@ -26,8 +26,7 @@ def test_killed_target_controllers_are_left_and_waited_for(targets: TwoTargets) 
     assert targets.paths() == ["standby", "standby"]
     replication.host_writes((0, SIZE >> 20))
     replication.start()
-    replication.under_way()
-    assert targets.paths() == ["active", "standby"]
+    assert targets.under_way() == ["active", "standby"]
     killed = time.monotonic()
     targets.first.kill()
     targets.until_on_the_second()
@@ -38,7 +37,6 @@ def test_killed_target_controllers_are_left_and_waited_for(targets: TwoTargets) 
     first, second = job["paths"]
     assert (first["state"], second["state"]) == ("failed", "standby")
     assert first["reason"]
-    assert "job-waiting" not in targets.events()
     assert "path-failed" in targets.events()
     replication.check_copy()
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..daemon.running import Controller, eventually  # noqa: TID252 - the controllers of the daemon's own tests
-from .conftest import Replication
+from .conftest import SIZE, Replication
 
 
 class TwoTargets:
@@ -29,6 +29,17 @@ class TwoTargets:
 
     def paths(self) -> list[str]:
         return [path["state"] for path in self.replication.job()["paths"]]
+
+    def under_way(self) -> list[str]:
+        """Wait for a checkpoint that is neither the beginning nor the end; return the states of the paths then."""
+
+        def look() -> list[str]:
+            job = self.replication.job()
+            assert job["cycle"]["outcome"] is None, "it was over too soon"
+            there = 0 < job["cycle"]["checkpoint"] < SIZE
+            return [path["state"] for path in job["paths"]] if there else []
+
+        return eventually(look)
 
     def events(self) -> list[str]:
         return [event["kind"] for event in self.replication.source.call("GET", "/events")]

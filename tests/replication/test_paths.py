@@ -19,7 +19,7 @@ from qreplica.state.models import JobState, Path, PathState, now
 from qreplica.storage.driver import BLOCK
 
 from .fakes import lost
-from .pair import ADDRESSES, SIZE, Crash, Pair, Steps, Stop, fill, first_copy
+from .pair import ADDRESSES, IQN, SIZE, Crash, DirectLinks, Pair, Steps, Stop, fill, first_copy
 
 FIRST, SECOND = ADDRESSES
 
@@ -32,33 +32,29 @@ A, S, F = PathState.ACTIVE, PathState.STANDBY, PathState.FAILED
 
 
 @pytest.mark.parametrize(
-    ("states", "after", "chosen"),
+    ("states", "turn", "chosen"),
     [
-        ([S], None, "0"),
-        ([S, S], None, "0"),
+        ([S], "", "0"),
+        ([S, S], "1", "0"),
         ([F, S], "0", "1"),
-        ([S, A], None, "1"),  # the preferred one is back, and the cycle stays
-        ([F, S, S], "0", "1"),
+        ([S, A], "0", "1"),  # the preferred one is back, and the cycle stays
+        ([F, S, S], "", "1"),
         ([S, F, S], "1", "0"),
-        ([F, F], None, "0"),
-        ([F, F], "0", "1"),
-        ([F, F, F], "1", "2"),
-        ([F, F, F], "2", "0"),
-        ([F, F], "removed", "0"),
-        ([F], "0", "0"),
+        ([F, F], "", "0"),
+        ([F, F], "1", "1"),
+        ([F, F, F], "21", "2"),
+        ([F, F], "71", "1"),  # one was removed
+        ([F, F], "7", "0"),
     ],
 )
-def test_the_choice_of_a_path(states: list[PathState], after: str | None, chosen: str) -> None:
-    assert choose(ways(*states), after).path == chosen
+def test_the_choice_of_a_path(states: list[PathState], turn: str, chosen: str) -> None:
+    assert choose(ways(*states), turn).path == chosen
 
 
-@given(states=st.lists(st.sampled_from(PathState), min_size=1, max_size=6), after=st.integers(0, 7))
-def test_one_that_failed_is_never_chosen_while_another_may_work(states: list[PathState], after: int) -> None:
-    chosen = choose(ways(*states), str(after))
-    if set(states) != {F}:
-        assert chosen.state is not F
-    elif after < len(states) > 1:
-        assert chosen.path != str(after)
+@given(states=st.lists(st.sampled_from(PathState), min_size=1, max_size=6), turn=st.text("0123456"))
+def test_one_that_failed_is_never_chosen_while_another_may_work(states: list[PathState], turn: str) -> None:
+    chosen = choose(ways(*states), turn)
+    assert (chosen.state is F) == (set(states) == {F})
 
 
 def states_of(pair: Pair) -> list[PathState]:
@@ -156,7 +152,7 @@ def test_the_cycle_stays_on_its_path_when_the_preferred_one_is_back(two: Pair) -
     assert two.gone_over == [FIRST]
 
 
-def test_when_all_are_away_it_waits_and_takes_turns_until_one_is_back(two: Pair) -> None:
+def test_when_all_are_away_it_waits_and_tries_each_until_one_is_back(two: Pair) -> None:
     two.away.update(ADDRESSES)
     seen = []
 
@@ -169,7 +165,8 @@ def test_when_all_are_away_it_waits_and_takes_turns_until_one_is_back(two: Pair)
 
     two.work(None, Watching())
     assert set(seen) == {(JobState.WAITING, F, F)}
-    assert two.gone_over == [FIRST, SECOND, FIRST, SECOND, FIRST, SECOND, FIRST, SECOND]
+    # Each once between two waits, the one tried last first.
+    assert two.gone_over == [FIRST, SECOND, SECOND, FIRST, FIRST, SECOND, SECOND]
     assert states_of(two) == [F, S]
     assert two.job().state is JobState.IDLE
     two.check_points()
@@ -218,6 +215,29 @@ def test_what_is_wrong_with_one_path_is_tried_on_another(two: Pair, error: QRepl
     assert two.paths()[0].reason == error.sentence
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_target_controller_that_hangs_is_left_before_it_is_asked_for_much(two: Pair, number: int) -> None:
+    """Before the claim, and before the commit; its target daemon may serve the data all the while."""
+
+    def silent() -> None:
+        raise PeerUnreachable(address=FIRST, port=3261, reason="its answer was not complete after 10 s")
+
+    two.work(Eventful("ask nodes", number, silent), NeverWaits())
+    assert two.gone_over == [FIRST, SECOND]
+    assert two.job().state is JobState.IDLE
+    assert sum(len(session.written()) for session, _ in two.sessions) == SIZE // BLOCK
+    two.check_points()
+
+
+def test_a_deleted_job_is_told_of_over_a_path_that_works(two: Pair) -> None:
+    two.away.add(FIRST)
+    two.work()
+    two.gone_over.clear()
+    jobs.delete(two.database, two.storage, "nightly", DirectLinks(two, Steps()), controller=1)
+    assert two.gone_over == [SECOND]
+    assert two.recovery.lineage(IQN, 1).initiator == ""
+
+
 def test_what_needs_a_person_on_every_path_fails_the_job(two: Pair) -> None:
     two.disk.serial = "another"
     two.work(None, NeverWaits())
@@ -255,6 +275,27 @@ def test_removing_the_path_that_carries_the_data_has_the_cycle_go_over(two: Pair
     assert [path.address for path in two.paths()] == [SECOND]
     two.check_points()
     assert [kind for _, kind, _ in two.events].count("path-failed") == 0
+
+
+def test_a_path_that_is_removed_while_all_are_away_is_not_tried_again(two: Pair) -> None:
+    two.away.update(ADDRESSES)
+    waits = 0
+
+    class Watching(Stop):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal waits
+            waits += 1
+            if waits == 1:
+                multipath.remove(two.database, "nightly", SECOND, controller=1)
+            if waits == 20:
+                two.away.clear()
+            return super().wait(timeout)
+
+    two.work(None, Watching())
+    assert SECOND not in two.gone_over[2:]
+    # 1 + 2 + 4 + 8 + 16 s of back-off, and one try after each.
+    assert waits == 31
+    assert two.gone_over[2:] == [FIRST] * 5
 
 
 def test_removing_a_path_that_stands_by_disturbs_nobody(two: Pair) -> None:
@@ -299,7 +340,7 @@ def test_a_path_that_leads_elsewhere_does_not_fail_a_job_whose_other_path_may_co
     # The first path is given up in the question before the claim, the second at its claim.
     two.work(Eventful("ask claim", 1, elsewhere), Watching())
     assert waited == 1
-    assert two.gone_over == [FIRST, SECOND, FIRST]
+    assert two.gone_over == [FIRST, SECOND, SECOND]
     assert two.job().state is JobState.IDLE
 
 

@@ -17,17 +17,17 @@ from qreplica.state.database import Database
 from qreplica.state.models import Path, PathState, Severity
 
 
-def choose(ways: Sequence[Way], after: str | None = None) -> Way:
+def choose(ways: Sequence[Way], turn: Sequence[str] = ()) -> Way:
     """Return the way to go: the active path, else the first of those that stand by, in order of preference.
 
-    When all have failed, it is the one that follows the path ``after``, tried last, so that each has its turn.
+    When all have failed, it is the first that is in ``turn``: paths that are to be tried again.
     """
     for state in (PathState.ACTIVE, PathState.STANDBY):
         for way in ways:
             if way.state is state:
                 return way
-    tried = next((number for number, way in enumerate(ways) if way.path == after), -1)
-    return ways[(tried + 1) % len(ways)]
+    by_path = {way.path: way for way in ways}
+    return next((by_path[path] for path in turn if path in by_path), ways[0])
 
 
 class Paths:
@@ -43,17 +43,28 @@ class Paths:
         self._ways: tuple[Way, ...] = ()
         self._way: Way | None = None
         self._blamed = False
+        #: Once all have failed: those that have yet to be tried before the next wait.
+        self._turn: list[str] = []
         #: Paths on which the last failure was one that does not pass by itself.
         self._hopeless: set[str] = set()
 
     def next(self, target: Target) -> Way:
         """Return the way to go now."""
         self._ways = target.ways
-        self._way = choose(self._ways, None if self._way is None else self._way.path)
+        self._turn = [path for path in self._turn if path in {way.path for way in self._ways}]
+        if not self._turn:
+            # The one tried last comes first: it may just be starting, and another be slow to tell that it is dead.
+            last = "" if self._way is None else self._way.path
+            self._turn = sorted((way.path for way in self._ways), key=lambda path: path != last)
+        self._way = choose(self._ways, self._turn)
+        self._turn = [path for path in self._turn if path != self._way.path]
         return self._way
 
     def leave(self, error: QReplicaError) -> bool:
-        """Note that the present path failed, if that explains the error; return whether another one is there to go."""
+        """Note that the present path failed, if that explains the error; return whether to try another one at once.
+
+        That is one that is not known to have failed, or, after a wait, one that has not been tried since.
+        """
         self._blamed = self._way is not None and blames_path(error)
         if self._way is None or not self._blamed:
             return False
@@ -61,7 +72,7 @@ class Paths:
         self._hopeless = self._hopeless - {path} if passes(error) else self._hopeless | {path}
         news = self._note_failed(path, error)
         if not self.one_is_back():
-            return False
+            return bool(self._turn)
         if news:
             sentence = f"Path {self._way.portal} failed, and the cycle goes on over another one: {error.sentence}"
             self._tell(Severity.WARNING, "path-failed", sentence)
