@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.root, pytest.mark.e2e]
 
 #: Besides what is sent again, so much may have been on its way (bytes).
 _IN_FLIGHT = 32 * MIB
-_FILL = 256 * MIB
+_FILL = 512 * MIB
 
 
 def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle(lab: Lab, observed: Any) -> None:

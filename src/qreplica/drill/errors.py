@@ -17,6 +17,15 @@ class DrillStuck(EngineFailed):
     template = "Drill “{drill}” waited {seconds:.0f} s for {what}, in vain ({now}): read the logs below {directory}."
 
 
+class FaultTooLate(EngineFailed):
+    """The machine replicates faster than it can be broken."""
+
+    kind = "drill-fault-too-late"
+    template = (
+        "In each of {tries} tries of drill “{drill}” the cycle was over before the fault came: report it, please."
+    )
+
+
 class HostFailed(EngineFailed):
     """The host of a drill could not go on."""
 

@@ -11,7 +11,7 @@ from typing import IO, cast
 
 from qreplica.drill import judge
 from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, Drill
-from qreplica.drill.errors import HostFailed
+from qreplica.drill.errors import FaultTooLate, HostFailed
 from qreplica.drill.host import Found, Request
 from qreplica.drill.ledger import CycleNow
 from qreplica.drill.stage import JOB, PATTERN_BLOCKS, Stage, kill
@@ -22,6 +22,7 @@ from qreplica.state.models import Step
 
 _PROGRESS = 1 << 20
 _SETTLE = 1.0
+_TRIES = 3
 #: Steps in which a worker can be met; the last one is over in an instant.
 _STEPS = (Step.SNAPSHOT, Step.DELTA, Step.TRANSFER, Step.FLUSH, Step.COMMIT)
 
@@ -62,42 +63,63 @@ class Result:
 
 def play(stage: Stage, name: str) -> Result:
     """Play one drill. Raises DrillStuck, HostFailed."""
-    began = time.monotonic()
     stage.drill = name
+    for _ in range(_TRIES):
+        result = _play(stage, name)
+        if result is not None:
+            return result
+        stage.tell(f"{name}: the cycle was over before the fault came; once more")
+    raise FaultTooLate(drill=name, tries=_TRIES)
+
+
+def _play(stage: Stage, name: str) -> Result | None:
+    """Return None when the fault came too late to mean anything."""
+    began = time.monotonic()
     with _host(stage) as host:
         if name == AT_EVERY_STEP:
-            resume, resent = None, None
+            interrupted = _Interrupted()
             _kill_at_every_step(stage)
         else:
-            resume, resent = _interrupt(stage, DRILLS[name])
+            interrupted = _interrupt(stage, DRILLS[name])
         stage.restore()
         # Whoever woke up late has had his chance to do harm.
         time.sleep(_SETTLE)
         found = host()
     wrong = judge.verdict(stage.ledger, JOB, found)
+    if interrupted.too_late and not wrong:
+        return None
     took = round(time.monotonic() - began, 1)
-    return Result(name, tuple(wrong), resume, resent, found.pause_seconds, found.writes, took)
+    seconds, resent = interrupted.resume_seconds, interrupted.resent_bytes
+    return Result(name, tuple(wrong), seconds, resent, found.pause_seconds, found.writes, took)
 
 
-def _interrupt(stage: Stage, drill: Drill) -> tuple[float | None, int | None]:
+@dataclass(frozen=True, slots=True)
+class _Interrupted:
+    """What the fault did to the cycle; ``too_late``: nothing, since that was over."""
+
+    resume_seconds: float | None = None
+    resent_bytes: int | None = None
+    too_late: bool = False
+
+
+def _interrupt(stage: Stage, drill: Drill) -> _Interrupted:
     stage.tell(f"{drill.name}: {drill.what}")
     stage.source("job", "start", JOB)
     before = stage.until("data to be on its way", lambda: _under_way(stage))
     active = stage.active()
     reached = before.done_bytes + _unnoted(stage, before)
     fault = time.monotonic()
-    resume: float | None = None
-    resent: int | None = None
+    found = _Interrupted()
     with drill.fault(stage, active):
         if drill.interrupts and not drill.mended_first:
-            resume, resent = _resumed(stage, before, fault, reached)
+            found = _resumed(stage, before, fault, reached)
         if not drill.mended_first:
             _finished(stage, before)
     if drill.mended_first:
         if drill.interrupts:
-            resume, resent = _resumed(stage, before, fault, reached)
+            found = _resumed(stage, before, fault, reached)
         _finished(stage, before)
-    return resume, resent
+    return found
 
 
 def _under_way(stage: Stage) -> CycleNow | None:
@@ -114,7 +136,7 @@ def _unnoted(stage: Stage, cycle: CycleNow) -> int:
     return max(0, written - cycle.done_bytes)
 
 
-def _resumed(stage: Stage, before: CycleNow, fault: float, reached: int) -> tuple[float, int]:
+def _resumed(stage: Stage, before: CycleNow, fault: float, reached: int) -> _Interrupted:
     """Wait for the next attempt; return the seconds since the fault, and the bytes that are sent again."""
 
     def look() -> CycleNow | None:
@@ -122,7 +144,9 @@ def _resumed(stage: Stage, before: CycleNow, fault: float, reached: int) -> tupl
         return cycle if cycle.resumes > before.resumes or cycle.outcome else None
 
     cycle = stage.until("another attempt to go on", look)
-    return round(time.monotonic() - fault, 2), max(0, reached - cycle.done_bytes)
+    if cycle.resumes == before.resumes:
+        return _Interrupted(too_late=True)
+    return _Interrupted(round(time.monotonic() - fault, 2), max(0, reached - cycle.done_bytes))
 
 
 def _finished(stage: Stage, before: CycleNow) -> None:
