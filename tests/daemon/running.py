@@ -1,5 +1,6 @@
 """A whole controller: a qreplicad process on loopback, with real btrfs, a real tgtd and an inherited socket."""
 
+import contextlib
 import os
 import select
 import signal
@@ -49,6 +50,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def free_ports(count: int) -> list[int]:
+    """Return so many different ones."""
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
 class Controller:
     """A controller of the subsystem in ``directory``; ``listener``, its management socket, outlives its daemons."""
 
@@ -56,7 +64,7 @@ class Controller:
         self.directory = directory
         self.number = number
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.iscsi_port, self.peer_port = free_port(), free_port()
+        self.iscsi_port, self.peer_port = free_ports(2)
         self.control_port = next(_control_ports)
         self.config = directory / f"qreplicad-{number}.toml"
         self.config.write_text(self.text())

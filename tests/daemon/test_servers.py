@@ -15,19 +15,20 @@ from qreplica.daemon import servers
 from qreplica.daemon.config import Config, PortConfig
 from qreplica.daemon.servers import AddressUnusable
 
-from .running import free_port
+from .running import free_ports
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
+    management, peer = free_ports(2)
     return Config(
         subsystem="source",
         controller=1,
         state_dir=tmp_path,
         runtime_dir=tmp_path,
         tgt_control_port=1,
-        management=f"127.0.0.1:{free_port()}",
-        peer_port=free_port(),
+        management=f"127.0.0.1:{management}",
+        peer_port=peer,
         ports=tuple(PortConfig(number=number, interface="lo", address=f"127.0.0.{number}") for number in range(1, 5)),
     )
 

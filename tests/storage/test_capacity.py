@@ -47,11 +47,25 @@ PARITY = {RaidLevel.RAID5, RaidLevel.RAID6}
 
 @st.composite
 def levels_and_disks(draw: st.DrawFn) -> tuple[RaidLevel, list[int]]:
-    """A level and enough disks for it, the largest up to four times the smallest."""
+    """A level and enough disks for it, the largest up to four times the smallest, as large as they must be."""
     level = draw(st.sampled_from(RaidLevel))
     smallest = draw(st.integers(MINIMUM_DISK, 20 * TIB))
-    sizes = st.integers(smallest, 4 * smallest)
-    return level, draw(st.lists(sizes, min_size=minimum_disks(level), max_size=12))
+    sizes = draw(st.lists(st.integers(smallest, 4 * smallest), min_size=minimum_disks(level), max_size=12))
+    try:
+        capacity(level, sizes)
+    except DiskTooSmall as error:
+        # What it says is needed is enough.
+        sizes = [max(size, int(str(error.fields["minimum"]))) for size in sizes]
+    return level, sizes
+
+
+def test_disks_that_leave_nothing_to_promise_are_refused_with_the_size_that_does() -> None:
+    sizes = [MINIMUM_DISK] * 3 + [696254464]
+    with pytest.raises(DiskTooSmall, match="number 1") as caught:
+        capacity(RaidLevel.MIRROR4, sizes)
+    minimum = int(str(caught.value.fields["minimum"]))
+    assert MINIMUM_DISK < minimum <= 2 * MINIMUM_DISK
+    assert capacity(RaidLevel.MIRROR4, [max(size, minimum) for size in sizes]).promisable > 0
 
 
 @given(levels_and_disks())

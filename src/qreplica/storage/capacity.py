@@ -31,6 +31,8 @@ _LARGEST_STRIPE, _LARGEST_CHUNK = GIB, 10 * GIB
 _METADATA_CHUNK, _METADATA_CHUNK_OF_LARGE, _SMALL = 256 * MIB, GIB, 50 * GIB
 #: The least to which the length of data chunks can be limited (btrfs_chunk_size_store of sysfs.c).
 LEAST_DATA_CHUNK = 256 * MIB
+#: By how much larger disks are proposed when these are too small for their level.
+_SIZE_STEP = 64 * MIB
 #: Into how many stripes the disks are cut for finding what a level leaves of them; bounds the error and the work.
 _STRIPES = 4000
 
@@ -103,12 +105,29 @@ def metadata_copies(level: RaidLevel) -> int:
 
 
 def capacity(level: RaidLevel, sizes: Sequence[int]) -> Capacity:
-    """Return what disks of ``sizes`` bytes hold at ``level``. Raises TooFewDisks, or DiskTooSmall naming its place."""
+    """Return what disks of ``sizes`` bytes hold at ``level``, something of which can be promised.
+
+    Raises TooFewDisks, or DiskTooSmall naming its place.
+    """
     if len(sizes) < minimum_disks(level):
         raise TooFewDisks(level=level, minimum=minimum_disks(level), count=len(sizes))
     for place, size in enumerate(sizes, 1):
         if size < MINIMUM_DISK:
             raise DiskTooSmall(disk=f"number {place}", size=size, minimum=MINIMUM_DISK)
+    usable, promisable = _promisable(level, sizes)
+    if promisable == 0:
+        smallest = min(sizes)
+        needed = next(
+            size
+            for size in range(smallest + _SIZE_STEP, max(sizes) + 4 * MINIMUM_DISK, _SIZE_STEP)
+            if _promisable(level, [max(one, size) for one in sizes])[1]
+        )
+        raise DiskTooSmall(disk=f"number {sizes.index(smallest) + 1}", size=smallest, minimum=needed)
+    return Capacity(raw=sum(sizes), usable=usable, reserve=usable - promisable)
+
+
+def _promisable(level: RaidLevel, sizes: Sequence[int]) -> tuple[int, int]:
+    """Return the bytes that the disks hold, and how many of them can be promised."""
     usable = _given_out(_LEVELS[level], sizes)
     low, high = 0, usable
     while low < high:
@@ -118,7 +137,7 @@ def capacity(level: RaidLevel, sizes: Sequence[int]) -> Capacity:
             low = middle
         else:
             high = middle - 1
-    return Capacity(raw=sum(sizes), usable=usable, reserve=usable - low)
+    return usable, low
 
 
 def room_for_replacement(raw: int) -> int:
