@@ -9,6 +9,7 @@ from qreplica.drill import faults
 from qreplica.drill.drills import chosen
 from qreplica.drill.play import Result, play
 from qreplica.drill.stage import FILL, Stage
+from qreplica.errors import QReplicaError
 from qreplica.lab import lab as labs
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import MIB, format_size
@@ -20,7 +21,7 @@ _STATE_SIZE = 64 * MIB
 def run(lab: Lab, names: Sequence[str], tell: Callable[[str], None], *, fill: int = FILL) -> list[Result]:
     """Bring a lab up, play the drills of these names (none: all), and take it down; ``fill`` bytes change in each.
 
-    Raises NoSuchDrill, DrillStuck, HostFailed.
+    One that cannot be played to its end is the last: what state the lab is in then is not known. Raises NoSuchDrill.
     """
     wanted = chosen(list(names))
 
@@ -33,7 +34,12 @@ def run(lab: Lab, names: Sequence[str], tell: Callable[[str], None], *, fill: in
         stage = Stage(lab, tell, fill)
         stage.set_up()
         for name in wanted:
-            results.append(play(stage, name))
+            try:
+                results.append(play(stage, name))
+            except QReplicaError as error:
+                results.append(Result(name, (error.sentence,), None, None, 0.0, 0, 0.0))
+                tell(_sentence(results[-1]))
+                break
             tell(_sentence(results[-1]))
     finally:
         labs.down(lab)

@@ -12,8 +12,7 @@ from typing import TypeVar
 
 from qreplica.drill.errors import DrillStuck
 from qreplica.drill.ledger import CycleNow, Ledger
-from qreplica.iscsi.errors import LunMissing
-from qreplica.iscsi.target.errors import NodeMissing, TargetDaemonDown
+from qreplica.iscsi.target.errors import LunMissing, NodeMissing, TargetDaemonDown
 from qreplica.iscsi.target.mgmt import Management
 from qreplica.iscsi.target.pause import running_tgtd
 from qreplica.iscsi.target.tgt import TgtDriver
