@@ -89,8 +89,13 @@ def test_a_controller_that_hangs_and_wakes_writes_nothing_any_more(pair: Pair) -
     replication.start()
     checkpoint = replication.under_way()["checkpoint"]
     stopped = [pair.first.pid, replication.worker()]
-    for pid in stopped:
-        os.kill(pid, signal.SIGSTOP)
+    # One that is stopped while it writes the state keeps everybody else from it until it wakes.
+    state = sqlite3.connect(pair.first.directory / "state" / "qreplica.db", timeout=30, isolation_level=None)
+    with contextlib.closing(state):
+        state.execute("BEGIN IMMEDIATE")
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        state.execute("ROLLBACK")
     try:
         eventually(lambda: pair.doers() == [2, 2])
         pair.finish_on_the_second(checkpoint)

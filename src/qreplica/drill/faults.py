@@ -29,9 +29,13 @@ def controller_killed(stage: Stage, side: Side, number: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def controller_hangs(stage: Stage, side: Side, number: int) -> Iterator[None]:
-    """Stop a daemon and its workers, whose sessions and sockets stay; wake them at the end."""
+    """Stop a daemon and its workers, whose sessions and sockets stay; wake them at the end.
+
+    Not while one of them writes the state: it would keep everybody else from it until it wakes.
+    """
     pids = [*stage.daemon(side, number), *(stage.workers(number) if side is Side.SOURCE else [])]
-    kill(*pids, number=signal.SIGSTOP)
+    with stage.ledger.between_writes(side):
+        kill(*pids, number=signal.SIGSTOP)
     try:
         yield
     finally:

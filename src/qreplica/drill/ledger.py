@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,17 @@ class Ledger:
         )[0]
         home = self._vd(Side.TARGET, row[0], row[1])
         return home / "snapshots" / row[2] / "disk", home / "live" / "disk"
+
+    @contextlib.contextmanager
+    def between_writes(self, side: Side) -> Iterator[None]:
+        """Let no process be in the middle of writing the side's state as long as the block lasts."""
+        file = self.lab.controller(side).state_dir / "qreplica.db"
+        with contextlib.closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            finally:
+                database.execute("ROLLBACK")
 
     def _vd(self, side: Side, group: str, vd: str) -> Path:
         return self.lab.controller(side).state_dir / "rg" / group / "vds" / vd
