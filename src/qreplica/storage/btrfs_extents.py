@@ -1,16 +1,13 @@
 """Where the bytes of a file lie in its btrfs filesystem, from the items of its subvolume's tree."""
 
-import fcntl
 import os
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-#: _IOWR(0x94, 17, struct btrfs_ioctl_search_args_v2) of linux/btrfs.h: a key, the size of the buffer, the buffer.
-_TREE_SEARCH_V2 = 0xC0709411
-_KEY = struct.Struct("<7Q4I4Q")
+from qreplica.storage.btrfs_search import page
+
 _BUFFER = 1 << 20
-_ANY = 2**64 - 1
 _OWN_TREE = 0
 #: BTRFS_EXTENT_DATA_KEY of linux/btrfs_tree.h
 _EXTENT_DATA = 108
@@ -51,17 +48,10 @@ def file_extents(fd: int, start: int, end: int) -> Iterator[FileExtent]:
     """
     inode = os.fstat(fd).st_ino
     while start < end:
-        key = _KEY.pack(
-            _OWN_TREE, inode, inode, start, end - 1, 0, _ANY, _EXTENT_DATA, _EXTENT_DATA, 2**32 - 1, 0, 0, 0, 0, 0
-        )
-        buffer = bytearray(_KEY.size + 8 + _BUFFER)
-        buffer[: _KEY.size + 8] = key + _BUFFER.to_bytes(8, "little")
-        fcntl.ioctl(fd, _TREE_SEARCH_V2, buffer)
-        (count,) = struct.unpack_from("<I", buffer, 64)
+        count, found = page(fd, _OWN_TREE, (inode, _EXTENT_DATA), start, end - 1, _BUFFER)
         if count == 0:
             return
-        found = memoryview(buffer)[_KEY.size + 8 :][: count * _ITEM.size]
-        for item in _ITEM.iter_unpack(found):
+        for item in _ITEM.iter_unpack(found[: count * _ITEM.size]):
             _, _, offset, _, size, generation, _, _, _, _, kind, extent, extent_length, skipped, length = item
             if size != _ITEM.size - _HEADER or kind == _INLINE:
                 raise OSError(f"the file has an extent inside its metadata at {offset}, as no virtual disk has")
