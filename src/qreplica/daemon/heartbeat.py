@@ -1,9 +1,8 @@
 """Counts up in the controller's row while the daemon lives."""
 
-import threading
-
 import structlog
 
+from qreplica.daemon.background import Background
 from qreplica.errors import QReplicaError
 from qreplica.state.database import Database
 from qreplica.state.models import Controller, now
@@ -11,25 +10,18 @@ from qreplica.state.models import Controller, now
 _log = structlog.get_logger(__name__)
 
 
-class Heartbeat:
+class Heartbeat(Background):
     """The thread that does so, ``every`` so many seconds."""
 
     def __init__(self, database: Database, controller: int, every: float) -> None:
+        super().__init__("heartbeat")
         self._database = database
         self._controller = controller
         self._every = every
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def stop(self) -> None:
         """End, and write down that it was an orderly end: nobody need wait to see that it is silent. Idempotent."""
-        self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
         try:
             with self._database.session() as session:
                 session.get_one(Controller, self._controller).heartbeat_at = None

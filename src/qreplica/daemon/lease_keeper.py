@@ -1,39 +1,32 @@
 """Renews the leases that this controller holds, and takes those that are free, while the daemon lives."""
 
-import threading
 from collections.abc import Callable, Iterable
 
 import structlog
 
 from qreplica.cluster.leases import Lease, Leases
+from qreplica.daemon.background import Background
 from qreplica.errors import QReplicaError
 
 _log = structlog.get_logger(__name__)
 
 
-class LeaseKeeper:
+class LeaseKeeper(Background):
     """The thread that does so, apart from the work done under the leases, which may take long."""
 
     def __init__(
         self, leases: Leases, keys: Callable[[], Iterable[str]], every: float, taken: Callable[[Lease], None]
     ) -> None:
         """Keep the leases of ``keys``, asked for anew each time; ``taken`` is told of each that became ours."""
+        super().__init__("leases")
         self._leases = leases
         self._keys = keys
         self._every = every
         self._taken = taken
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def stop(self) -> None:
         """End, and give up what is held. Idempotent."""
-        self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
         try:
             self._leases.give_up()
         except QReplicaError as error:

@@ -7,6 +7,7 @@ import structlog
 
 from qreplica.cluster.errors import LeaseLost
 from qreplica.cluster.leases import Lease, Leases
+from qreplica.daemon.background import Background
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.state.database import Database
@@ -23,7 +24,7 @@ _log = structlog.get_logger(__name__)
 Step = Callable[[Database, StorageDriver, str], None]
 
 
-class Maintainer:
+class Maintainer(Background):
     """The thread that does so. One RG's failure is an event, told once until it changes, and holds nothing else up."""
 
     def __init__(
@@ -37,6 +38,7 @@ class Maintainer:
         opened: Callable[[], None],
     ) -> None:
         """Do ``steps`` after the care for the disks, in their order; call ``opened`` when an RG became usable."""
+        super().__init__("maintenance")
         self._database = database
         self._storage = storage
         self._leases = leases
@@ -46,19 +48,12 @@ class Maintainer:
         self._maintenance: dict[str, tuple[Lease, Maintenance]] = {}
         self._told: dict[str, set[str]] = {}
         self._woken = threading.Event()
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="maintenance", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def stop(self) -> None:
         """End after the step that is under way. Idempotent."""
         self._ending.set()
         self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
 
     def wake(self) -> None:
         """Look soon."""

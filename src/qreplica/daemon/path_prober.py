@@ -1,6 +1,5 @@
 """Looks now and then whether paths that failed work again, so that they can stand by."""
 
-import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -8,6 +7,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import select
 
+from qreplica.daemon.background import Background
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.replication.links import Target, Way, target_of
@@ -21,7 +21,7 @@ _AT_ONCE = 8
 _log = structlog.get_logger(__name__)
 
 
-class PathProber:
+class PathProber(Background):
     """The thread that does so, for the jobs of ``owners``: the controllers whose jobs this one runs now."""
 
     def __init__(
@@ -33,23 +33,12 @@ class PathProber:
         every: float = EVERY,
         probe: Callable[[Target, Way], None] = probe,
     ) -> None:
+        super().__init__("paths")
         self._database = database
         self._controller = controller
         self._owners = owners
         self._every = every
         self._probe = probe
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="paths", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End after the probes that are under way, a few seconds at most. Idempotent."""
-        self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
     def round(self) -> None:
         """Probe every path that failed, once. Raises what the database does."""

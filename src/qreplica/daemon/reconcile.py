@@ -7,6 +7,7 @@ from collections.abc import Container
 import structlog
 from sqlalchemy import select
 
+from qreplica.daemon.background import Background
 from qreplica.daemon.config import Config
 from qreplica.daemon.file_lock import holding
 from qreplica.daemon.other_controller import serving_lock
@@ -31,12 +32,13 @@ _NOT_READ = (StateBusy, StateDamaged)
 _Failure = tuple[str, QReplicaError]
 
 
-class Reconciler:
+class Reconciler(Background):
     """The loop. One node's or LUN's failure is an event, told once until it changes, and holds nothing else up."""
 
     def __init__(
         self, config: Config, database: Database, storage: StorageDriver, target: TargetDriver, locks: NodeLocks
     ) -> None:
+        super().__init__("reconcile")
         self._config = config
         self._database = database
         self._storage = storage
@@ -46,20 +48,13 @@ class Reconciler:
         self._told: set[tuple[str, str]] = set()
         self._one_at_a_time = threading.Lock()
         self._woken = threading.Event()
-        self._ending = threading.Event()
         self._first = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reconcile", daemon=True)
-
-    def start(self) -> None:
-        """Begin; the target daemon may still be starting."""
-        self._thread.start()
 
     def stop(self) -> None:
         """End the loop. Idempotent."""
         self._ending.set()
         self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
 
     def wake(self) -> None:
         """Reconcile soon."""

@@ -1,7 +1,6 @@
 """Watches the room of every RG whose lease this controller holds, more closely than the maintainer could."""
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,6 +12,7 @@ from sqlalchemy.exc import NoResultFound
 
 from qreplica.cluster.errors import LeaseLost
 from qreplica.cluster.leases import Lease, Leases
+from qreplica.daemon.background import Background
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi.target.errors import PauseBusy, PauseTimedOut
@@ -34,10 +34,11 @@ _log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 
-class SpaceKeeper:
+class SpaceKeeper(Background):
     """The thread that does so. One RG's failure is an event, told once until it changes, and holds no other up."""
 
     def __init__(self, database: Database, storage: StorageDriver, leases: Leases, hold: Hold) -> None:
+        super().__init__("space")
         self._database = database
         self._storage = storage
         self._leases = leases
@@ -47,18 +48,10 @@ class SpaceKeeper:
         self._told: dict[tuple[str, str], tuple[str, float]] = {}
         self._resting: dict[str, float] = {}
         self._near = False
-        self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="space", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
 
     def stop(self) -> None:
         """End, after what the engine is asked for just now. Idempotent."""
-        self._ending.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        super().stop()
         for _, keeping in self._keeping.values():
             keeping.close()
 
