@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qreplica.locks import attempt
+
 _POLL = 0.02
 
 
@@ -16,14 +18,4 @@ def holding(file: Path, patience: float | None = None) -> Iterator[bool]:
     file.parent.mkdir(parents=True, exist_ok=True)
     # Closing it gives the lock back. Each call opens it anew, so that threads of one process wait for each other too.
     with file.open("a") as opened:
-        while not (got := _attempt(opened.fileno())) and (deadline is None or time.monotonic() < deadline):
-            time.sleep(_POLL)
-        yield got
-
-
-def _attempt(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        yield attempt(lambda: fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB), deadline, _POLL)

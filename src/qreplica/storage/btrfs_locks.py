@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
+from qreplica.locks import attempt
 from qreplica.storage.errors import GroupLocked
 
 _PATIENCE, _POLL = 120.0, 0.01
@@ -49,19 +50,12 @@ def alone_with(lock: Path, snapshot: str, group: str, patience: float = _PATIENC
 
 
 @contextlib.contextmanager
-def _holding(lock: Path, group: str, patience: float, attempt: Callable[[int], object]) -> Iterator[None]:
+def _holding(lock: Path, group: str, patience: float, take: Callable[[int], object]) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + patience
     with lock.open("a") as file:
-        while True:
-            try:
-                attempt(file.fileno())
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    raise GroupLocked(group=group, seconds=patience) from error
-                time.sleep(_POLL)
-            else:
-                break
+        if not attempt(lambda: take(file.fileno()), deadline, _POLL):
+            raise GroupLocked(group=group, seconds=patience)
         outer = _held.set((*_held.get(), file.fileno()))
         try:
             yield

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from qreplica.iscsi.target.errors import PauseBusy, PauseTimedOut
+from qreplica.locks import attempt
 
 _POLL = 0.002
 _SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s*(\d+)$", re.MULTILINE)
@@ -123,15 +124,8 @@ def _lock_file(pid_file: Path) -> IO[str]:
 
 
 def _lock(lock: IO[str], pid_file: Path, deadline: float, timeout: float) -> None:
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            if time.monotonic() >= deadline:
-                raise PauseBusy(pid_file=pid_file, seconds=timeout) from error
-            time.sleep(_POLL)
-        else:
-            return
+    if not attempt(lambda: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB), deadline, _POLL):
+        raise PauseBusy(pid_file=pid_file, seconds=timeout)
 
 
 def _open(pid_file: Path) -> tuple[int, int] | None:
