@@ -78,36 +78,35 @@ class Growing:
         source.start()
         self.write()
 
-    def target_killed_when_it_had_promised(self) -> None:
+    @contextmanager
+    def target_promising(self) -> Iterator[None]:
+        """Have the target promise that it follows, while its engine cannot yet."""
         target = self.boxes.target
         self.extend()
         self.write()
         with locked(group_lock(target)):
             self.boxes.start()
             eventually(lambda: promised(target, "b1") == self.size)
+            yield
+
+    def target_killed_when_it_had_promised(self) -> None:
+        target = self.boxes.target
+        with self.target_promising():
             assert file_size(target) == self.size - MORE
             target.kill()
         target.start()
 
     def target_killed_when_its_engine_had_followed(self) -> None:
         target = self.boxes.target
-        self.extend()
-        self.write()
-        with locked(group_lock(target)):
-            self.boxes.start()
-            eventually(lambda: promised(target, "b1") == self.size)
+        with self.target_promising():
             os.kill(target.tgtd(), signal.SIGSTOP)
         eventually(lambda: file_size(target) == self.size)
         target.kill()
         target.start()
 
     def source_killed_while_the_target_followed(self) -> None:
-        source, target = self.boxes.source, self.boxes.target
-        self.extend()
-        self.write()
-        with locked(group_lock(target)):
-            self.boxes.start()
-            eventually(lambda: promised(target, "b1") == self.size)
+        source = self.boxes.source
+        with self.target_promising():
             source.kill()
         source.start()
 

@@ -86,6 +86,21 @@ class Eventful(Steps):
                 self._do()
 
 
+class Eventual(Stop):
+    """Counts how often it is waited on, and does something at some of these times."""
+
+    def __init__(self, at: dict[int, Callable[[], None]]) -> None:
+        super().__init__()
+        self._at = at
+        self.waits = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits += 1
+        if self.waits in self._at:
+            self._at[self.waits]()
+        return super().wait(timeout)
+
+
 class NeverWaits(Stop):
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - Event's signature
         pytest.fail("it waited though there is another path")
@@ -175,22 +190,17 @@ def test_when_all_are_away_it_waits_and_tries_each_until_one_is_back(two: Pair) 
 
 def test_a_path_that_is_found_to_work_again_ends_the_wait(two: Pair) -> None:
     two.away.update(ADDRESSES)
-    waits = 0
 
-    class Watching(Stop):
-        def wait(self, timeout: float | None = None) -> bool:
-            nonlocal waits
-            waits += 1
-            if waits == 30:
-                two.away.discard(SECOND)
-                second = two.paths()[1]
-                with two.database.session() as session:
-                    assert revive(session, second.id, second.since)
-            return super().wait(timeout)
+    def come_back() -> None:
+        two.away.discard(SECOND)
+        second = two.paths()[1]
+        with two.database.session() as session:
+            assert revive(session, second.id, second.since)
 
-    two.work(None, Watching())
+    stop = Eventual({30: come_back})
+    two.work(None, stop)
     # 1 + 2 + 4 + 8 + 16 s of back-off: the wait of the 30th second would have been a longer one.
-    assert waits == 30
+    assert stop.waits == 30
     assert two.gone_over[-1] == SECOND
     assert two.job().state is JobState.IDLE
 
@@ -279,22 +289,11 @@ def test_removing_the_path_that_carries_the_data_has_the_cycle_go_over(two: Pair
 
 def test_a_path_that_is_removed_while_all_are_away_is_not_tried_again(two: Pair) -> None:
     two.away.update(ADDRESSES)
-    waits = 0
-
-    class Watching(Stop):
-        def wait(self, timeout: float | None = None) -> bool:
-            nonlocal waits
-            waits += 1
-            if waits == 1:
-                multipath.remove(two.database, "nightly", SECOND, controller=1)
-            if waits == 20:
-                two.away.clear()
-            return super().wait(timeout)
-
-    two.work(None, Watching())
+    stop = Eventual({1: lambda: multipath.remove(two.database, "nightly", SECOND, controller=1), 20: two.away.clear})
+    two.work(None, stop)
     assert SECOND not in two.gone_over[2:]
     # 1 + 2 + 4 + 8 + 16 s of back-off, and one try after each.
-    assert waits == 31
+    assert stop.waits == 31
     assert two.gone_over[2:] == [FIRST] * 5
 
 

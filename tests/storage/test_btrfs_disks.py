@@ -36,6 +36,13 @@ def fill(driver: BtrfsDriver, group: str, vd: str, size: int) -> None:
             os.fdatasync(file.fileno())
 
 
+def begin_growth(driver: BtrfsDriver, group: str, disks: list[Path], size: int) -> None:
+    """Make a mirror of the first two disks with a full VD of so many bytes, and add the third."""
+    driver.create_group(group, disks[:2], RaidLevel.RAID1)
+    fill(driver, group, "v", size)
+    driver.add_disk(group, disks[2])
+
+
 def check(driver: BtrfsDriver, group: str, vd: str) -> None:
     chunk = random.Random(vd).randbytes(MIB)
     path = driver.vd_path(group, vd)
@@ -150,9 +157,7 @@ def test_a_growth_makes_way_for_the_replacement_of_a_missing_disk(
     btrfs: BtrfsDriver, make_disks: MakeDisks, group: str
 ) -> None:
     disks = make_disks(4, DISK)
-    btrfs.create_group(group, disks[:2], RaidLevel.RAID1)
-    fill(btrfs, group, "v", 192 * MIB)
-    btrfs.add_disk(group, disks[2])
+    begin_growth(btrfs, group, disks, 192 * MIB)
     btrfs.tend_group(group)
     vanish(disks[0])
     btrfs.replace_disk(group, disks[0], disks[3])
@@ -165,9 +170,7 @@ def test_a_growth_makes_way_for_the_replacement_of_a_disk_that_is_there(
     btrfs: BtrfsDriver, make_disks: MakeDisks, group: str
 ) -> None:
     disks = make_disks(4, DISK)
-    btrfs.create_group(group, disks[:2], RaidLevel.RAID1)
-    fill(btrfs, group, "v", 192 * MIB)
-    btrfs.add_disk(group, disks[2])
+    begin_growth(btrfs, group, disks, 192 * MIB)
     btrfs.tend_group(group)
     status = btrfs.group_status(group)
     assert (status.health, status.spreading) == (GroupHealth.REBUILDING, True)
@@ -181,9 +184,7 @@ def test_a_growth_without_room_to_spread_it_is_told(
     btrfs: BtrfsDriver, make_disks: MakeDisks, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disks = make_disks(3, DISK)
-    btrfs.create_group(group, disks[:2], RaidLevel.RAID1)
-    fill(btrfs, group, "v", 32 * MIB)
-    btrfs.add_disk(group, disks[2])
+    begin_growth(btrfs, group, disks, 32 * MIB)
     with monkeypatch.context() as patch:
         # As when the kernel finds none: it ends without having changed anything.
         patch.setattr("qreplica.storage.btrfs_upkeep._balance", lambda *_: None)
@@ -247,9 +248,7 @@ def test_a_crash_right_after_a_disk_was_added_leaves_the_spreading_to_do(
     btrfs: BtrfsDriver, make_disks: MakeDisks, group: str
 ) -> None:
     disks = make_disks(3, DISK)
-    btrfs.create_group(group, disks[:2], RaidLevel.RAID1)
-    fill(btrfs, group, "v", 64 * MIB)
-    btrfs.add_disk(group, disks[2])
+    begin_growth(btrfs, group, disks, 64 * MIB)
     btrfs.close_group(group)
     btrfs.open_group(group, disks)
     status = btrfs.group_status(group)
