@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from qreplica.drill.ledger import between_writes
+
 from ..daemon.running import Controller, eventually  # noqa: TID252 - the controllers of the daemon's own tests
 from .conftest import SIZE, TRANSFER, Replication
 
@@ -90,12 +92,9 @@ def test_a_controller_that_hangs_and_wakes_writes_nothing_any_more(pair: Pair) -
     checkpoint = replication.under_way()["checkpoint"]
     stopped = [pair.first.pid, replication.worker()]
     # One that is stopped while it writes the state keeps everybody else from it until it wakes.
-    state = sqlite3.connect(pair.first.directory / "state" / "qreplica.db", timeout=30, isolation_level=None)
-    with contextlib.closing(state):
-        state.execute("BEGIN IMMEDIATE")
+    with between_writes(pair.first.directory / "state" / "qreplica.db"):
         for pid in stopped:
             os.kill(pid, signal.SIGSTOP)
-        state.execute("ROLLBACK")
     try:
         eventually(lambda: pair.doers() == [2, 2])
         pair.finish_on_the_second(checkpoint)

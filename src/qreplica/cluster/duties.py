@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from qreplica.cluster.leases import NOBODY, Leases
+from qreplica.cluster.leases import Leases
 from qreplica.events import log
 from qreplica.state.database import Database
 from qreplica.state.models import Controller, Duty, Job, JobState, Severity
@@ -21,7 +21,7 @@ _UNDER_WAY = (JobState.RUNNING, JobState.STOPPING)
 
 
 def doer(session: Session, owner: int) -> int:
-    """Return the controller that does what belongs to ``owner``; NOBODY between two. One never told is its own."""
+    """Return the controller that does what belongs to ``owner``; 0 (NOBODY) between two. One never told is its own."""
     duty = session.get(Duty, str(owner))
     return owner if duty is None else duty.controller
 
@@ -103,6 +103,3 @@ class Duties:
         with self._database.session() as session:
             session.execute(update(Duty).where(Duty.owner == owner).values(asked_back=False))
             log.record(session, severity, kind, f"controller {number}", message, controller=self._controller)
-
-
-__all__ = ["NOBODY", "Duties", "ask_back", "doer"]

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.cluster.duties import doer
+from qreplica.iscsi import ports
 from qreplica.state.models import Controller, Duty, now
 
 #: Heartbeats are written with the wall clock, which this compares; takeovers depend on nothing of the kind.
@@ -40,7 +40,7 @@ class ControllerStatus:
 
 def listing(session: Session, mine: int) -> list[ControllerStatus]:
     """Return all controllers by number; ``mine``, which asks, is alive."""
-    rows = list(session.scalars(select(Controller).order_by(Controller.number)))
+    rows = ports.controllers(session)
     return [_of(session, row, mine, [one.number for one in rows]) for row in rows]
 
 

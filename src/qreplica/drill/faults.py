@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from qreplica.drill.ledger import between_writes
 from qreplica.drill.stage import RG, Stage, kill
 from qreplica.lab import namespaces
 from qreplica.lab.administration import DISK_SIZE
@@ -34,7 +33,7 @@ def controller_hangs(stage: Stage, side: Side, number: int) -> Iterator[None]:
     Not while one of them writes the state: it would keep everybody else from it until it wakes.
     """
     pids = [*stage.daemon(side, number), *(stage.workers(number) if side is Side.SOURCE else [])]
-    with stage.ledger.between_writes(side):
+    with between_writes(stage.ledger.database(side)):
         kill(*pids, number=signal.SIGSTOP)
     try:
         yield
@@ -160,7 +159,4 @@ def state_disk_full(stage: Stage) -> Iterator[None]:
 def small_state_disk(state: Path, size: int) -> None:
     """Put a small filesystem in the place of a state directory that is not yet used; a sweep unmounts it."""
     state.mkdir(parents=True, mode=0o700)
-    subprocess.run(
-        [shutil.which("mount") or "mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "qreplica-drill", str(state)],
-        check=True,
-    )
+    run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "qreplica-drill", str(state)])

@@ -33,6 +33,17 @@ class CycleNow:
     finished_at: str | None
 
 
+@contextlib.contextmanager
+def between_writes(database: Path) -> Iterator[None]:
+    """Let no process be in the middle of writing a state database as long as the block lasts."""
+    with contextlib.closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as held:
+        held.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            held.execute("ROLLBACK")
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Both sides' databases."""
@@ -47,10 +58,6 @@ class Ledger:
     def duties(self, side: Side) -> list[int]:
         """Return which controller runs the jobs of controller 1, and of controller 2; 0 for none."""
         return [row[0] for row in self._ask(side, "SELECT controller FROM duties ORDER BY owner")]
-
-    def group_id(self, side: Side) -> str:
-        """Return the id of the side's only RG."""
-        return str(self._ask(side, "SELECT id FROM raid_groups")[0][0])
 
     def base_file(self, job: str) -> Path:
         """Return the file of the source's snapshot of the last generation that both sides hold."""
@@ -72,21 +79,14 @@ class Ledger:
         home = self._vd(Side.TARGET, row[0], row[1])
         return home / "snapshots" / row[2] / "disk", home / "live" / "disk"
 
-    @contextlib.contextmanager
-    def between_writes(self, side: Side) -> Iterator[None]:
-        """Let no process be in the middle of writing the side's state as long as the block lasts."""
-        file = self.lab.controller(side).state_dir / "qreplica.db"
-        with contextlib.closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as database:
-            database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            finally:
-                database.execute("ROLLBACK")
+    def database(self, side: Side) -> Path:
+        """Return the file of a side's state database."""
+        return self.lab.controller(side).state_dir / "qreplica.db"
 
     def _vd(self, side: Side, group: str, vd: str) -> Path:
         return self.lab.controller(side).state_dir / "rg" / group / "vds" / vd
 
     def _ask(self, side: Side, question: str, *values: str) -> list[Any]:
-        file = self.lab.controller(side).state_dir / "qreplica.db"
-        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:
+        file = f"file:{self.database(side)}?mode=ro"
+        with contextlib.closing(sqlite3.connect(file, uri=True, timeout=10)) as database:
             return database.execute(question, values).fetchall()

@@ -107,7 +107,7 @@ def _interrupt(stage: Stage, drill: Drill) -> _Interrupted:
     stage.source("job", "start", JOB)
     before = stage.until("data to be on its way", lambda: _under_way(stage))
     active = stage.active()
-    reached = before.done_bytes + _unnoted(stage, before)
+    reached = max(before.done_bytes, *map(stage.written, CONTROLLERS))
     fault = time.monotonic()
     found = _Interrupted()
     with drill.fault(stage, active):
@@ -128,12 +128,6 @@ def _under_way(stage: Stage) -> CycleNow | None:
     if cycle.step != Step.TRANSFER.value or not any(stage.written(number) > _PROGRESS for number in CONTROLLERS):
         return None
     return cycle
-
-
-def _unnoted(stage: Stage, cycle: CycleNow) -> int:
-    """Return how much more than what is noted as done the target has been sent."""
-    written = max(stage.written(number) for number in CONTROLLERS)
-    return max(0, written - cycle.done_bytes)
 
 
 def _resumed(stage: Stage, before: CycleNow, fault: float, reached: int) -> _Interrupted:

@@ -106,13 +106,8 @@ class Stage:
 
     def daemon(self, side: Side, number: int) -> list[int]:
         """Return the pid of a controller's daemon, if it runs."""
-        file = str(self.lab.controller(side, number).config_file)
-        return [
-            one.pid
-            for one in find(marked_by(self.lab.directory, []))
-            if one.option_after.get("--config") == file
-            and not any("replication.worker" in part for part in one.command)
-        ]
+        pid = labs.daemon_pids(self.lab).get(str(self.lab.controller(side, number).config_file))
+        return [] if pid is None else [pid]
 
     def workers(self, number: int) -> list[int]:
         """Return the pids of the workers of a source controller, also of the one that stands by."""

@@ -143,11 +143,7 @@ def state(lab: Lab) -> list[ControllerState]:
     """Return what the lab's controllers do. Raises LabMissing."""
     urls(lab)  # or it is not up
     known = {(one.subsystem, one.number): one.url for one in _facts(lab).daemons}
-    pids = {
-        config: found.pid
-        for found in find(marked_by(lab.directory, []))
-        if (config := found.option_after.get("--config"))
-    }
+    pids = daemon_pids(lab)
     return [
         ControllerState(
             controller.subsystem,
@@ -162,6 +158,15 @@ def state(lab: Lab) -> list[ControllerState]:
         )
         for controller in lab.controllers
     ]
+
+
+def daemon_pids(lab: Lab) -> dict[str, int]:
+    """Return the pids of the daemons that run, by their configuration files; workers, which have these too, are none."""
+    return {
+        config: found.pid
+        for found in find(marked_by(lab.directory, []))
+        if (config := found.option_after.get("--config")) and "--parent" not in found.option_after
+    }
 
 
 def as_json(states: list[ControllerState]) -> str:
