@@ -161,7 +161,7 @@ def state(lab: Lab) -> list[ControllerState]:
 
 
 def daemon_pids(lab: Lab) -> dict[str, int]:
-    """Return the pids of the daemons that run, by their configuration files; workers, which have these too, are none."""
+    """Return the pids of the daemons that run, by their configuration files, which workers are given too."""
     return {
         config: found.pid
         for found in find(marked_by(lab.directory, []))
