@@ -1,9 +1,11 @@
 """``./run lab`` and ``./run demo``."""
 
+import contextlib
 import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,17 +115,8 @@ def demo(
     root: Root = LABS,
 ) -> None:
     """Replicate a virtual disk with a real filesystem, in full and then what changed, and prove both copies equal."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is cleaned up
-    figures: dict[str, Any] = {"ok": False}
-    try:
-        figures = _demonstrate(_mine(lab_id, root), parse_size(tree), once=once)
-    except QReplicaError as error:
-        figures |= {"error": error.kind, "sentence": error.sentence}
-        typer.echo(error.sentence, err=True)
-        raise typer.Exit(error.exit_code) from error
-    finally:
-        if as_json:
-            typer.echo(json.dumps(figures))
+    with _figures(as_json=as_json) as figures:
+        figures.update(_demonstrate(_mine(lab_id, root), parse_size(tree), once=once))
 
 
 @app.command()
@@ -137,21 +130,12 @@ def drill(
     """Break parts of a lab while it replicates, and prove by bytes that nothing was lost and nothing started over."""
     from qreplica.drill import run as drills  # noqa: PLC0415 - start fast
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    figures: dict[str, Any] = {"drills": [], "ok": False}
-    try:
+    with _figures(as_json=as_json, drills=[]) as figures:
         if every and names:
             raise typer.BadParameter("give names or --all")
         results = drills.run(_mine(lab_id, root), names or [], tell)
-        figures = drills.as_json(results)
+        figures.update(drills.as_json(results))
         Console(stderr=True, highlight=False).print(drills.table(results))
-    except QReplicaError as error:
-        figures |= {"error": error.kind, "sentence": error.sentence}
-        typer.echo(error.sentence, err=True)
-        raise typer.Exit(error.exit_code) from error
-    finally:
-        if as_json:
-            typer.echo(json.dumps(figures))
     if not figures["ok"]:
         raise typer.Exit(10)
 
@@ -161,6 +145,25 @@ def sweep() -> None:
     """Remove what labs and test runs left whose owners have ended."""
     for directory in sweep_dead():
         tell(f"Removed what was left of {directory}")
+
+
+@contextlib.contextmanager
+def _figures(*, as_json: bool, **empty: object) -> Iterator[dict[str, Any]]:
+    """Give what the command fills with its figures, printed at its end with ``as_json``, however that comes.
+
+    An expected failure is one of them, and ends the command with a sentence and its exit code.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is cleaned up
+    figures: dict[str, Any] = {**empty, "ok": False}
+    try:
+        yield figures
+    except QReplicaError as error:
+        figures |= {"error": error.kind, "sentence": error.sentence}
+        typer.echo(error.sentence, err=True)
+        raise typer.Exit(error.exit_code) from error
+    finally:
+        if as_json:
+            typer.echo(json.dumps(figures))
 
 
 def _demonstrate(lab: Lab, tree: int, *, once: bool) -> dict[str, Any]:
