@@ -4,7 +4,6 @@ import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -16,19 +15,6 @@ from .running import Controller, eventually, provision
 
 pytestmark = pytest.mark.root
 BLOCK, BLOCKS = 64 * KIB, 512
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Controller, Controller]]:
-    made = Controller(tmp_path, 1), Controller(tmp_path, 2)
-    try:
-        yield made
-    finally:
-        for one in made:
-            if one.process is not None and one.process.poll() is None:
-                one.kill()
-        for one in made:
-            one.close()
 
 
 class Writer:

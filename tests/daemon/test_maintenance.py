@@ -5,8 +5,6 @@ import random
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,19 +15,6 @@ from qreplica.iscsi.initiator import Session
 from .running import Controller, clean_up, eventually, loops, provision
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Controller, Controller]]:
-    made = Controller(tmp_path, 1), Controller(tmp_path, 2)
-    try:
-        yield made
-    finally:
-        for one in made:
-            if one.process is not None and one.process.poll() is None:
-                one.kill()
-        for one in made:
-            one.close()
 
 
 def group(controller: Controller) -> Any:

@@ -25,19 +25,11 @@ OLD, NEW = b"old!" * 1024, b"new!" * 1024
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Controller, Controller]]:
+def pair(pair: tuple[Controller, Controller]) -> tuple[Controller, Controller]:
     """Both controllers; VD “v1” on node “hosts” holds OLD in snapshot “s1” and NEW now, “v2” is on node “others”."""
-    made = Controller(tmp_path, 1), Controller(tmp_path, 2)
-    try:
-        for one in made:
-            one.start()
-        yield made
-    finally:
-        for one in made:
-            if one.process is not None and one.process.poll() is None:
-                one.kill()
-        for one in made:
-            one.close()
+    for one in pair:
+        one.start()
+    return pair
 
 
 class Case:

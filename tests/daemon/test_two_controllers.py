@@ -2,27 +2,12 @@
 
 import fcntl
 import random
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from .running import Controller, clean_up, gone, identity, loops, provision
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Controller, Controller]]:
-    made = Controller(tmp_path, 1), Controller(tmp_path, 2)
-    try:
-        yield made
-    finally:
-        for one in made:
-            if one.process is not None and one.process.poll() is None:
-                one.kill()
-        for one in made:
-            one.close()
 
 
 def test_controllers_that_start_at_once_are_one_subsystem(pair: tuple[Controller, Controller]) -> None:

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from ..storage.failing_disks import (  # noqa: TID252 - shared with them
     eventually,
     forget,
     image_of,
+    meanwhile,
     replace,
     scrub,
     tend,
@@ -65,21 +65,15 @@ class Group:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Write the VD's second half again and again meanwhile."""
-        enough = threading.Event()
 
-        def go_on() -> None:
+        def go_on(enough: Callable[[], bool]) -> None:
             at = SIZE // 2
-            while not enough.is_set() or at != SIZE // 2:
+            while not enough() or at != SIZE // 2:
                 self.write(at, MIB)
                 at = at + MIB if at + MIB < SIZE else SIZE // 2
 
-        writer = threading.Thread(target=go_on)
-        writer.start()
-        try:
+        with meanwhile(go_on):
             yield
-        finally:
-            enough.set()
-            writer.join()
 
     def health(self) -> GroupHealth:
         return self.driver.group_status(self.name).health

@@ -4,7 +4,6 @@ import mmap
 import os
 import random
 import struct
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ from qreplica.storage.driver import GroupHealth, RaidLevel
 from qreplica.units import GIB, MIB
 
 from ..storage.conftest import make_disks, place  # noqa: F401, TID252 - fixtures of the storage tests
-from ..storage.failing_disks import eventually, replace, scrub, vanish  # noqa: TID252 - shared with them
+from ..storage.failing_disks import eventually, meanwhile, replace, scrub, vanish  # noqa: TID252 - shared with them
 
 pytestmark = pytest.mark.root
 
@@ -90,23 +89,18 @@ class SoldOut:
 
         Without one of its disks a RAID 5 refuses writes now and then.
         """
-        enough, refused = threading.Event(), set[int]()
+        refused = set[int]()
 
-        def go_on() -> None:
-            while not enough.is_set():
+        def go_on(enough: Callable[[], bool]) -> None:
+            while not enough():
                 pieces = self.chance.sample(range(len(self.vd.versions)), 16)
                 try:
                     self.vd.write(pieces)
                 except OSError:
                     refused.update(pieces)
 
-        writer = threading.Thread(target=go_on)
-        writer.start()
-        try:
+        with meanwhile(go_on):
             yield
-        finally:
-            enough.set()
-            writer.join()
         assert self.level is RaidLevel.RAID5 or not refused
         self.vd.write(sorted(refused))
 

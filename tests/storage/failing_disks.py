@@ -5,6 +5,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,6 +73,19 @@ def vanished(disk: Path) -> Iterator[None]:
         yield
     finally:
         _limit(disk, 0)
+
+
+@contextmanager
+def meanwhile(go_on: Callable[[Callable[[], bool]], None]) -> Iterator[None]:
+    """Have a thread do it as long as the context lasts; it is given what tells whether that is over, and waited for."""
+    enough = threading.Event()
+    thread = threading.Thread(target=go_on, args=[enough.is_set])
+    thread.start()
+    try:
+        yield
+    finally:
+        enough.set()
+        thread.join()
 
 
 def vanish(disk: Path) -> None:
