@@ -39,8 +39,8 @@ REDUNDANT = [level for level in LEVELS if level not in {RaidLevel.JBOD, RaidLeve
 def test_what_is_promised_of_a_level_can_be_written(
     btrfs: BtrfsDriver, make_disks: MakeDisks, level: RaidLevel
 ) -> None:
-    # Above 3 GiB in all, btrfs makes its first metadata chunk five times as large.
-    size = 768 * MIB if level is RaidLevel.MIRROR4 else 512 * MIB
+    # Four copies keep more back: smaller disks would leave nothing to promise.
+    size = GIB if level is RaidLevel.MIRROR4 else 512 * MIB
     devices = make_disks(LEVELS[level], size)
     promised = capacity(level, [size] * len(devices))
     room = (promised.usable - promised.reserve) // BLOCK * BLOCK
