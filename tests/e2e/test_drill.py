@@ -22,7 +22,7 @@ _FILL = 512 * MIB
 
 def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle(lab: Lab, observed: Any) -> None:
     told: list[str] = []
-    results = drills.run(lab, ["target-controller-kill", "source-controller-kill"], told.append, fill=_FILL)
+    results = drills.in_own_lab(lab, ["target-controller-kill", "source-controller-kill"], told.append, fill=_FILL)
     for result in results:
         assert result.wrong == ()
         assert result.resume_seconds is not None
@@ -38,9 +38,9 @@ def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle(lab: Lab, obs
 
 
 def test_names_are_checked_before_anything_is_made() -> None:
-    assert chosen([]) == list(NAMES)
+    assert chosen([], own_lab=True) == list(NAMES)
     with pytest.raises(NoSuchDrill, match="worker-kill"):
-        chosen(["worker-kill", "sunshine"])
+        chosen(["worker-kill", "sunshine"], own_lab=True)
 
 
 def test_a_block_tells_which_write_it_is_from_and_whether_it_is_whole() -> None:

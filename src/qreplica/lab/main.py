@@ -1,11 +1,6 @@
 """``./run lab`` and ``./run demo``."""
 
-import contextlib
-import json
-import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +13,8 @@ from qreplica.errors import QReplicaError
 from qreplica.lab import demo_views, namespaces
 from qreplica.lab import lab as labs
 from qreplica.lab.administration import ADMINISTRATOR
+from qreplica.lab.console import figures_of, tell, working_on
 from qreplica.lab.demo import TREE, Demo
-from qreplica.lab.processes import MARK
 from qreplica.lab.sweep import sweep_dead
 from qreplica.lab.topology import DEFAULT_ID, LABS, PORTS, Controller, Lab, Side
 from qreplica.units import format_size, parse_size
@@ -42,15 +37,10 @@ ControllerNumber = Annotated[int, typer.Argument(min=1, max=2, metavar="CONTROLL
 PortNumber = Annotated[int, typer.Argument(min=1, max=PORTS, metavar="PORT")]
 
 
-def tell(sentence: str) -> None:
-    """Show progress to people."""
-    Console(stderr=True, highlight=False).print(f"[dim]·[/dim] {sentence}", soft_wrap=True)
-
-
 @lab_app.command()
 def up(lab_id: Id = DEFAULT_ID, root: Root = LABS) -> None:
     """Make the lab and leave it up: “source” and “target”, logged in to from the command line."""
-    lab = _mine(lab_id, root)
+    lab = working_on(lab_id, root)
     urls = labs.up(lab, tell)
     labs.let_stay(lab)
     for subsystem, url in urls.items():
@@ -115,8 +105,8 @@ def demo(
     root: Root = LABS,
 ) -> None:
     """Replicate a virtual disk with a real filesystem, in full and then what changed, and prove both copies equal."""
-    with _figures(as_json=as_json) as figures:
-        figures.update(_demonstrate(_mine(lab_id, root), parse_size(tree), once=once))
+    with figures_of(as_json=as_json) as figures:
+        figures.update(_demonstrate(working_on(lab_id, root), parse_size(tree), once=once))
 
 
 @app.command()
@@ -128,16 +118,9 @@ def drill(
     root: Root = LABS,
 ) -> None:
     """Break parts of a lab while it replicates, and prove by bytes that nothing was lost and nothing started over."""
-    from qreplica.drill import run as drills  # noqa: PLC0415 - start fast
+    from qreplica.drill import command  # noqa: PLC0415 - start fast
 
-    with _figures(as_json=as_json, drills=[]) as figures:
-        if every and names:
-            raise typer.BadParameter("give names or --all")
-        results = drills.run(_mine(lab_id, root), names or [], tell)
-        figures.update(drills.as_json(results))
-        Console(stderr=True, highlight=False).print(drills.table(results))
-    if not figures["ok"]:
-        raise typer.Exit(10)
+    command.drill(lab_id, root, names or [], every=every, as_json=as_json, own_lab=True)
 
 
 @app.command(hidden=True)
@@ -145,25 +128,6 @@ def sweep() -> None:
     """Remove what labs and test runs left whose owners have ended."""
     for directory in sweep_dead():
         tell(f"Removed what was left of {directory}")
-
-
-@contextlib.contextmanager
-def _figures(*, as_json: bool, **empty: object) -> Iterator[dict[str, Any]]:
-    """Give what the command fills with its figures, printed at its end with ``as_json``, however that comes.
-
-    An expected failure is one of them, and ends the command with a sentence and its exit code.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is cleaned up
-    figures: dict[str, Any] = {**empty, "ok": False}
-    try:
-        yield figures
-    except QReplicaError as error:
-        figures |= {"error": error.kind, "sentence": error.sentence}
-        typer.echo(error.sentence, err=True)
-        raise typer.Exit(error.exit_code) from error
-    finally:
-        if as_json:
-            typer.echo(json.dumps(figures))
 
 
 def _demonstrate(lab: Lab, tree: int, *, once: bool) -> dict[str, Any]:
@@ -184,13 +148,6 @@ def _demonstrate(lab: Lab, tree: int, *, once: bool) -> dict[str, Any]:
     if not once:
         typer.echo(demo_views.what_next(lab, urls), err=True)
     return figures
-
-
-def _mine(lab_id: str, root: Path) -> Lab:
-    """Return the lab that this process works on: everything that it starts from now on carries the mark."""
-    lab = Lab(lab_id, root)
-    os.environ[MARK] = str(lab.directory)
-    return lab
 
 
 def _controller(lab: Lab, subsystem: Side, number: int) -> Controller:
