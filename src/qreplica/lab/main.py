@@ -101,12 +101,16 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Remove everything at the end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON in the last line.")] = False,
     tree: Annotated[str, typer.Option(help="How much data the filesystem holds at least.")] = format_size(TREE),
+    calm: Annotated[bool, typer.Option("--calm", help="Kill no controllers.")] = False,
     lab_id: Id = DEFAULT_ID,
     root: Root = LABS,
 ) -> None:
-    """Replicate a virtual disk with a real filesystem, in full and then what changed, and prove both copies equal."""
+    """Replicate a virtual disk with a real filesystem, in full and then what changed, and prove both copies equal.
+
+    In the middle of the full cycle, controller 1 of the source is killed, and then that of the target.
+    """
     with figures_of(as_json=as_json) as figures:
-        figures.update(_demonstrate(working_on(lab_id, root), parse_size(tree), once=once))
+        figures.update(_demonstrate(working_on(lab_id, root), parse_size(tree), once=once, calm=calm))
 
 
 @app.command()
@@ -130,10 +134,10 @@ def sweep() -> None:
         tell(f"Removed what was left of {directory}")
 
 
-def _demonstrate(lab: Lab, tree: int, *, once: bool) -> dict[str, Any]:
+def _demonstrate(lab: Lab, tree: int, *, once: bool, calm: bool) -> dict[str, Any]:
     urls = labs.up(lab, tell)
     try:
-        figures = {"ok": True, **Demo(lab, tell, tree=tree).run()}
+        figures = {"ok": True, **Demo(lab, tell, tree=tree, calm=calm).run()}
     except QReplicaError:
         if not once:
             tell(f"The lab stays up to look at: logs are below {lab.directory}, “./run lab down” removes it")
