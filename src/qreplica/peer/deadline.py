@@ -9,23 +9,24 @@ from typing import Any, Self
 
 
 class Deadline:
-    """Shuts the exchange's connection down after ``seconds``; the read that waits then ends with an error of httpx.
+    """Shuts the exchange's connection down after ``seconds``, or when told to; the read that waits then fails.
 
     ``trace`` goes into the request's extensions, where httpcore tells it of the connection made.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._passed = threading.Event()
+        #: Why the exchange was ended, None while it was not.
+        self.reason: str | None = None
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
-        self._timer = threading.Timer(seconds, self._end)
+        self._timer = threading.Timer(seconds, self.end, [f"its answer was not complete after {seconds:g} s"])
         self._timer.daemon = True
 
-    @property
-    def passed(self) -> bool:
-        """Whether the time was over before the exchange was."""
-        return self._passed.is_set()
+    def end(self, reason: str) -> None:
+        """End the exchange now, unless it has ended. From any thread; the first reason stays."""
+        with self._lock:
+            self.reason = self.reason or reason
+            self._shut()
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Take note of the connection's socket."""
@@ -33,7 +34,7 @@ class Deadline:
             return
         with self._lock:
             self._socket = info["return_value"].get_extra_info("socket")
-            if self.passed:
+            if self.reason is not None:
                 self._shut()
 
     def __enter__(self) -> Self:
@@ -46,11 +47,6 @@ class Deadline:
         self._timer.cancel()
         with self._lock:
             self._socket = None
-
-    def _end(self) -> None:
-        with self._lock:
-            self._passed.set()
-            self._shut()
 
     def _shut(self) -> None:
         if self._socket is not None:

@@ -10,6 +10,7 @@ import httpx
 
 from qreplica.peer.deadline import Deadline
 from qreplica.peer.errors import PeerAnswersGarbage, PeerFailed, PeerUnreachable
+from qreplica.peer.liveness import Liveness
 from qreplica.units import MIB, format_size
 
 #: No answer of the conversation comes near this (bytes).
@@ -17,6 +18,10 @@ ANSWER_LIMIT = MIB
 #: Seconds without a sign of life from the other side's kernel after which a connection is given up.
 SILENCE = 10
 _ASK_AFTER, _ASK_EVERY = 4, 3
+#: Where a target says whom it is to anybody, within milliseconds.
+_CHEAP = "/peer/v1/nodes"
+#: The part of the silence after which somebody who answers late is asked whether he lives.
+_PATIENT = 0.2
 
 _SocketOption: TypeAlias = tuple[int, int, int] | tuple[int, int, bytes | bytearray]
 
@@ -42,21 +47,29 @@ class Answer:
 class Wire:
     """The way to one portal. Each exchange has a connection of its own, made within ``timeout`` seconds.
 
-    Proxies and other settings of the environment are not looked at, redirects not followed.
+    Proxies and other settings of the environment are not looked at, redirects not followed. Whoever answers nobody for
+    ``silence`` seconds hangs.
     """
 
-    def __init__(self, address: str, port: int, interface: str | None, timeout: float) -> None:
+    def __init__(
+        self, address: str, port: int, interface: str | None, timeout: float, *, silence: float = SILENCE
+    ) -> None:
         self.address = address
         self.port = port
         self.timeout = timeout
-        self._http = httpx.Client(
-            base_url=f"http://{address}:{port}",
+        self._interface = interface
+        self._silence = silence
+        self._http = self._client()
+
+    def _client(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"http://{self.address}:{self.port}",
             transport=httpx.HTTPTransport(
                 # Without this one it would load every certificate authority of the system, for plain HTTP.
                 verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
                 trust_env=False,
                 limits=httpx.Limits(max_keepalive_connections=0),
-                socket_options=_options(interface),
+                socket_options=_options(self._interface),
             ),
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "Connection": "close"},
             trust_env=False,
@@ -78,7 +91,7 @@ class Wire:
         """
         limits = httpx.Timeout(seconds, connect=min(self.timeout, seconds))
         begun = False
-        with Deadline(seconds) as deadline:
+        with Deadline(seconds) as deadline, self._liveness(deadline):
             request.extensions = {"trace": deadline.trace, "timeout": limits.as_dict()}
             try:
                 response = self._http.send(request, stream=True)
@@ -90,9 +103,23 @@ class Wire:
             except _TooLargeError as error:
                 raise self.garbage(f"it sends more than {format_size(ANSWER_LIMIT)}") from error
             except httpx.TransportError as error:
-                if deadline.passed:
-                    raise self._unreachable(f"its answer was not complete after {seconds:g} s") from error
+                if deadline.reason is not None:
+                    raise self._unreachable(deadline.reason) from error
                 raise self._failure(error, begun=begun) from error
+
+    def _liveness(self, deadline: Deadline) -> Liveness:
+        hangs = f"its daemon hangs: it has answered nobody for {self._silence:g} s"
+        return Liveness(self._answers, lambda: deadline.end(hangs), self._silence * _PATIENT)
+
+    def _answers(self) -> bool:
+        """Whether the other side answers anything on a connection of its own."""
+        try:
+            with self._client() as http, http.stream("GET", _CHEAP, timeout=self._silence * (1 - _PATIENT)):
+                return True
+        except httpx.RemoteProtocolError:
+            return True
+        except httpx.TransportError:
+            return False
 
     def garbage(self, reason: str) -> PeerAnswersGarbage:
         """Return the error for an answer that makes no sense."""
