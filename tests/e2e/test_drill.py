@@ -7,9 +7,14 @@ import pytest
 
 from qreplica.drill import run as drills
 from qreplica.drill.drills import NAMES, chosen
-from qreplica.drill.errors import NoSuchDrill
+from qreplica.drill.errors import NeedsOwnLab, NoSuchDrill
 from qreplica.drill.pattern import block_of, sequence_of
-from qreplica.lab.topology import Lab
+from qreplica.drill.stage import Stage
+from qreplica.lab import lab as labs
+from qreplica.lab.administration import CommandLine
+from qreplica.lab.errors import LabMissing
+from qreplica.lab.parts import Parts, kill
+from qreplica.lab.topology import Lab, Side
 from qreplica.storage.driver import BLOCK
 from qreplica.units import MIB
 
@@ -35,6 +40,38 @@ def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle(lab: Lab, obs
     assert summary["ok"] is True
     assert [one["name"] for one in summary["drills"]] == ["target-controller-kill", "source-controller-kill"]
     assert observed.remains() == []
+
+
+def test_a_lab_that_is_up_is_as_it_was_after_a_drill_also_after_one_that_was_killed(lab: Lab, observed: Any) -> None:
+    told: list[str] = []
+    with labs.passing(lab, told.append):
+        observed.note_ports()
+        target = CommandLine(lab, Side.TARGET)
+        target("rg", "create", "mine", "--level", "raid1", "--disk", "disk1", "--disk", "disk2")
+        before = contents(lab)
+        # What is left of one that was killed: its disks, and a dead controller.
+        Stage(lab, told.append).set_up()
+        assert contents(lab) != before
+        kill(*Parts(lab).daemon(Side.SOURCE, 1))
+        (result,) = drills.in_lab(lab, ["worker-kill"], told.append, fill=_FILL)
+        assert (result.wrong, result.played) == ((), True)
+        assert contents(lab) == before
+    assert observed.remains() == []
+
+
+def contents(lab: Lab) -> list[Any]:
+    """Return what there is on both sides, by name, and the images of disks."""
+    nouns = ("disk", "rg", "vd", "node", "lun", "job")
+    listed = [[one.get("name") for one in CommandLine(lab, side)(noun, "list")] for side in Side for noun in nouns]
+    return [listed, sorted(lab.directory.glob("*/disks/*"))]
+
+
+def test_a_lab_that_is_up_has_no_state_disk_to_fill(lab: Lab) -> None:
+    with pytest.raises(NeedsOwnLab, match="needs a lab that is made for it"):
+        chosen(["worker-kill", "state-disk-full"], own_lab=False)
+    assert set(NAMES) - set(chosen([], own_lab=False)) == {"state-disk-full"}
+    with pytest.raises(LabMissing):
+        drills.in_lab(lab, [], print)
 
 
 def test_names_are_checked_before_anything_is_made() -> None:

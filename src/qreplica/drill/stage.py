@@ -11,9 +11,11 @@ from typing import TypeVar
 
 from qreplica.drill.errors import DrillStuck
 from qreplica.lab.administration import DISK_SIZE, CommandLine
+from qreplica.lab.errors import CommandFailed
 from qreplica.lab.ledger import CycleNow
 from qreplica.lab.parts import Parts
 from qreplica.lab.topology import CONTROLLERS, Lab, Side
+from qreplica.storage.errors import GroupBusy
 from qreplica.units import MIB
 
 #: Everything that a drill makes has this name; disks have a number behind it.
@@ -93,10 +95,20 @@ class Stage:
             for noun in ("job", "lun", "node", "vd", "rg"):
                 which = [NAME, str(LUN)] if noun == "lun" else [NAME]
                 if any(NAME in {one.get("name"), one.get("node")} for one in qreplica(noun, "list")):
-                    qreplica(noun, "delete", *which, "--yes")
+                    self.until(f"{noun} {NAME} to be deleted", partial(self._deleted, side, noun, which))
             for name in self.disks(side):
                 qreplica("disk", "delete", name, "--yes")
                 self.image(side, name).unlink(missing_ok=True)
+
+    def _deleted(self, side: Side, noun: str, which: list[str]) -> bool:
+        """Delete something; False while it is busy: the controller that was just started lets go of it in a moment."""
+        try:
+            self.side[side](noun, "delete", *which, "--yes")
+        except CommandFailed as error:
+            if GroupBusy.kind not in error.sentence:
+                raise
+            return False
+        return True
 
     def image(self, side: Side, name: str) -> Path:
         """Return the file of a disk."""
