@@ -1,6 +1,7 @@
 """Drills, in short: the real lab, a host that writes all the while, and a comparison of bytes at the end."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -52,7 +53,10 @@ def test_a_lab_that_is_up_is_as_it_was_after_a_drill_also_after_one_that_was_kil
         # What is left of one that was killed: its disks, and a dead controller.
         Stage(lab, told.append).set_up()
         assert contents(lab) != before
-        kill(*Parts(lab).daemon(Side.SOURCE, 1))
+        parts = Parts(lab)
+        kill(*parts.daemon(Side.SOURCE, 1))
+        while parts.daemon(Side.SOURCE, 1):
+            time.sleep(0.05)
         (result,) = drills.in_lab(lab, ["worker-kill"], told.append, fill=_FILL)
         assert (result.wrong, result.played) == ((), True)
         assert contents(lab) == before
