@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -31,7 +32,7 @@ from qreplica.peer.errors import PeerUnreachable
 from qreplica.replication import jobs
 from qreplica.replication.path_states import revive
 from qreplica.state.errors import StateDiskFull
-from qreplica.state.models import Base, CycleKind, JobState, Outcome, VirtualDisk
+from qreplica.state.models import Base, CycleKind, Job, JobState, Outcome, VirtualDisk
 from qreplica.state.types import Secret
 
 from .fakes import lost
@@ -44,6 +45,7 @@ _MOST_BLOCKS = BLOCKS + 8
 _RESTING = {JobState.IDLE, JobState.STOPPED}
 #: Steps of a worker within which the longest cycle ends, many failures and waits included.
 _AT_MOST = 3000
+_EXAMPLES = 50
 _PICK = st.integers(0, 11)
 _AHEAD = st.integers(0, 60)
 
@@ -68,6 +70,17 @@ def run_full(name: str) -> None:
 _FAULTS: dict[str, Callable[[str], None]] = {"it dies": die, "the way is lost": lose, "no room for the state": run_full}
 
 
+@dataclass
+class Highest:
+    """What only ever grows."""
+
+    epoch: int = 0
+    generation: int = 0
+    base: int = 0
+    claim_epoch: int = 0
+    newest_point: int = 0
+
+
 class Subsystems(RuleBasedStateMachine):
     """``make_pair`` is set by the test, from its fixture; ``seen`` counts what happened in all runs together."""
 
@@ -82,38 +95,45 @@ class Subsystems(RuleBasedStateMachine):
         self.controllers = [Controller(self.pair, number, lambda: self.time, automatic=automatic) for number in (1, 2)]
         #: Who last raised the job's epoch in the source's state; whoever began before is stale.
         self.owner: Worker | None = None
-        self.highest = [0, 0, 0, 0, 0]
-        self.daemons_work((1, 2), 2)
+        #: What was seen of what may only grow.
+        self.highest = Highest(epoch=self.epoch())
+        self.daemons_work(1, 2, seconds=2)
         self.seen["begins"] += 1
 
     # What the controllers do.
 
-    @rule(who=st.sampled_from([(1,), (2,), (1, 2)]), times=st.integers(1, 4))
-    def daemons_work(self, who: tuple[int, ...], times: int) -> None:
-        for _ in range(times):
+    def daemons_work(self, *numbers: int, seconds: int = 1) -> None:
+        for _ in range(seconds):
             self.time += 1.0
-            for number in who:
+            for number in numbers:
                 self.controllers[number - 1].turn()
 
     @precondition(lambda self: self.owner is not None and self.owner.code is None)
-    @rule(steps=_AHEAD)
-    def the_owners_daemon_hangs_until_the_other_takes_over(self, steps: int) -> None:
-        """Its worker, which need not hang with it, stays as it is for now."""
+    @rule(steps=_AHEAD, stale_steps=st.integers(0, 9))
+    def the_owners_daemon_hangs_until_the_other_takes_over(self, steps: int, stale_steps: int) -> None:
+        """Its worker, which need not hang with it, goes on when the other one has done some steps, or later."""
         assert self.owner is not None
-        other = 3 - self.owner.number
-        for _ in range(8):
-            self.daemons_work((other,), 1)
+        former, other = self.owner, 3 - self.owner.number
+        self.daemons_work(other, seconds=8)
         for worker in self.controllers[other - 1].live():
             if not worker.began:
-                self.seen["takeovers"] += 1
                 self.go_on(worker, steps)
+        self.go_on(former, stale_steps)
 
-    @rule(number=st.sampled_from([1, 2]), how=st.sampled_from(["killed", "ended", "asked back"]))
-    def a_controller_goes_away_or_comes_back(self, number: int, how: str) -> None:
+    @rule(
+        number=st.sampled_from([1, 2]),
+        what=st.sampled_from(["works", "both work", "is killed", "ends", "is asked for"]),
+    )
+    def controller(self, number: int, what: str) -> None:
+        """The other one hangs while one works; what is killed or has ended begins anew when it works again."""
         controller = self.controllers[number - 1]
-        if how == "killed":
+        if what == "works":
+            self.daemons_work(number, seconds=3)
+        elif what == "both work":
+            self.daemons_work(1, 2, seconds=2)
+        elif what == "is killed":
             controller.die()
-        elif how == "ended":
+        elif what == "ends":
             for worker in controller.live():
                 worker.terminate()
                 self.run_to_end(worker)
@@ -169,21 +189,24 @@ class Subsystems(RuleBasedStateMachine):
 
     def step(self, worker: Worker) -> None:
         """Have it take a step, and check what an owner that is stale, here or at the target, must not change."""
-        pair, first = self.pair, not worker.began
-        self.seen['steps'] += 1
-        stale = not first and worker is not self.owner
-        epoch, rows = pair.job().epoch, self.job_rows() if stale else ()
-        written = self.pair.target_state() if not self.may_write(worker) else None
+        pair = self.pair
+        stale = worker.began and worker is not self.owner
+        rows = self.job_rows() if stale else ()
+        written = None if self.may_write(worker) else pair.target_state()
         worker.links.claims = False
         worker.step()
         if stale:
             self.seen["steps of stale owners"] += 1
             assert self.job_rows() == rows, f"a stale owner changed the state at {worker.steps.taken[-3:]}"
-        elif pair.job().epoch != epoch:
-            self.owner = worker
+        elif (epoch := self.epoch()) != self.highest.epoch:
+            self.owner, self.highest.epoch = worker, epoch
         if written is not None and not worker.links.claims:
             assert pair.target_state() == written, f"who may not write did, at {worker.steps.taken[-3:]}"
         self.seen["refused: writing the state"] += worker.stale
+
+    def epoch(self) -> int:
+        with self.pair.database.session(read_only=True) as session:
+            return session.scalars(select(Job.epoch)).one()
 
     def may_write(self, worker: Worker) -> bool:
         """Tell whether it holds the newest claim that the target has answered."""
@@ -197,28 +220,29 @@ class Subsystems(RuleBasedStateMachine):
 
     # What hosts and the administrator do.
 
-    @rule(writes=st.lists(st.tuples(st.integers(0, _MOST_BLOCKS - 1), st.integers(0, 3)), min_size=1, max_size=6))
-    def host_writes(self, writes: list[tuple[int, int]]) -> None:
-        for block, value in writes:
-            self.pair.write(block % self.blocks(), value)
-
     @precondition(lambda self: self.pair.job().state in _RESTING)
     @rule(
         writes=st.lists(st.tuples(st.integers(0, _MOST_BLOCKS - 1), st.integers(0, 3)), min_size=1, max_size=6),
         steps=_AHEAD,
     )
     def a_cycle_begins(self, writes: list[tuple[int, int]], steps: int) -> None:
-        self.host_writes(writes)
+        self.write(writes)
         jobs.start(self.pair.database, "nightly")
-        self.daemons_work((1, 2), 2)
+        self.daemons_work(1, 2, seconds=2)
         for worker in self.live():
             if not worker.began:
                 self.go_on(worker, steps)
 
-    @rule(what=st.sampled_from(["stops", "starts", "extends", "takes space", "gives space"]))
-    def administrator(self, what: str) -> None:
+    def write(self, writes: list[tuple[int, int]]) -> None:
+        for block, value in writes:
+            self.pair.write(block % self.blocks(), value)
+
+    @rule(what=st.sampled_from(["writes", "stops", "starts", "extends", "takes space", "gives space"]), at=_PICK)
+    def administrator_or_host(self, what: str, at: int) -> None:
         """With next to no snapshot space the target lets go of all points but the newest."""
-        if what == "stops":
+        if what == "writes":
+            self.write([(at, at % 3), (at + 5, 3)])
+        elif what == "stops":
             jobs.stop(self.pair.database, "nightly")
         elif what == "extends":
             self.extend_source()
@@ -239,15 +263,20 @@ class Subsystems(RuleBasedStateMachine):
 
     # What becomes of the target and the ways to it.
 
-    @rule(step=st.integers(0, 12))
-    def target_service_dies_soon(self, step: int) -> None:
-        self.pair.end_service_soon(step)
+    @rule(
+        what=st.sampled_from(["service", "crashes", "hangs", "goes on", "power", "queue", "away", "back"]),
+        address=st.sampled_from(ADDRESSES),
+        step=st.integers(0, 12),
+    )
+    def target(self, what: str, address: str, step: int) -> None:
+        """Its service dies in a request to come; a target daemon crashes, hangs or goes on; all lose power.
 
-    @rule(address=st.sampled_from(ADDRESSES), what=st.sampled_from(["crashes", "hangs", "goes on", "power", "queue"]))
-    def target(self, address: str, what: str) -> None:
-        """A daemon crashes, hangs or goes on; or all lose power; or what is queued in sessions is carried out."""
+        Or what is queued in sessions is carried out; or a way goes away, or all are back.
+        """
         daemon = self.pair.daemons[address]
-        if what == "crashes":
+        if what == "service":
+            self.pair.end_service_soon(step)
+        elif what == "crashes":
             self.pair.restart_daemon(address)
         elif what == "hangs":
             daemon.let_commands_hang(IQN)
@@ -255,13 +284,11 @@ class Subsystems(RuleBasedStateMachine):
             daemon.let_commands_end(IQN)
         elif what == "power":
             self.pair.reboot_target()
-        else:
+        elif what == "queue":
             self.pair.carry_out_some()
-
-    @rule(away=st.sampled_from([None, *ADDRESSES]))
-    def a_way_goes_or_all_are_back(self, away: str | None) -> None:
-        self.pair.away = set() if away is None else {away}
-        self.probe()
+        else:
+            self.pair.away = {address} if what == "away" else set()
+            self.probe()
 
     def probe(self) -> None:
         with self.pair.database.session() as session:
@@ -297,10 +324,16 @@ class Subsystems(RuleBasedStateMachine):
 
     def nothing_goes_backwards(self) -> None:
         job, points = self.pair.job(), self.pair.points()
-        newest = points[-1].generation if points else 0
-        present = [job.epoch, job.generation, job.base_generation or 0, self.pair.claim_epoch(), newest]
-        assert all(before <= after for before, after in zip(self.highest, present, strict=True))
-        self.highest = present
+        before = self.highest
+        self.highest = Highest(
+            job.epoch,
+            job.generation,
+            job.base_generation or 0,
+            self.pair.claim_epoch(),
+            points[-1].generation if points else 0,
+        )
+        for was, present in zip(astuple(before), astuple(self.highest), strict=True):
+            assert was <= present, f"from {before} back to {self.highest}"
 
     def nothing_fails_for_good_and_nothing_starts_over(self) -> None:
         assert self.pair.job().state is not JobState.FAILED, self.pair.job().error
@@ -322,7 +355,7 @@ class Subsystems(RuleBasedStateMachine):
         for worker in self.live():
             worker.steps.at = None
         self.settle()
-        if pair.job().state in _RESTING:
+        if pair.job().state is JobState.STOPPED:
             jobs.start(pair.database, "nightly")
             self.settle()
         jobs.start(pair.database, "nightly")
@@ -339,7 +372,7 @@ class Subsystems(RuleBasedStateMachine):
         for _ in range(40):
             if self.pair.job().state in _RESTING and (self.owner is None or self.owner.code is not None):
                 return
-            self.daemons_work((1, 2), 1)
+            self.daemons_work(1, 2)
             for controller in self.controllers:
                 for worker in controller.supervised():
                     self.run_to_end(worker, _AT_MOST)
@@ -371,18 +404,21 @@ def make_target_pair(on_tmpfs: Path, empty_state: Path, copied_state: Path) -> C
     return lambda copied: TargetPair(Path(tempfile.mkdtemp(dir=on_tmpfs)), templates[copied])
 
 
-def test_no_crash_and_no_stale_owner_breaks_a_rule(make_target_pair: Callable[[bool], TargetPair]) -> None:
+def test_no_crash_and_no_stale_owner_breaks_a_rule(
+    make_target_pair: Callable[[bool], TargetPair], pytestconfig: pytest.Config
+) -> None:
     seen: Counter[str] = Counter()
     machine = type("SubsystemsOfPairs", (Subsystems,), {"make_pair": staticmethod(make_target_pair), "seen": seen})
+    soak: int | None = pytestconfig.getoption("soak")
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=40,
-            stateful_step_count=30,
+            max_examples=soak or _EXAMPLES,
+            stateful_step_count=50,
+            derandomize=soak is None,
             deadline=None,
-            derandomize=True,
-            report_multiple_bugs=False,
             phases=[Phase.generate],
+            database=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )
