@@ -1,0 +1,425 @@
+"""Two controllers, their workers and the target, each going on or dying at any moment: the rules hold throughout.
+
+Unlike in ``test_interruptions`` a worker stops at every step and stays as it is for as long as the model likes, so that
+a stale owner may go on at any point of what has happened since; and who may work is decided by the real leases.
+"""
+
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from sqlalchemy import select
+
+from qreplica.cluster.duties import ask_back
+from qreplica.peer.errors import PeerUnreachable
+from qreplica.replication import jobs
+from qreplica.replication.path_states import revive
+from qreplica.state.errors import StateDiskFull
+from qreplica.state.models import Base, CycleKind, Job, JobState, Outcome, VirtualDisk
+from qreplica.state.types import Secret
+
+from .fakes import lost
+from .model_source import Controller, Worker
+from .model_target import TargetPair
+from .pair import ADDRESSES, BLOCK, BLOCKS, IQN, SOURCE_GROUP, SOURCE_VD, TARGET_VD, Crash
+
+_WAYS_OUT = ("log in", "write", "zeros", "flush", "poll")
+_MOST_BLOCKS = BLOCKS + 8
+_RESTING = {JobState.IDLE, JobState.STOPPED}
+#: Steps of a worker within which the longest cycle ends, many failures and waits included.
+_AT_MOST = 3000
+_EXAMPLES = 50
+_PICK = st.integers(0, 11)
+_AHEAD = st.integers(0, 60)
+
+
+def die(_: str) -> None:
+    raise Crash
+
+
+def lose(name: str) -> None:
+    """The request is not heard, or its answer is not, or the session breaks."""
+    if name.startswith(("ask", "answer")):
+        raise PeerUnreachable(address="192.0.2.11", port=3261, reason="the test says so")
+    if name.startswith(_WAYS_OUT):
+        raise lost()
+
+
+def run_full(name: str) -> None:
+    if name == "commit":
+        raise StateDiskFull(place="state.db", free=0)
+
+
+_FAULTS: dict[str, Callable[[str], None]] = {"it dies": die, "the way is lost": lose, "no room for the state": run_full}
+
+
+@dataclass
+class Highest:
+    """What only ever grows."""
+
+    epoch: int = 0
+    generation: int = 0
+    base: int = 0
+    claim_epoch: int = 0
+    newest_point: int = 0
+
+
+class Subsystems(RuleBasedStateMachine):
+    """``make_pair`` is set by the test, from its fixture; ``seen`` counts what happened in all runs together."""
+
+    make_pair: ClassVar[Callable[[bool], TargetPair]]
+    seen: ClassVar[Counter[str]]
+    pair: TargetPair
+
+    @initialize(automatic=st.booleans(), copied=st.booleans())
+    def begin(self, automatic: bool, copied: bool) -> None:  # noqa: FBT001 - a rule's parameters
+        self.pair = type(self).make_pair(copied)
+        self.time = 1000.0
+        self.controllers = [Controller(self.pair, number, lambda: self.time, automatic=automatic) for number in (1, 2)]
+        #: Who last raised the job's epoch in the source's state; whoever began before is stale.
+        self.owner: Worker | None = None
+        #: What was seen of what may only grow.
+        self.highest = Highest(epoch=self.epoch())
+        self.daemons_work(1, 2, seconds=2)
+        self.seen["begins"] += 1
+
+    # What the controllers do.
+
+    def daemons_work(self, *numbers: int, seconds: int = 1) -> None:
+        for _ in range(seconds):
+            self.time += 1.0
+            for number in numbers:
+                self.controllers[number - 1].turn()
+
+    @precondition(lambda self: self.owner is not None and self.owner.code is None)
+    @rule(steps=_AHEAD, stale_steps=st.integers(0, 9))
+    def the_owners_daemon_hangs_until_the_other_takes_over(self, steps: int, stale_steps: int) -> None:
+        """Its worker, which need not hang with it, goes on when the other one has done some steps, or later."""
+        assert self.owner is not None
+        former, other = self.owner, 3 - self.owner.number
+        self.daemons_work(other, seconds=8)
+        for worker in self.controllers[other - 1].live():
+            if not worker.began:
+                self.go_on(worker, steps)
+        self.go_on(former, stale_steps)
+
+    @rule(
+        number=st.sampled_from([1, 2]),
+        what=st.sampled_from(["works", "both work", "is killed", "ends", "is asked for"]),
+    )
+    def controller(self, number: int, what: str) -> None:
+        """The other one hangs while one works; what is killed or has ended begins anew when it works again."""
+        controller = self.controllers[number - 1]
+        if what == "works":
+            self.daemons_work(number, seconds=3)
+        elif what == "both work":
+            self.daemons_work(1, 2, seconds=2)
+        elif what == "is killed":
+            controller.die()
+        elif what == "ends":
+            for worker in controller.live():
+                worker.terminate()
+                self.run_to_end(worker)
+            controller.end()
+        else:
+            with self.pair.database.session() as session:
+                ask_back(session, number)
+
+    # What the workers do.
+
+    def live(self) -> list[Worker]:
+        return [worker for controller in self.controllers for worker in controller.live()]
+
+    def stale(self) -> list[Worker]:
+        return [worker for worker in self.live() if worker.began and worker is not self.owner]
+
+    @precondition(lambda self: self.live())
+    @rule(pick=_PICK, steps=st.integers(1, 80))
+    def a_worker_goes_on(self, pick: int, steps: int) -> None:
+        self.go_on(self.live()[pick % len(self.live())], steps)
+
+    @precondition(lambda self: self.stale())
+    @rule(pick=_PICK, steps=st.integers(1, 12))
+    def a_stale_owner_goes_on(self, pick: int, steps: int) -> None:
+        self.go_on(self.stale()[pick % len(self.stale())], steps)
+
+    @precondition(lambda self: self.live())
+    @rule(pick=_PICK, at=_AHEAD, fault=st.sampled_from(sorted(_FAULTS)))
+    def a_worker_has_a_fault(self, pick: int, at: int, fault: str) -> None:
+        worker = self.live()[pick % len(self.live())]
+        worker.steps.at, worker.steps.what = len(worker.steps.taken) + at, _FAULTS[fault]
+        self.go_on(worker, at + 1)
+
+    @precondition(lambda self: self.live())
+    @rule(pick=_PICK)
+    def a_worker_gets_through(self, pick: int) -> None:
+        self.run_to_end(self.live()[pick % len(self.live())])
+
+    def run_to_end(self, worker: Worker, waits: int = 8) -> None:
+        """Have it go on until it ends, or has waited so often."""
+        begin = len(worker.steps.taken)
+        for _ in range(_AT_MOST):
+            if worker.code is not None or worker.steps.taken[begin:].count("wait") > waits:
+                return
+            self.go_on(worker, 1)
+        raise AssertionError(f"it works for ever: {worker.steps.taken[-100:]}")
+
+    def go_on(self, worker: Worker, steps: int) -> None:
+        for _ in range(steps):
+            if worker.code is not None:
+                return
+            self.step(worker)
+
+    def step(self, worker: Worker) -> None:
+        """Have it take a step, and check what an owner that is stale, here or at the target, must not change."""
+        pair = self.pair
+        stale = worker.began and worker is not self.owner
+        rows = self.job_rows() if stale else ()
+        written = None if self.may_write(worker) else pair.target_state()
+        worker.links.claims = False
+        worker.step()
+        if stale:
+            self.seen["steps of stale owners"] += 1
+            assert self.job_rows() == rows, f"a stale owner changed the state at {worker.steps.taken[-3:]}"
+        elif (epoch := self.epoch()) != self.highest.epoch:
+            self.owner, self.highest.epoch = worker, epoch
+        if written is not None and not worker.links.claims:
+            assert pair.target_state() == written, f"who may not write did, at {worker.steps.taken[-3:]}"
+        self.seen["refused: writing the state"] += worker.stale
+
+    def epoch(self) -> int:
+        with self.pair.database.session(read_only=True) as session:
+            return session.scalars(select(Job.epoch)).one()
+
+    def may_write(self, worker: Worker) -> bool:
+        """Tell whether it holds the newest claim that the target has answered."""
+        return bool(self.pair.answered) and worker.links.claimed == self.pair.answered
+
+    def job_rows(self) -> tuple[str, ...]:
+        with self.pair.database.session(read_only=True) as session:
+            return tuple(
+                str(session.execute(select(Base.metadata.tables[table])).all()) for table in ("jobs", "cycles", "paths")
+            )
+
+    # What hosts and the administrator do.
+
+    @precondition(lambda self: self.pair.job().state in _RESTING)
+    @rule(
+        writes=st.lists(st.tuples(st.integers(0, _MOST_BLOCKS - 1), st.integers(0, 3)), min_size=1, max_size=6),
+        steps=_AHEAD,
+    )
+    def a_cycle_begins(self, writes: list[tuple[int, int]], steps: int) -> None:
+        self.write(writes)
+        jobs.start(self.pair.database, "nightly")
+        self.daemons_work(1, 2, seconds=2)
+        for worker in self.live():
+            if not worker.began:
+                self.go_on(worker, steps)
+
+    def write(self, writes: list[tuple[int, int]]) -> None:
+        for block, value in writes:
+            self.pair.write(block % self.blocks(), value)
+
+    @rule(what=st.sampled_from(["writes", "stops", "starts", "extends", "takes space", "gives space"]), at=_PICK)
+    def administrator_or_host(self, what: str, at: int) -> None:
+        """With next to no snapshot space the target lets go of all points but the newest."""
+        if what == "writes":
+            self.write([(at, at % 3), (at + 5, 3)])
+        elif what == "stops":
+            jobs.stop(self.pair.database, "nightly")
+        elif what == "extends":
+            self.extend_source()
+        elif what == "starts" and self.pair.job().state in _RESTING:
+            jobs.start(self.pair.database, "nightly")
+        elif what.endswith("space"):
+            with self.pair.target_database.session() as session:
+                session.get_one(VirtualDisk, TARGET_VD).snapshot_space = 1 if what == "takes space" else 1 << 26
+
+    def extend_source(self) -> None:
+        with self.pair.database.session() as session:
+            vd = session.get_one(VirtualDisk, SOURCE_VD)
+            vd.size = min(self.blocks() + 3, _MOST_BLOCKS) * BLOCK
+        self.pair.storage.resize_vd(SOURCE_GROUP, SOURCE_VD, vd.size)
+
+    def blocks(self) -> int:
+        return self.pair.storage.vd_path(SOURCE_GROUP, SOURCE_VD).stat().st_size // BLOCK
+
+    # What becomes of the target and the ways to it.
+
+    @rule(
+        what=st.sampled_from(["service", "crashes", "hangs", "goes on", "power", "queue", "away", "back"]),
+        address=st.sampled_from(ADDRESSES),
+        step=st.integers(0, 12),
+    )
+    def target(self, what: str, address: str, step: int) -> None:
+        """Its service dies in a request to come; a target daemon crashes, hangs or goes on; all lose power.
+
+        Or what is queued in sessions is carried out; or a way goes away, or all are back.
+        """
+        daemon = self.pair.daemons[address]
+        if what == "service":
+            self.pair.end_service_soon(step)
+        elif what == "crashes":
+            self.pair.restart_daemon(address)
+        elif what == "hangs":
+            daemon.let_commands_hang(IQN)
+        elif what == "goes on":
+            daemon.let_commands_end(IQN)
+        elif what == "power":
+            self.pair.reboot_target()
+        elif what == "queue":
+            self.pair.carry_out_some()
+        else:
+            self.pair.away = {address} if what == "away" else set()
+            self.probe()
+
+    def probe(self) -> None:
+        with self.pair.database.session() as session:
+            for path in self.pair.paths():
+                if path.address not in self.pair.away:
+                    revive(session, path.id, path.since)
+
+    # What holds at all times.
+
+    @invariant()
+    def the_rules_hold(self) -> None:
+        if not hasattr(self, "controllers"):
+            return
+        self.every_point_is_the_snapshot_of_its_generation()
+        self.no_old_epoch_wrote()
+        self.the_base_of_the_next_delta_is_on_both_sides()
+        self.nothing_goes_backwards()
+        self.nothing_fails_for_good_and_nothing_starts_over()
+
+    def every_point_is_the_snapshot_of_its_generation(self) -> None:
+        self.pair.check_points()
+
+    def no_old_epoch_wrote(self) -> None:
+        assert self.pair.stale_writes == []
+
+    def the_base_of_the_next_delta_is_on_both_sides(self) -> None:
+        job, points = self.pair.job(), self.pair.points()
+        if job.base_generation is not None:
+            assert points[-1].generation in {job.base_generation, job.generation}
+            assert job.base_snapshot_id in self.pair.snapshots()
+        if points:
+            assert points[-1].source_snapshot in self.pair.snapshots()
+
+    def nothing_goes_backwards(self) -> None:
+        job, points = self.pair.job(), self.pair.points()
+        before = self.highest
+        self.highest = Highest(
+            job.epoch,
+            job.generation,
+            job.base_generation or 0,
+            self.pair.claim_epoch(),
+            points[-1].generation if points else 0,
+        )
+        for was, present in zip(astuple(before), astuple(self.highest), strict=True):
+            assert was <= present, f"from {before} back to {self.highest}"
+
+    def nothing_fails_for_good_and_nothing_starts_over(self) -> None:
+        assert self.pair.job().state is not JobState.FAILED, self.pair.job().error
+        committed = False
+        for cycle in self.pair.cycles():
+            assert cycle.outcome is not Outcome.ABANDONED
+            assert cycle.kind is not CycleKind.FULL or not committed
+            committed = committed or cycle.outcome is Outcome.COMMITTED
+
+    # The way out.
+
+    def all_is_well_again(self) -> None:
+        """Without further faults what is under way ends, and the next cycle brings what the source holds then."""
+        pair = self.pair
+        pair.away.clear()
+        pair.target_steps.at = None
+        for address in ADDRESSES:
+            pair.daemons[address].let_commands_end(IQN)
+        for worker in self.live():
+            worker.steps.at = None
+        self.settle()
+        if pair.job().state is JobState.STOPPED:
+            jobs.start(pair.database, "nightly")
+            self.settle()
+        jobs.start(pair.database, "nightly")
+        self.settle()
+        job, live = pair.job(), pair.storage.vd_path(SOURCE_GROUP, SOURCE_VD).read_bytes()
+        assert job.state is JobState.IDLE
+        newest = pair.points()[-1]
+        assert newest.generation == job.generation == job.base_generation
+        assert pair.point_bytes(newest) == live
+        self.seen["ways out"] += 1
+
+    def settle(self) -> None:
+        """Have all go on whom a daemon knows of until the job rests; other stale owners stay where they are."""
+        for _ in range(40):
+            if self.pair.job().state in _RESTING and (self.owner is None or self.owner.code is not None):
+                return
+            self.daemons_work(1, 2)
+            for controller in self.controllers:
+                for worker in controller.supervised():
+                    self.run_to_end(worker, _AT_MOST)
+            self.probe()
+        raise AssertionError(f"no way out: the job is {self.pair.job().state}, {self.pair.job().error}")
+
+    def teardown(self) -> None:
+        if not hasattr(self, "controllers"):
+            return
+        try:
+            if sys.exception() is None:
+                self.all_is_well_again()
+                for worker in self.live():
+                    self.run_to_end(worker)
+                self.the_rules_hold()
+        finally:
+            for worker in self.live():
+                worker.kill()
+            self.seen.update(self.pair.refused)
+            self.seen.update(self.pair.seen)
+            self.pair.dispose()
+            shutil.rmtree(self.pair.folder)
+
+
+@pytest.fixture
+def make_target_pair(on_tmpfs: Path, empty_state: Path, copied_state: Path) -> Callable[[bool], TargetPair]:
+    Secret.unlock(Fernet.generate_key())
+    templates = {False: empty_state, True: copied_state}
+    return lambda copied: TargetPair(Path(tempfile.mkdtemp(dir=on_tmpfs)), templates[copied])
+
+
+def test_no_crash_and_no_stale_owner_breaks_a_rule(
+    make_target_pair: Callable[[bool], TargetPair], pytestconfig: pytest.Config
+) -> None:
+    seen: Counter[str] = Counter()
+    machine = type("SubsystemsOfPairs", (Subsystems,), {"make_pair": staticmethod(make_target_pair), "seen": seen})
+    soak: int | None = pytestconfig.getoption("soak")
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=soak or _EXAMPLES,
+            stateful_step_count=50,
+            derandomize=soak is None,
+            deadline=None,
+            phases=[Phase.generate],
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+        ),
+    )
+    print(seen)
