@@ -27,6 +27,8 @@ class Handler(BaseHTTPRequestHandler):
         if sys.argv[1] == "hangs":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Le")
             os.kill(os.getpid(), signal.SIGSTOP)
+            # The kernel may stop another thread first.
+            threading.Event().wait()
         for _ in range(int(sys.argv[2])):
             asked.acquire()
         body = json.dumps(NODES).encode()
