@@ -187,9 +187,14 @@ def test_who_maintains_it_is_shown(world: Any, admin: Any, group: Any) -> None:
     with world.database.session() as session:
         session.add(MaintenanceLease(raid_group_id=group["id"], controller=2))
     assert shown(admin)["maintained_by"] == 2
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1MiB"}, expect=201)
+    assert admin.call("GET", "/virtual-disks/v")["owner"] == 2
+    assert 'qreplica_vd_owner{type="RAID",vd="v"} 2.0' in metrics(admin)
     with world.database.session() as session:
         session.get_one(MaintenanceLease, group["id"]).controller = 0
     assert shown(admin)["maintained_by"] is None
+    assert admin.call("GET", "/virtual-disks/v")["owner"] is None
+    assert 'qreplica_vd_owner{type="RAID",vd="v"} 0.0' in metrics(admin)
 
 
 @pytest.mark.parametrize("level", ["raid5", "raid6"])

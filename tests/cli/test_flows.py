@@ -35,7 +35,7 @@ def test_storage_from_disks_to_snapshots(world: Any, logged_in: Any) -> None:
     (row,) = [line for line in run("snapshot", "list", "--vd", "payroll").out.splitlines() if " s1 " in line]
     assert row.split()[:5] == ["payroll", "s1", "manual", "1.50", "GiB"]
     (row,) = [line for line in run("vd", "list").out.splitlines() if line.startswith("payroll")]
-    assert row.split() == ["payroll", "RAID", "1.50", "GiB", "rg1", "1", "3", "GiB", "0", "B", "-"]
+    assert row.split() == ["payroll", "RAID", "1.50", "GiB", "rg1", "-", "1", "3", "GiB", "0", "B", "-"]
     (row,) = [line for line in run("rg", "list").out.splitlines() if line.startswith("rg1")]
     assert row.split()[:4] == ["rg1", "raid1", "2", "online"]
     sheet = run("rg", "show", "rg1").out

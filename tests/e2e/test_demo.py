@@ -19,7 +19,7 @@ from qreplica.units import GIB, MIB
 
 pytestmark = [pytest.mark.root, pytest.mark.e2e]
 
-TREE = 64 * MIB
+TREE = 256 * MIB
 
 
 def test_a_filesystem_arrives_whole_and_then_its_changes(lab: Lab, observed: Any) -> None:
@@ -30,6 +30,8 @@ def test_a_filesystem_arrives_whole_and_then_its_changes(lab: Lab, observed: Any
         points = CommandLine(lab, Side.TARGET)("snapshot", "list", "--vd", BACKUP)
         generations = CommandLine(lab, Side.SOURCE)("snapshot", "list", "--vd", VD)
     full, incremental = figures["full"], figures["incremental"]
+    assert [one["killed"] for one in full["interruptions"]] == ["source controller 1", "target controller 1"]
+    assert incremental["interruptions"] == []
     assert figures["verified"] is True
     assert TREE <= full["bytes"] < 2 * TREE
     assert full["bytes"] + full["zero_bytes"] == GIB
@@ -45,7 +47,7 @@ def test_a_filesystem_arrives_whole_and_then_its_changes(lab: Lab, observed: Any
 
 
 def test_the_command_ends_with_its_figures_and_leaves_the_lab_up(lab: Lab, observed: Any) -> None:
-    output = observed.run("demo", "--json", "--tree", "24MiB")
+    output = observed.run("demo", "--json", "--calm", "--tree", "24MiB")
     me = Owner.me()
     (lab.directory / "owner").write_text(f"{me.pid} {me.ticks}\n")  # else a killed test run would leave it
     observed.note_ports()
@@ -73,8 +75,17 @@ def test_the_command_ends_with_its_figures_and_leaves_the_lab_up(lab: Lab, obser
     assert observed.remains() == []
 
 
+def test_a_disk_that_is_copied_too_fast_to_be_broken_into_is_no_success(observed: Any) -> None:
+    demo = observed.start("demo", "--json", "--once", "--tree", "1MiB")
+    answer, _ = demo.communicate(timeout=240)
+    figures = json.loads(answer.splitlines()[-1])
+    # Where even so little could be broken into, all is well.
+    assert figures["ok"] is True or figures["error"] == "demo-trouble-too-late"
+    assert observed.remains() == []
+
+
 def test_a_failing_demo_cleans_up_and_says_why(observed: Any) -> None:
-    demo = observed.start("demo", "--json", "--once", "--tree", "24MiB")
+    demo = observed.start("demo", "--json", "--once", "--calm", "--tree", "24MiB")
     observed.until(lambda: observed.processes("qreplica.replication.worker"), demo)
     for daemon in observed.processes("qreplicad", "--config", "/target/"):
         os.kill(daemon.pid, signal.SIGKILL)

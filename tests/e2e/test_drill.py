@@ -7,9 +7,14 @@ import pytest
 
 from qreplica.drill import run as drills
 from qreplica.drill.drills import NAMES, chosen
-from qreplica.drill.errors import NoSuchDrill
+from qreplica.drill.errors import NeedsOwnLab, NoSuchDrill
 from qreplica.drill.pattern import block_of, sequence_of
-from qreplica.lab.topology import Lab
+from qreplica.drill.stage import Stage
+from qreplica.lab import lab as labs
+from qreplica.lab.administration import CommandLine
+from qreplica.lab.errors import LabMissing
+from qreplica.lab.parts import Parts, kill
+from qreplica.lab.topology import Lab, Side
 from qreplica.storage.driver import BLOCK
 from qreplica.units import MIB
 
@@ -22,7 +27,7 @@ _FILL = 512 * MIB
 
 def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle(lab: Lab, observed: Any) -> None:
     told: list[str] = []
-    results = drills.run(lab, ["target-controller-kill", "source-controller-kill"], told.append, fill=_FILL)
+    results = drills.in_own_lab(lab, ["target-controller-kill", "source-controller-kill"], told.append, fill=_FILL)
     for result in results:
         assert result.wrong == ()
         assert result.resume_seconds is not None
@@ -37,10 +42,42 @@ def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle(lab: Lab, obs
     assert observed.remains() == []
 
 
+def test_a_lab_that_is_up_is_as_it_was_after_a_drill_also_after_one_that_was_killed(lab: Lab, observed: Any) -> None:
+    told: list[str] = []
+    with labs.passing(lab, told.append):
+        observed.note_ports()
+        target = CommandLine(lab, Side.TARGET)
+        target("rg", "create", "mine", "--level", "raid1", "--disk", "disk1", "--disk", "disk2")
+        before = contents(lab)
+        # What is left of one that was killed: its disks, and a dead controller.
+        Stage(lab, told.append).set_up()
+        assert contents(lab) != before
+        kill(*Parts(lab).daemon(Side.SOURCE, 1))
+        (result,) = drills.in_lab(lab, ["worker-kill"], told.append, fill=_FILL)
+        assert (result.wrong, result.played) == ((), True)
+        assert contents(lab) == before
+    assert observed.remains() == []
+
+
+def contents(lab: Lab) -> list[Any]:
+    """Return what there is on both sides, by name, and the images of disks."""
+    nouns = ("disk", "rg", "vd", "node", "lun", "job")
+    listed = [[one.get("name") for one in CommandLine(lab, side)(noun, "list")] for side in Side for noun in nouns]
+    return [listed, sorted(lab.directory.glob("*/disks/*"))]
+
+
+def test_a_lab_that_is_up_has_no_state_disk_to_fill(lab: Lab) -> None:
+    with pytest.raises(NeedsOwnLab, match="needs a lab that is made for it"):
+        chosen(["worker-kill", "state-disk-full"], own_lab=False)
+    assert set(NAMES) - set(chosen([], own_lab=False)) == {"state-disk-full"}
+    with pytest.raises(LabMissing):
+        drills.in_lab(lab, [], print)
+
+
 def test_names_are_checked_before_anything_is_made() -> None:
-    assert chosen([]) == list(NAMES)
+    assert chosen([], own_lab=True) == list(NAMES)
     with pytest.raises(NoSuchDrill, match="worker-kill"):
-        chosen(["worker-kill", "sunshine"])
+        chosen(["worker-kill", "sunshine"], own_lab=True)
 
 
 def test_a_block_tells_which_write_it_is_from_and_whether_it_is_whole() -> None:

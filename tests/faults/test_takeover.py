@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from qreplica.drill.ledger import between_writes
+from qreplica.lab.ledger import between_writes
 
 from ..daemon.running import Controller, eventually  # noqa: TID252 - the controllers of the daemon's own tests
 from .conftest import SIZE, TRANSFER, Replication

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qreplica.drill.ledger import between_writes
 from qreplica.iscsi.target.pause import stopped
+from qreplica.lab.ledger import between_writes
 
 from ..daemon.running import Controller, eventually  # noqa: TID252 - the controllers of the daemon's own tests
 from .conftest import SIZE, Replication

@@ -377,6 +377,20 @@ def test_status_tells_how_far_it_is_and_how_long_it_takes(pair: Pair) -> None:
     assert status.base_generation == 1
 
 
+def test_a_clock_that_was_set_back_makes_no_time_negative(pair: Pair) -> None:
+    jobs.start(pair.database, "nightly")
+    first = pair.cycle_row()
+    pair.work()
+    with pair.database.session() as session:
+        later = now() + timedelta(hours=1)
+        session.get_one(Snapshot, first.id).taken_at = later
+        session.get_one(Job, JOB).cycles[0].started_at = later
+    with pair.database.session(read_only=True) as session:
+        status = jobs.status_of(session, "nightly")
+    assert status.cycle is not None
+    assert (status.lag_seconds, status.cycle.seconds, status.cycle.outcome) == (0.0, 0.0, "committed")
+
+
 def test_rates_are_smoothed_and_the_rest_is_estimated() -> None:
     rate = Rate(0.0, 0)
     assert rate.update(1.0, 100) == 100

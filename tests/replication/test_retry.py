@@ -22,6 +22,7 @@ COMMAND = {"operation": "WRITE", "lun": 1, "sense": "words", **PORTAL}
         peer.PeerUnreachable(address="192.0.2.1", port=3261, reason="no route"),
         peer.PeerAnswersGarbage(address="192.0.2.1", port=3261, reason="noise"),
         peer.PeerBusy(vd="b1"),
+        peer.ClockSkew(seconds=3600, direction="ahead of", window=300),
         peer.PeerInternalError(error="KeyError"),
         iscsi.PortalUnreachable(portal="192.0.2.1:3260", reason="refused"),
         iscsi.SessionLost(reason="silence", **PORTAL),
@@ -77,6 +78,7 @@ def test_waits_double_up_to_half_a_minute() -> None:
     [
         (peer.PeerUnreachable(address="192.0.2.1", port=3261, reason="no route"), True),
         (iscsi.SessionLost(reason="silence", **PORTAL), True),
+        (peer.ClockSkew(seconds=3600, direction="ahead of", window=300), True),
         (iscsi.InitiatorNotAdmitted(initiator="iqn.i", **PORTAL), True),
         (recovery_errors.FencingFailed(vd="b1", controller=2, reason="it is silent"), True),
         (errors.WrongDisk(lun=1, node="iqn.x", what="id", found="1", expected="2"), True),

@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 from qreplica.access import secret_files
 from qreplica.api.access import TheAdministrators, TheServices, token_of
 from qreplica.api.problems import problems
+from qreplica.cluster.leases import NOBODY
 from qreplica.daemon.services import Services
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.replication import jobs
 from qreplica.replication.status import JobStatus
 from qreplica.state.models import JobState, PathState, ScrubOutcome
-from qreplica.storage import raid_groups, scrubs, virtual_disks
+from qreplica.storage import raid_group_status, raid_groups, scrubs, virtual_disks
 from qreplica.storage.driver import GroupHealth
 from qreplica.storage.raid_group_status import shown_disks
 
@@ -131,13 +132,15 @@ def _virtual_disks(session: Session, services: Services) -> Iterator[Metric]:
     size = _gauge("vd_size_bytes", "Size of a VD", "vd", "type")
     space = _gauge("vd_snapshot_space_bytes", "Bytes that a VD's snapshots may use", "vd", "type")
     used = _gauge("vd_snapshot_used_bytes", "Bytes that a VD's snapshots use", "vd", "type")
+    owner = _gauge("vd_owner", "The controller that takes a VD's automatic snapshots; 0 for none", "vd", "type")
     for vd in virtual_disks.listing(session):
         labels = [vd.name, vd.type.value]
         size.add_metric(labels, vd.size)
         space.add_metric(labels, vd.snapshot_space)
+        owner.add_metric(labels, raid_group_status.maintainer_of(session, vd.raid_group_id) or NOBODY)
         if services.storage.group_status(vd.raid_group_id).health in _READABLE:
             used.add_metric(labels, virtual_disks.used(services.storage, vd).snapshots)
-    yield from (size, space, used)
+    yield from (size, space, used, owner)
 
 
 def _jobs(found: list[JobStatus]) -> Iterator[Metric]:

@@ -3,12 +3,13 @@
 from typing import Annotated, Self
 
 from pydantic import Field
+from sqlalchemy.orm import Session
 
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, SizeIn, Strict, Time, example
 from qreplica.api.problems import problems
 from qreplica.state.models import VdType, VirtualDisk
-from qreplica.storage import automatic_snapshots, extending, virtual_disks
+from qreplica.storage import automatic_snapshots, extending, raid_group_status, virtual_disks
 from qreplica.storage.driver import GroupHealth, StorageDriver
 
 router = administered("/virtual-disks", "storage")
@@ -71,6 +72,7 @@ class VirtualDiskAnswer(Answer):
             "type": "RAID",
             "size": 2147483648,
             "raid_group": "rg1",
+            "owner": 1,
             "serial": "QR1b1c6dba0c4b4f0d",
             "snapshots": 2,
             "snapshot_space": 4294967296,
@@ -86,6 +88,9 @@ class VirtualDiskAnswer(Answer):
     type: VdType
     size: Size
     raid_group: str
+    owner: Annotated[
+        int | None, Field(description="The controller that takes its automatic snapshots; hosts use it by either")
+    ]
     serial: Annotated[str, Field(description="The serial number that initiators see (VPD page 0x80)")]
     snapshots: Annotated[int, Field(description="How many snapshots it has")]
     snapshot_space: Annotated[Size, Field(description="Bytes that its snapshots may use")]
@@ -96,7 +101,7 @@ class VirtualDiskAnswer(Answer):
     created_at: Time
 
     @classmethod
-    def of(cls, driver: StorageDriver, vd: VirtualDisk) -> Self:
+    def of(cls, session: Session, driver: StorageDriver, vd: VirtualDisk) -> Self:
         """Return the answer that shows ``vd``."""
         opened = driver.group_status(vd.raid_group_id).health in {GroupHealth.ONLINE, GroupHealth.DEGRADED}
         return cls(
@@ -105,6 +110,7 @@ class VirtualDiskAnswer(Answer):
             type=vd.type,
             size=vd.size,
             raid_group=vd.raid_group.name,
+            owner=raid_group_status.maintainer_of(session, vd.raid_group_id),
             serial=vd.serial,
             snapshots=sum(snapshot.taken_at is not None for snapshot in vd.snapshots),
             snapshot_space=vd.snapshot_space,
@@ -123,7 +129,7 @@ class VirtualDiskAnswer(Answer):
 def list_virtual_disks(services: TheServices) -> list[VirtualDiskAnswer]:
     """List all VDs by name."""
     with services.database.session(read_only=True) as session:
-        return [VirtualDiskAnswer.of(services.storage, vd) for vd in virtual_disks.listing(session)]
+        return [VirtualDiskAnswer.of(session, services.storage, vd) for vd in virtual_disks.listing(session)]
 
 
 @router.post("", summary="Make a virtual disk", status_code=201, responses=problems(404, 409, 507))
@@ -144,7 +150,7 @@ def create_virtual_disk(request: VirtualDiskRequest, services: TheServices) -> V
 def show_virtual_disk(name: str, services: TheServices) -> VirtualDiskAnswer:
     """Show one VD, where it is attached, and how much its snapshots use."""
     with services.database.session(read_only=True) as session:
-        return VirtualDiskAnswer.of(services.storage, virtual_disks.get(session, name))
+        return VirtualDiskAnswer.of(session, services.storage, virtual_disks.get(session, name))
 
 
 @router.patch("/{name}", summary="Set the snapshot space", responses=problems(404, 409, 507))

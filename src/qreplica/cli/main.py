@@ -8,6 +8,7 @@ from qreplica.cli import (
     access,
     controller,
     disk,
+    drill,
     event,
     job,
     lun,
@@ -60,6 +61,7 @@ app.command()(access.setup)
 app.command()(access.login)
 app.command()(access.logout)
 app.command()(status.status)
+app.command()(drill.drill)
 for noun in (disk, rg, vd, snapshot, node, lun, port, job, event, controller):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 

@@ -112,13 +112,16 @@ def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json =
 
 def _table(vds: list[dict[str, Any]]) -> RenderableType:
     return output.rows(
-        output.table("VD", "Type", "Size", "RG", "Snapshots", "Snapshot space", "Used", "LUNs", right=_FIGURES),
+        output.table(
+            "VD", "Type", "Size", "RG", "Owner", "Snapshots", "Snapshot space", "Used", "LUNs", right=_FIGURES
+        ),
         (
             [
                 one["name"],
                 one["type"],
                 output.size(one["size"]),
                 one["raid_group"],
+                _owner(one),
                 str(one["snapshots"]),
                 output.size(one["snapshot_space"]),
                 output.size(one["snapshot_used"]),
@@ -131,6 +134,10 @@ def _table(vds: list[dict[str, Any]]) -> RenderableType:
 
 
 _FIGURES = ("Size", "Snapshots", "Snapshot space", "Used")
+
+
+def _owner(vd: dict[str, Any]) -> str:
+    return output.NOTHING if vd["owner"] is None else str(vd["owner"])
 
 
 def _luns(vd: dict[str, Any]) -> str:
@@ -150,6 +157,7 @@ def _sheet(vd: dict[str, Any]) -> RenderableType:
             ("Type", vd["type"]),
             ("Size", output.size(vd["size"])),
             ("RG", vd["raid_group"]),
+            ("Owner", _owner(vd)),
             ("LUNs", _luns(vd)),
             ("Serial number", vd["serial"]),
             ("Snapshots", str(vd["snapshots"])),

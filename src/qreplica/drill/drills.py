@@ -1,12 +1,12 @@
 """The drills: a name, what it does, and the fault. How each is played is in ``play``."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from qreplica.drill import faults
-from qreplica.drill.errors import NoSuchDrill
+from qreplica.drill.errors import NeedsOwnLab, NoSuchDrill
 from qreplica.drill.stage import Stage
 from qreplica.lab.topology import CONTROLLERS, Side
 
@@ -15,13 +15,17 @@ _AWAY = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """``fault`` is done in the middle of a cycle; the cycle ends within it (``mended_first``: after it)."""
+    """``fault`` is done in the middle of a cycle; the cycle ends within it (``mended_first``: after it).
+
+    One in an ``own_lab`` needs a lab that was made for drills.
+    """
 
     name: str
     what: str
     fault: Callable[[Stage, int], AbstractContextManager[None]]
     mended_first: bool = False
     interrupts: bool = True
+    own_lab: bool = False
 
 
 @contextmanager
@@ -106,6 +110,7 @@ _ALL = (
         lambda stage, _: _state_disk_full(stage),
         mended_first=True,
         interrupts=False,
+        own_lab=True,
     ),
     Drill("double", "the source's controller 1 is killed and the active path pulled at once", _double),
 )
@@ -115,9 +120,13 @@ AT_EVERY_STEP = "kill-at-every-step"
 NAMES = (*DRILLS, AT_EVERY_STEP)
 
 
-def chosen(names: list[str]) -> list[str]:
-    """Return the names, all of them when none is given. Raises NoSuchDrill."""
+def chosen(names: Sequence[str], *, own_lab: bool) -> list[str]:
+    """Return the names, all that can be played when none is given. Raises NoSuchDrill, NeedsOwnLab."""
     for name in names:
         if name not in NAMES:
             raise NoSuchDrill(name=name, known=", ".join(NAMES))
-    return names or list(NAMES)
+    elsewhere = [] if own_lab else [drill.name for drill in _ALL if drill.own_lab]
+    for name in names:
+        if name in elsewhere:
+            raise NeedsOwnLab(name=name)
+    return list(names) or [name for name in NAMES if name not in elsewhere]

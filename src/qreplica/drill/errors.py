@@ -10,6 +10,13 @@ class NoSuchDrill(Invalid):
     template = "There is no drill “{name}”: choose from {known}."
 
 
+class NeedsOwnLab(Invalid):
+    """The drill would harm more of a lab than what is made for drills."""
+
+    kind = "drill-needs-own-lab"
+    template = "Drill “{name}” needs a lab that is made for it: play it with “./run drill {name}”."
+
+
 class DrillStuck(EngineFailed):
     """Something that a drill waits for did not happen."""
 

@@ -6,12 +6,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
-from qreplica.drill.ledger import between_writes
-from qreplica.drill.stage import RG, Stage, kill
+from qreplica.drill.stage import NAME, Stage
 from qreplica.lab import namespaces
-from qreplica.lab.administration import DISK_SIZE
 from qreplica.lab.commands import inside, run
+from qreplica.lab.ledger import between_writes
+from qreplica.lab.parts import kill
 from qreplica.lab.topology import Side
 from qreplica.units import MIB
 
@@ -22,7 +23,7 @@ _FLAPS, _FLAP = 6, 0.7
 @contextlib.contextmanager
 def controller_killed(stage: Stage, side: Side, number: int) -> Iterator[None]:
     """Kill a daemon; its workers and its target daemon go with it."""
-    kill(*stage.daemon(side, number))
+    kill(*stage.parts.daemon(side, number))
     yield
 
 
@@ -32,8 +33,8 @@ def controller_hangs(stage: Stage, side: Side, number: int) -> Iterator[None]:
 
     Not while one of them writes the state: it would keep everybody else from it until it wakes.
     """
-    pids = [*stage.daemon(side, number), *(stage.workers(number) if side is Side.SOURCE else [])]
-    with between_writes(stage.ledger.database(side)):
+    pids = [*stage.parts.daemon(side, number), *(stage.parts.workers(number) if side is Side.SOURCE else [])]
+    with between_writes(stage.parts.ledger.database(side)):
         kill(*pids, number=signal.SIGSTOP)
     try:
         yield
@@ -45,7 +46,7 @@ def controller_hangs(stage: Stage, side: Side, number: int) -> Iterator[None]:
 def host_reset(stage: Stage, side: Side, number: int) -> Iterator[None]:
     """Kill all that runs in a controller's namespace, and take its network away; at the end it is wired anew."""
     controller = stage.lab.controller(side, number)
-    kill(*(found.pid for found in stage.processes(side, number)))
+    kill(*(found.pid for found in stage.parts.processes(side, number)))
     namespaces.remove(controller.namespace)
     try:
         yield
@@ -108,38 +109,40 @@ def path_flaps(stage: Stage, number: int) -> Iterator[None]:
 @contextlib.contextmanager
 def target_daemon_crashed(stage: Stage, number: int) -> Iterator[None]:
     """Kill the tgtd of a target controller."""
-    kill(stage.tgtd(Side.TARGET, number))
+    kill(stage.until(f"the target daemon of controller {number}", lambda: stage.parts.tgtd(Side.TARGET, number)))
     yield
 
 
 @contextlib.contextmanager
 def worker_killed(stage: Stage, number: int) -> Iterator[None]:
     """Kill the workers of a source controller."""
-    kill(*stage.workers(number))
+    kill(*stage.parts.workers(number))
     yield
 
 
 @contextlib.contextmanager
 def disk_failed(stage: Stage) -> Iterator[None]:
     """Let a disk of the source's mirrored RG vanish; at the end a spare has taken its place."""
-    images = stage.lab.controller(Side.SOURCE).directory / "disks"
-    used = {one["name"] for one in stage.source("disk", "list") if one["raid_group"] == RG}
-    victim = min(used)
-    spare = f"disk{1 + max(int(one['name'].removeprefix('disk')) for one in stage.source('disk', 'list'))}"
-    image = images / f"{victim}.img"
+    disks = stage.disks(Side.SOURCE)
+    victim = next(one for one in disks if one in _group(stage)["disks"])
+    image = stage.image(Side.SOURCE, victim)
     loops = run(["losetup", "--noheadings", "--output", "NAME", "--associated", str(image)]).split()
     os.truncate(image, MIB)
     for loop in loops:
         run(["losetup", "--set-capacity", loop])
     yield
-    stage.source("disk", "create", spare, "--image", str(images / f"{spare}.img"), "--size", DISK_SIZE)
-    stage.source("disk", "spare", spare)
+    spare = stage.make_disk(Side.SOURCE, 1 + max(int(one.removeprefix(f"{NAME}-")) for one in disks))
+    stage.side[Side.SOURCE]("disk", "spare", spare)
     stage.until("the spare to take the failed disk's place", lambda: _is_healthy(stage, victim), seconds=300)
 
 
 def _is_healthy(stage: Stage, without: str) -> bool:
-    (group,) = stage.source("rg", "list")
-    return group["health"] == "online" and without not in str(group["disks"])
+    group = _group(stage)
+    return group["health"] == "online" and without not in group["disks"]
+
+
+def _group(stage: Stage) -> dict[str, Any]:
+    return cast("dict[str, Any]", stage.side[Side.SOURCE]("rg", "show", NAME))
 
 
 @contextlib.contextmanager

@@ -6,18 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from qreplica.drill.host import Found
-from qreplica.drill.ledger import Ledger
+from qreplica.lab.ledger import Ledger
 
 _STEP = 1 << 20
 
 
-def verdict(ledger: Ledger, job: str, host: Found) -> list[str]:
+def verdict(ledger: Ledger, name: str, host: Found) -> list[str]:
     """Return what is wrong, in sentences; nothing when all bytes are where they must be.
 
-    The recovery point must be the source's snapshot of its generation; so must the live backup VD, which whoever wrote
-    under an old epoch would have changed; and the host must find all that it had flushed.
+    ``name`` is the job's and the backup VD's. The recovery point must be the source's snapshot of its generation; so
+    must the live backup VD, which whoever wrote under an old epoch would have changed; and the host must find all that
+    it had flushed.
     """
-    base, (point, live) = ledger.base_file(job), ledger.copies()
+    base, (point, live) = ledger.base_file(name), ledger.copies(name)
     with ThreadPoolExecutor(2) as pool:
         original, copied, present = pool.map(_digest, (base, point, live))
     wrong = list(host.wrong)

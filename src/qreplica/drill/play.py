@@ -13,10 +13,11 @@ from qreplica.drill import judge
 from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, Drill
 from qreplica.drill.errors import FaultTooLate, HostFailed
 from qreplica.drill.host import Found, Request
-from qreplica.drill.ledger import CycleNow
-from qreplica.drill.stage import JOB, PATTERN_BLOCKS, Stage, kill
+from qreplica.drill.stage import NAME, PATTERN_BLOCKS, Stage
 from qreplica.lab.administration import login_environment
 from qreplica.lab.commands import inside
+from qreplica.lab.ledger import CycleNow
+from qreplica.lab.parts import kill
 from qreplica.lab.topology import CONTROLLERS, Side
 from qreplica.state.models import Step
 
@@ -36,11 +37,17 @@ class Result:
 
     name: str
     wrong: tuple[str, ...]
-    resume_seconds: float | None
-    resent_bytes: int | None
-    host_pause_seconds: float
-    host_writes: int
-    seconds: float
+    resume_seconds: float | None = None
+    resent_bytes: int | None = None
+    host_pause_seconds: float = 0.0
+    host_writes: int = 0
+    seconds: float = 0.0
+    played: bool = True
+
+    @classmethod
+    def stuck(cls, name: str, sentence: str) -> "Result":
+        """Return that of a drill that could not be played to its end."""
+        return cls(name, (sentence,), played=False)
 
     @property
     def ok(self) -> bool:
@@ -85,7 +92,7 @@ def _play(stage: Stage, name: str) -> Result | None:
         # Whoever woke up late has had his chance to do harm.
         time.sleep(_SETTLE)
         found = host()
-    wrong = judge.verdict(stage.ledger, JOB, found)
+    wrong = judge.verdict(stage.parts.ledger, NAME, found)
     if interrupted.too_late and not wrong:
         return None
     took = round(time.monotonic() - began, 1)
@@ -104,7 +111,7 @@ class _Interrupted:
 
 def _interrupt(stage: Stage, drill: Drill) -> _Interrupted:
     stage.tell(f"{drill.name}: {drill.what}")
-    stage.source("job", "start", JOB)
+    stage.side[Side.SOURCE]("job", "start", NAME)
     before = stage.until("data to be on its way", lambda: _under_way(stage))
     active = stage.active()
     reached = max(before.done_bytes, *map(stage.written, CONTROLLERS))
@@ -155,14 +162,14 @@ def _kill_at_every_step(stage: Stage) -> None:
     """Kill the worker in each step of a cycle in turn, and the whole controller in each step after that."""
     stage.tell(f"{AT_EVERY_STEP}: the worker, then its controller, is killed in each step of a cycle")
     for whole in (False, True):
-        stage.source("job", "start", JOB)
+        stage.side[Side.SOURCE]("job", "start", NAME)
         before = stage.cycle()
         for step in _STEPS:
             met = stage.until(f"step {step}", partial(_in, stage, step))
             if met == "over":
                 break
-            number = next(iter(stage.ledger.duties(Side.SOURCE)), 1) or 1
-            kill(*(stage.daemon(Side.SOURCE, number) if whole else stage.workers(number)))
+            number = next(iter(stage.parts.ledger.duties(Side.SOURCE)), 1) or 1
+            kill(*(stage.parts.daemon(Side.SOURCE, number) if whole else stage.parts.workers(number)))
             if whole:
                 stage.restore()
         _finished(stage, before)

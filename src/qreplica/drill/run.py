@@ -18,31 +18,53 @@ from qreplica.units import MIB, format_size
 _STATE_SIZE = 64 * MIB
 
 
-def run(lab: Lab, names: Sequence[str], tell: Callable[[str], None], *, fill: int = FILL) -> list[Result]:
+def in_own_lab(lab: Lab, names: Sequence[str], tell: Callable[[str], None], *, fill: int = FILL) -> list[Result]:
     """Bring a lab up, play the drills of these names (none: all), and take it down; ``fill`` bytes change in each.
 
     One that cannot be played to its end is the last: what state the lab is in then is not known. Raises NoSuchDrill.
     """
-    wanted = chosen(list(names))
+    wanted = chosen(names, own_lab=True)
 
     def prepare() -> None:
         faults.small_state_disk(lab.controller(Side.SOURCE).state_dir, _STATE_SIZE)
 
-    results = []
     labs.up(lab, tell, prepare)
     try:
         stage = Stage(lab, tell, fill)
         stage.set_up()
-        for name in wanted:
-            try:
-                results.append(play(stage, name))
-            except QReplicaError as error:
-                results.append(Result(name, (error.sentence,), None, None, 0.0, 0, 0.0))
-                tell(_sentence(results[-1]))
-                break
-            tell(_sentence(results[-1]))
+        return _play_all(stage, wanted)
     finally:
         labs.down(lab)
+
+
+def in_lab(lab: Lab, names: Sequence[str], tell: Callable[[str], None], *, fill: int = FILL) -> list[Result]:
+    """Play drills in a lab that is up, on disks of their own, which are removed again; other jobs there go on.
+
+    If bytes are wrong, or one cannot be played to its end, they stay to be looked at, until the next drill. Raises
+    NoSuchDrill, NeedsOwnLab, LabMissing.
+    """
+    wanted = chosen(names, own_lab=False)
+    labs.urls(lab)  # or it is not up
+    stage = Stage(lab, tell, fill)
+    stage.restore()
+    stage.set_up()
+    results = _play_all(stage, wanted)
+    if all(one.ok for one in results):
+        stage.clear_up()
+    return results
+
+
+def _play_all(stage: Stage, names: Sequence[str]) -> list[Result]:
+    results: list[Result] = []
+    for name in names:
+        try:
+            result = play(stage, name)
+        except QReplicaError as error:
+            result = Result.stuck(name, error.sentence)
+        results.append(result)
+        stage.tell(_sentence(result))
+        if not result.played:
+            break
     return results
 
 

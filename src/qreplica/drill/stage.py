@@ -1,8 +1,7 @@
-"""What every drill plays on: a lab that replicates a disk over two paths, and the parts of it that can fail."""
+"""What every drill plays on: a disk of a lab that is replicated over two paths, with RGs and disks of its own."""
 
 import os
 import secrets
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,23 +10,23 @@ from pathlib import Path
 from typing import TypeVar
 
 from qreplica.drill.errors import DrillStuck
-from qreplica.drill.ledger import CycleNow, Ledger
-from qreplica.iscsi.target.errors import LunMissing, NodeMissing, TargetDaemonDown
-from qreplica.iscsi.target.mgmt import Management
-from qreplica.iscsi.target.pause import running_tgtd
-from qreplica.iscsi.target.tgt import TgtDriver
-from qreplica.lab import lab as labs
-from qreplica.lab.administration import CommandLine
-from qreplica.lab.processes import Found, find, marked_by
-from qreplica.lab.topology import CONTROLLERS, Controller, Lab, Side
+from qreplica.lab.administration import DISK_SIZE, CommandLine
+from qreplica.lab.errors import CommandFailed
+from qreplica.lab.ledger import CycleNow
+from qreplica.lab.parts import Parts
+from qreplica.lab.topology import CONTROLLERS, Lab, Side
+from qreplica.storage.errors import GroupBusy
 from qreplica.units import MIB
 
-RG, VD, BACKUP, JOB, NODE = "rg1", "drilled", "drilled-copy", "drill", "backups"
+#: Everything that a drill makes has this name; disks have a number behind it.
+NAME = "qreplica-drill"
+LUN = 1
 #: The host fills the first part before each cycle (bytes), and writes its pattern to blocks behind it all the while.
 FILL, PATTERN_BLOCKS = 768 * MIB, 4096
+_DISKS = {Side.SOURCE: 4, Side.TARGET: 2}
+_LEVEL = {Side.SOURCE: "raid10", Side.TARGET: "raid1"}
 _SIZE = "1GiB"
 _PATIENCE, _POLL = 120.0, 0.01
-_LUN = 1
 
 T = TypeVar("T")
 
@@ -40,36 +39,80 @@ class Stage:
     tell: Callable[[str], None]
     fill: int = FILL
     drill: str = ""
-    ledger: Ledger = field(init=False)
+    parts: Parts = field(init=False)
     host_node: str = field(default="", init=False)
     backup_node: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
-        self.ledger = Ledger(self.lab)
-        self.source = CommandLine(self.lab, Side.SOURCE)
-        self.target = CommandLine(self.lab, Side.TARGET)
+        self.parts = Parts(self.lab)
+        self.side = {side: CommandLine(self.lab, side) for side in Side}
 
     def set_up(self) -> None:
-        """Make mirrored RGs, a disk for the host, its backup VD, and the job with a path to each controller."""
+        """Make mirrored RGs, a disk for the host, its backup VD, and the job with a path to each controller.
+
+        What an earlier drill left, which was killed, is removed first.
+        """
+        self.clear_up()
         self.tell("Setting up a virtual disk, its backup, and a job with two paths")
-        disks = [word for number in range(1, 5) for word in ("--disk", f"disk{number}")]
-        self.source("rg", "create", RG, "--level", "raid10", *disks)
-        self.target("rg", "create", RG, "--level", "raid1", "--disk", "disk1", "--disk", "disk2")
-        self.source("vd", "create", VD, "--rg", RG, "--size", _SIZE)
-        self.host_node = self.source("node", "create", "hosts")["iqn"]
-        self.source("lun", "create", "hosts", VD, "--lun", str(_LUN))
-        self.target("vd", "create", BACKUP, "--rg", RG, "--size", _SIZE, "--type", "BACKUP")
-        secret = self.lab.directory / "drill-secret"
+        source, target = self.side[Side.SOURCE], self.side[Side.TARGET]
+        for side in Side:
+            self._make_group(side)
+        source("vd", "create", NAME, "--rg", NAME, "--size", _SIZE)
+        target("vd", "create", NAME, "--rg", NAME, "--size", _SIZE, "--type", "BACKUP")
+        secret = self.lab.directory / f"{NAME}-secret"
+        secret.unlink(missing_ok=True)
         descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(8) + "\n")
         chap = ("--chap-user", "drill", "--chap-secret-file", str(secret))
-        self.backup_node = self.target("node", "create", NODE, *chap)["iqn"]
-        self.target("lun", "create", NODE, BACKUP, "--lun", str(_LUN))
+        self.host_node = source("node", "create", NAME)["iqn"]
+        self.backup_node = target("node", "create", NAME, *chap)["iqn"]
+        for qreplica in (source, target):
+            qreplica("lun", "create", NAME, NAME, "--lun", str(LUN))
         first, second = (self.lab.controller(Side.TARGET, number).ports[0].address for number in CONTROLLERS)
-        where = ("--address", first, "--node", self.backup_node, "--lun", str(_LUN))
-        self.source("job", "create", JOB, "--source-vd", VD, *where, *chap)
-        self.source("job", "path", "add", JOB, second)
+        where = ("--address", first, "--node", self.backup_node, "--lun", str(LUN))
+        source("job", "create", NAME, "--source-vd", NAME, *where, *chap)
+        source("job", "path", "add", NAME, second)
+
+    def _make_group(self, side: Side) -> None:
+        disks = [word for number in range(_DISKS[side]) for word in ("--disk", self.make_disk(side, number + 1))]
+        self.side[side]("rg", "create", NAME, "--level", _LEVEL[side], *disks)
+
+    def make_disk(self, side: Side, number: int) -> str:
+        """Give a side a disk of the drill's own; return its name."""
+        name = f"{NAME}-{number}"
+        self.side[side]("disk", "create", name, "--image", str(self.image(side, name)), "--size", DISK_SIZE)
+        return name
+
+    def disks(self, side: Side) -> list[str]:
+        """Return the names of the drill's disks of a side."""
+        return [one["name"] for one in self.side[side]("disk", "list") if one["name"].startswith(f"{NAME}-")]
+
+    def clear_up(self) -> None:
+        """Remove all that drills made, as far as it is there. Raises CommandFailed."""
+        for side in Side:
+            qreplica = self.side[side]
+            for noun in ("job", "lun", "node", "vd", "rg"):
+                which = [NAME, str(LUN)] if noun == "lun" else [NAME]
+                if any(NAME in {one.get("name"), one.get("node")} for one in qreplica(noun, "list")):
+                    self.until(f"{noun} {NAME} to be deleted", partial(self._deleted, side, noun, which))
+            for name in self.disks(side):
+                qreplica("disk", "delete", name, "--yes")
+                self.image(side, name).unlink(missing_ok=True)
+
+    def _deleted(self, side: Side, noun: str, which: list[str]) -> bool:
+        """Delete something; False while it is busy: the controller that was just started lets go of it in a moment."""
+        try:
+            self.side[side](noun, "delete", *which, "--yes")
+        except CommandFailed as error:
+            if GroupBusy.kind not in error.sentence:
+                raise
+            return False
+        return True
+
+    def image(self, side: Side, name: str) -> Path:
+        """Return the file of a disk."""
+        return self.lab.controller(side).directory / "disks" / f"{name}.img"
 
     def until(self, what: str, look: Callable[[], T | None], *, seconds: float = _PATIENCE) -> T:
         """Return what ``look`` finds as soon as that is true. Raises DrillStuck."""
@@ -80,7 +123,7 @@ class Stage:
                     drill=self.drill,
                     seconds=seconds,
                     what=what,
-                    now=self.ledger.cycle(JOB),
+                    now=self.parts.ledger.cycle(NAME),
                     directory=self.lab.directory,
                 )
             time.sleep(_POLL)
@@ -88,78 +131,21 @@ class Stage:
 
     def cycle(self) -> CycleNow:
         """Return the job's latest cycle."""
-        found = self.ledger.cycle(JOB)
+        found = self.parts.ledger.cycle(NAME)
         if found is None:
             raise LookupError("the job was started")
         return found
 
-    def processes(self, side: Side, number: int, *words: str) -> list[Found]:
-        """Return the processes of a controller in whose command lines all the words are."""
-        controller = self.lab.controller(side, number)
-        found = find(marked_by(self.lab.directory, []))
-        inside = _namespace(controller)
-        return [
-            one
-            for one in found
-            if all(any(word in part for part in one.command) for word in words) and _namespace_of(one.pid) == inside
-        ]
-
-    def daemon(self, side: Side, number: int) -> list[int]:
-        """Return the pid of a controller's daemon, if it runs."""
-        pid = labs.daemon_pids(self.lab).get(str(self.lab.controller(side, number).config_file))
-        return [] if pid is None else [pid]
-
-    def workers(self, number: int) -> list[int]:
-        """Return the pids of the workers of a source controller, also of the one that stands by."""
-        return [one.pid for one in self.processes(Side.SOURCE, number, "qreplica.replication.worker")]
-
-    def tgtd(self, side: Side, number: int) -> int:
-        """Return the pid of a controller's target daemon."""
-        file = self.lab.controller(side, number).state_dir / "tgtd" / f"{number}.pid"
-        return self.until(f"the target daemon of {side} {number}", lambda: running_tgtd(file) or 0)
+    def written(self, number: int) -> int:
+        """Return how many bytes the job's present sessions have written through a target controller."""
+        return self.parts.written(self.backup_node, LUN, number)
 
     def active(self) -> int:
         """Return the target controller over which the job's session goes."""
-        return self.until("a session of the job", self._active)
-
-    def _active(self) -> int | None:
-        return next((number for number in CONTROLLERS if self.written(number)), None)
-
-    def written(self, number: int) -> int:
-        """Return how many bytes the job's present sessions have written through a target controller."""
-        text = self.lab.controller(Side.TARGET, number).config_file.read_text().split("tgt_control_port = ")[1]
-        try:
-            return TgtDriver(Management(int(text.split()[0]))).counters(self.backup_node, _LUN).write_bytes
-        except (NodeMissing, LunMissing, TargetDaemonDown):
-            return 0
+        return self.until("a session of the job", lambda: next(filter(self.written, CONTROLLERS), None))
 
     def restore(self) -> None:
         """Start what has ended, and wait until every controller runs its own jobs again."""
-        for controller in self.lab.controllers:
-            if not self.daemon(controller.subsystem, controller.number):
-                labs.start_again(self.lab, controller)
+        self.parts.start_ended()
         for side in Side:
-            self.until(f"both controllers of “{side}” to run their own jobs", partial(self._is_at_home, side))
-
-    def _is_at_home(self, side: Side) -> bool:
-        return self.ledger.duties(side) == [1, 2]
-
-
-def kill(*pids: int, number: signal.Signals = signal.SIGKILL) -> None:
-    """Send a signal to processes of the lab; those that have ended need none."""
-    for pid in pids:
-        try:
-            os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
-def _namespace(controller: Controller) -> int:
-    return Path("/run/netns", controller.namespace).stat().st_ino
-
-
-def _namespace_of(pid: int) -> int | None:
-    try:
-        return Path(f"/proc/{pid}/ns/net").stat().st_ino
-    except OSError:
-        return None
+            self.until(f"both controllers of “{side}” to run their own jobs", partial(self.parts.at_home, side))

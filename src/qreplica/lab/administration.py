@@ -22,7 +22,7 @@ from qreplica.lab.topology import DEFAULT_ID, Controller, Lab, Side
 ADMINISTRATOR = "admin"
 DISKS = 4
 DISK_SIZE = "16GiB"
-_LOOK_EVERY = 0.5
+_LOOK_EVERY = 0.05
 
 
 class CommandLine:

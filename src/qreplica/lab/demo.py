@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -22,42 +22,49 @@ from qreplica.lab.commands import inside, run
 from qreplica.lab.errors import CopyDiffers
 from qreplica.lab.host import Done, Request
 from qreplica.lab.topology import Lab, Side
+from qreplica.lab.trouble import Interruption, Trouble
 from qreplica.units import GIB, MIB, format_rate, format_size
 
 TREE = 512 * MIB
 SIZE = 2 * GIB
 
 _PATIENCE = 600.0
+_LUN = 1
+#: A kill comes when so much of the tree is on its way.
+_PARTS = 4
 RG, VD, BACKUP, JOB = "rg1", "payroll", "payroll-copy", "payroll-job"
 
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """What a cycle sent and how long it took: bytes, seconds, bytes of worker memory at most."""
+    """What a cycle sent and how long it took: bytes, seconds, bytes of worker memory at most; and what befell it."""
 
     bytes: int
     seconds: float
     zero_bytes: int
     worker_peak_memory: int
+    interruptions: tuple[Interruption, ...] = ()
 
     @classmethod
-    def of(cls, job: dict[str, Any]) -> "Cycle":
+    def of(cls, job: dict[str, Any], interruptions: Iterable[Interruption] = ()) -> "Cycle":
         """Take the figures of a job's last cycle."""
         cycle = job["cycle"]
-        return cls(cycle["sent_bytes"], cycle["seconds"], cycle["zero_bytes"], cycle["worker_peak_memory"])
+        memory = cycle["worker_peak_memory"]
+        return cls(cycle["sent_bytes"], cycle["seconds"], cycle["zero_bytes"], memory, tuple(interruptions))
 
     @property
     def rate(self) -> float:
-        """Bytes a second."""
-        return self.bytes / self.seconds
+        """Bytes a second, while nothing was interrupted."""
+        return self.bytes / (self.seconds - sum(one.resume_seconds for one in self.interruptions))
 
-    def as_json(self) -> dict[str, float]:
+    def as_json(self) -> dict[str, Any]:
         """Return the figures under their names."""
         return {
             "bytes": self.bytes,
             "seconds": round(self.seconds, 3),
             "mb_per_second": round(self.rate / 1e6, 1),
             "zero_bytes": self.zero_bytes,
+            "interruptions": [one.as_json() for one in self.interruptions],
         }
 
 
@@ -74,11 +81,15 @@ class Node:
 class Demo:
     """The demo on a lab that is up; ``tell`` is told what goes on."""
 
-    def __init__(self, lab: Lab, tell: Callable[[str], None], *, tree: int = TREE, size: int = SIZE) -> None:
+    def __init__(
+        self, lab: Lab, tell: Callable[[str], None], *, tree: int = TREE, size: int = SIZE, calm: bool = False
+    ) -> None:
+        """Replicate ``tree`` bytes of files on a disk of ``size``; ``calm``: kill no controller meanwhile."""
         self._lab = lab
         self._tell = tell
         self._tree = tree
         self._size = size
+        self._calm = calm
         self._place = lab.directory / "host"
         self._source = CommandLine(lab, Side.SOURCE, tell)
         self._target = CommandLine(lab, Side.TARGET, tell)
@@ -91,8 +102,9 @@ class Demo:
         self._make_filesystem(image)
         host = self._make_source()
         self._host("write-image", host, image)
-        self._make_job(self._make_target())
-        full = self._cycle()
+        backups = self._make_target()
+        self._make_job(backups)
+        full = self._cycle() if self._calm else self._troubled_cycle(backups)
 
         sparse.copy(image, changed)
         changes = filesystem.change(changed, self._place / "mount")
@@ -121,7 +133,7 @@ class Demo:
         self._source("rg", "create", RG, "--level", "raid10", *disks)
         self._source("vd", "create", VD, "--rg", RG, "--size", format_size(self._size).replace(" ", ""))
         host = self._make_node(self._source, Side.SOURCE, "host", port=1)
-        self._source("lun", "create", "host", VD, "--lun", "1")
+        self._source("lun", "create", "host", VD, "--lun", str(_LUN))
         return host
 
     def _make_target(self) -> Node:
@@ -130,14 +142,27 @@ class Demo:
             "vd", "create", BACKUP, "--rg", RG, "--size", format_size(self._size).replace(" ", ""), "--type", "BACKUP"
         )
         node = self._make_node(self._target, Side.TARGET, "backups", port=1)
-        self._target("lun", "create", "backups", BACKUP, "--lun", "1")
+        self._target("lun", "create", "backups", BACKUP, "--lun", str(_LUN))
         return node
 
     def _make_job(self, node: Node) -> None:
         self._source(
-            *("job", "create", JOB, "--source-vd", VD, "--address", node.address, "--node", node.iqn, "--lun", "1"),
+            *(
+                "job",
+                "create",
+                JOB,
+                "--source-vd",
+                VD,
+                "--address",
+                node.address,
+                "--node",
+                node.iqn,
+                "--lun",
+                str(_LUN),
+            ),
             *("--chap-user", node.user, "--chap-secret-file", str(node.secret_file)),
         )
+        self._source("job", "path", "add", JOB, self._lab.controller(Side.TARGET, 2).ports[0].address)
 
     def _make_node(self, qreplica: CommandLine, side: Side, name: str, port: int) -> Node:
         secret_file = self._place / f"{side}-{name}-secret"
@@ -148,9 +173,26 @@ class Demo:
         return Node(made["iqn"], self._lab.controller(side).ports[port - 1].address, name, secret_file)
 
     def _cycle(self) -> Cycle:
-        # A job waits for a target that is away as long as it takes; a daemon that has died stays away.
-        self._source.watched("job", "start", JOB, "--follow", look=partial(labs.check_daemons, self._lab))
-        cycle = Cycle.of(self._source("job", "show", JOB))
+        # A job waits for a target that is away as long as it takes; daemons that have died stay away.
+        self._run_job(partial(labs.check_daemons, self._lab))
+        return self._told(Cycle.of(self._source("job", "show", JOB)))
+
+    def _troubled_cycle(self, node: Node) -> Cycle:
+        part = self._tree // _PARTS
+        trouble = Trouble(self._lab, self._tell, job=JOB, node=node.iqn, lun=_LUN, part=part)
+
+        def look() -> None:
+            labs.check_daemons(self._lab)
+            trouble.look()
+
+        self._run_job(look)
+        trouble.mend()
+        return self._told(Cycle.of(self._source("job", "show", JOB), trouble.interruptions))
+
+    def _run_job(self, look: Callable[[], None]) -> None:
+        self._source.watched("job", "start", JOB, "--follow", look=look)
+
+    def _told(self, cycle: Cycle) -> Cycle:
         self._tell(f"{format_size(cycle.bytes)} sent in {cycle.seconds:.1f} s, {format_rate(cycle.rate)}")
         return cycle
 
@@ -168,7 +210,7 @@ class Demo:
     def _read_back(self, qreplica: CommandLine, side: Side, vd: str, kind: str) -> Path:
         newest = [one["name"] for one in qreplica("snapshot", "list", "--vd", vd) if one["kind"] == kind][-1]
         node = self._make_node(qreplica, side, "check", port=2)
-        qreplica("lun", "create", "check", vd, "--lun", "1", "--snapshot", newest)
+        qreplica("lun", "create", "check", vd, "--lun", str(_LUN), "--snapshot", newest)
         into = self._place / f"{side}-snapshot.img"
         self._host("read-back", node, into)
         return into

@@ -18,9 +18,13 @@ def figures(result: dict[str, Any]) -> RenderableType:
         table.add_column(heading, justify="right")
     for kind in ("full", "incremental"):
         cycle = result[kind]
-        rate = format_rate(cycle["bytes"] / cycle["seconds"])
+        rate = format_rate(cycle["mb_per_second"] * 1e6)
         table.add_row(kind, format_size(cycle["bytes"]), format_duration(cycle["seconds"]), rate)
-    table.caption = f"The workers used {format_size(result['worker_peak_memory'])} of memory at most."
+    notes = [f"The workers used {format_size(result['worker_peak_memory'])} of memory at most."]
+    if met := result["full"]["interruptions"]:
+        killed = ", ".join(f"{one['killed']} ({format_duration(one['resume_seconds'])})" for one in met)
+        notes.append(f"Killed in the middle of the full cycle, and how long until data was on its way again: {killed}.")
+    table.caption = "\n".join(notes)
     return table
 
 

@@ -66,3 +66,20 @@ class CopyDiffers(EngineFailed):
 
     kind = "copy-differs"
     template = "The copy differs from its source ({what}): this must never be: keep the lab and report it."
+
+
+class LabStuck(EngineFailed):
+    """Something that a lab waits for did not happen."""
+
+    kind = "lab-stuck"
+    template = "The lab waited {seconds:.0f} s for {what}, in vain: read the logs in its directory."
+
+
+class TroubleTooLate(EngineFailed):
+    """The machine replicates faster than it can be broken."""
+
+    kind = "demo-trouble-too-late"
+    template = (
+        "Job “{job}” was done before a controller of each side could be killed in its middle: give the demo more to "
+        "replicate, with --tree."
+    )

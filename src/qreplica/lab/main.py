@@ -1,11 +1,6 @@
 """``./run lab`` and ``./run demo``."""
 
-import contextlib
-import json
-import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +13,8 @@ from qreplica.errors import QReplicaError
 from qreplica.lab import demo_views, namespaces
 from qreplica.lab import lab as labs
 from qreplica.lab.administration import ADMINISTRATOR
+from qreplica.lab.console import figures_of, tell, working_on
 from qreplica.lab.demo import TREE, Demo
-from qreplica.lab.processes import MARK
 from qreplica.lab.sweep import sweep_dead
 from qreplica.lab.topology import DEFAULT_ID, LABS, PORTS, Controller, Lab, Side
 from qreplica.units import format_size, parse_size
@@ -42,15 +37,10 @@ ControllerNumber = Annotated[int, typer.Argument(min=1, max=2, metavar="CONTROLL
 PortNumber = Annotated[int, typer.Argument(min=1, max=PORTS, metavar="PORT")]
 
 
-def tell(sentence: str) -> None:
-    """Show progress to people."""
-    Console(stderr=True, highlight=False).print(f"[dim]·[/dim] {sentence}", soft_wrap=True)
-
-
 @lab_app.command()
 def up(lab_id: Id = DEFAULT_ID, root: Root = LABS) -> None:
     """Make the lab and leave it up: “source” and “target”, logged in to from the command line."""
-    lab = _mine(lab_id, root)
+    lab = working_on(lab_id, root)
     urls = labs.up(lab, tell)
     labs.let_stay(lab)
     for subsystem, url in urls.items():
@@ -111,12 +101,16 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Remove everything at the end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON in the last line.")] = False,
     tree: Annotated[str, typer.Option(help="How much data the filesystem holds at least.")] = format_size(TREE),
+    calm: Annotated[bool, typer.Option("--calm", help="Kill no controllers.")] = False,
     lab_id: Id = DEFAULT_ID,
     root: Root = LABS,
 ) -> None:
-    """Replicate a virtual disk with a real filesystem, in full and then what changed, and prove both copies equal."""
-    with _figures(as_json=as_json) as figures:
-        figures.update(_demonstrate(_mine(lab_id, root), parse_size(tree), once=once))
+    """Replicate a virtual disk with a real filesystem, in full and then what changed, and prove both copies equal.
+
+    In the middle of the full cycle, controller 1 of the source is killed, and then that of the target.
+    """
+    with figures_of(as_json=as_json) as figures:
+        figures.update(_demonstrate(working_on(lab_id, root), parse_size(tree), once=once, calm=calm))
 
 
 @app.command()
@@ -128,16 +122,9 @@ def drill(
     root: Root = LABS,
 ) -> None:
     """Break parts of a lab while it replicates, and prove by bytes that nothing was lost and nothing started over."""
-    from qreplica.drill import run as drills  # noqa: PLC0415 - start fast
+    from qreplica.drill import command  # noqa: PLC0415 - start fast
 
-    with _figures(as_json=as_json, drills=[]) as figures:
-        if every and names:
-            raise typer.BadParameter("give names or --all")
-        results = drills.run(_mine(lab_id, root), names or [], tell)
-        figures.update(drills.as_json(results))
-        Console(stderr=True, highlight=False).print(drills.table(results))
-    if not figures["ok"]:
-        raise typer.Exit(10)
+    command.drill(lab_id, root, names or [], every=every, as_json=as_json, own_lab=True)
 
 
 @app.command(hidden=True)
@@ -147,29 +134,10 @@ def sweep() -> None:
         tell(f"Removed what was left of {directory}")
 
 
-@contextlib.contextmanager
-def _figures(*, as_json: bool, **empty: object) -> Iterator[dict[str, Any]]:
-    """Give what the command fills with its figures, printed at its end with ``as_json``, however that comes.
-
-    An expected failure is one of them, and ends the command with a sentence and its exit code.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is open is cleaned up
-    figures: dict[str, Any] = {**empty, "ok": False}
-    try:
-        yield figures
-    except QReplicaError as error:
-        figures |= {"error": error.kind, "sentence": error.sentence}
-        typer.echo(error.sentence, err=True)
-        raise typer.Exit(error.exit_code) from error
-    finally:
-        if as_json:
-            typer.echo(json.dumps(figures))
-
-
-def _demonstrate(lab: Lab, tree: int, *, once: bool) -> dict[str, Any]:
+def _demonstrate(lab: Lab, tree: int, *, once: bool, calm: bool) -> dict[str, Any]:
     urls = labs.up(lab, tell)
     try:
-        figures = {"ok": True, **Demo(lab, tell, tree=tree).run()}
+        figures = {"ok": True, **Demo(lab, tell, tree=tree, calm=calm).run()}
     except QReplicaError:
         if not once:
             tell(f"The lab stays up to look at: logs are below {lab.directory}, “./run lab down” removes it")
@@ -184,13 +152,6 @@ def _demonstrate(lab: Lab, tree: int, *, once: bool) -> dict[str, Any]:
     if not once:
         typer.echo(demo_views.what_next(lab, urls), err=True)
     return figures
-
-
-def _mine(lab_id: str, root: Path) -> Lab:
-    """Return the lab that this process works on: everything that it starts from now on carries the mark."""
-    lab = Lab(lab_id, root)
-    os.environ[MARK] = str(lab.directory)
-    return lab
 
 
 def _controller(lab: Lab, subsystem: Side, number: int) -> Controller:

@@ -14,6 +14,7 @@ from qreplica.iscsi.errors import (
     TargetUnproven,
 )
 from qreplica.peer.errors import (
+    ClockSkew,
     MessageTooSlow,
     NoSuchNode,
     PeerBusy,
@@ -30,9 +31,11 @@ LONGEST = 30.0
 _FIRST = 1.0
 _UNIT_ATTENTION = 0x06
 
-#: A target that was started again admits nobody until it is claimed anew, and says the same as to a stranger.
+#: A target that was started again admits nobody until it is claimed anew, and says the same as to a stranger. A clock
+#: that jumped is set again by whatever keeps the time.
 _PATH = (
     PeerFailed,
+    ClockSkew,
     PeerInternalError,
     PeerBusy,
     RequestReplayed,
@@ -50,6 +53,7 @@ _PATH = (
 #: What goes wrong on one path and may well go right on another, a person's help needed or not.
 _OF_THE_PATH = (
     PeerFailed,
+    ClockSkew,
     PeerInternalError,
     MessageTooSlow,
     PortalUnreachable,

@@ -116,7 +116,7 @@ def _of_path(path: Path) -> PathStatus:
 
 def of_cycle(cycle: Cycle) -> CycleStatus:
     """Return one run."""
-    seconds = None if cycle.finished_at is None else (cycle.finished_at - cycle.started_at).total_seconds()
+    seconds = None if cycle.finished_at is None else _between(cycle.started_at, cycle.finished_at)
     is_done = cycle.outcome is Outcome.COMMITTED
     rate = cycle.total_bytes / seconds if seconds and is_done else cycle.rate
     return CycleStatus(
@@ -157,4 +157,9 @@ def _seconds_left(cycle: Cycle) -> float | None:
 def _age(session: Session, committed: Cycle) -> float:
     """Return the seconds since the content of the generation was frozen; its snapshot has the cycle's id."""
     taken_at = session.scalar(select(Snapshot.taken_at).where(Snapshot.id == committed.id))
-    return (now() - (taken_at or committed.started_at)).total_seconds()
+    return _between(taken_at or committed.started_at, now())
+
+
+def _between(first: datetime, then: datetime) -> float:
+    """Return the seconds, none when a clock was set back meanwhile."""
+    return max(0.0, (then - first).total_seconds())

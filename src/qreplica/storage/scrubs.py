@@ -28,6 +28,8 @@ MOST_DAYS = 365
 _KEEP = 50
 #: For so many seconds the engine is asked again when it says that a scrub was cut off.
 _PATIENCE, _POLL = 5.0, 0.1
+#: Engines round the end of a scrub; only what is further in the future than this is a clock's doing.
+_ROUNDED = timedelta(hours=1)
 
 
 def start(db: Database, driver: StorageDriver, group: str) -> None:
@@ -85,6 +87,9 @@ def next_due(session: Session, group: RaidGroup) -> datetime | None:
     """Return when the next scrub is due by the schedule, which may be past; None without one."""
     complete = cut_off = None
     for run in runs_of(session, group.id):
+        if run.finished_at is not None and run.finished_at > now() + _ROUNDED:
+            # From before a clock was set back: it would hold all others up until then.
+            continue
         if run.outcome in {ScrubOutcome.CLEAN, ScrubOutcome.DAMAGED}:
             complete = run.finished_at
             break

@@ -259,6 +259,16 @@ def test_deleting_the_rg_forgets_its_scrubs(mirror: EngineWorld) -> None:
     assert runs(mirror) == []
 
 
+def test_one_from_before_a_clock_was_set_back_holds_nothing_up(mirror: EngineWorld) -> None:
+    made(mirror, 40)
+    clean = {"outcome": ScrubOutcome.CLEAN, "raid_group_id": mirror.group_id}
+    with mirror.database.session() as session:
+        session.add(ScrubRun(started_at=days_ago(-365), finished_at=days_ago(-365), **clean))
+    mirror.rounds()
+    (run,) = [one for one in runs(mirror) if one.outcome is None]
+    assert run.started_at <= datetime.now(UTC)
+
+
 def test_the_next_one_is_shown(mirror: EngineWorld) -> None:
     with mirror.database.session(read_only=True) as session:
         group = raid_groups.get(session, "rg1")
