@@ -66,11 +66,21 @@ def test_it_survives_a_busy_database(database: Database) -> None:
                 raise StateBusy(place="x", reason="y")
             return database.session()
 
-    beating = Heartbeat(Busy(), 2, 0.01)  # type: ignore[arg-type] # what it uses of one
+    told: list[str] = []
+
+    class Breaker:
+        def locked(self) -> None:
+            told.append("locked")
+
+        def written(self) -> None:
+            told.append("written")
+
+    beating = Heartbeat(Busy(), 2, 0.01, Breaker())  # type: ignore[arg-type] # what it uses of them
     beating.start()
     assert eventually(lambda: row(database).heartbeat >= 1)
     beating.stop()
     assert len(refused) == 3
+    assert told[:4] == ["locked"] * 3 + ["written"]
 
 
 def test_it_may_be_stopped_before_it_began(database: Database) -> None:

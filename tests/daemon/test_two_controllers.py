@@ -1,11 +1,18 @@
 """Both controllers of a subsystem on one machine: one database, the same RGs, a target daemon each."""
 
+import contextlib
 import fcntl
+import os
 import random
+import signal
+import sqlite3
 
 import pytest
 
-from .running import Controller, clean_up, gone, identity, loops, provision
+from qreplica.iscsi.target.pause import stopped
+from qreplica.state.lock_holder import holder
+
+from .running import Controller, clean_up, eventually, gone, identity, loops, provision
 
 pytestmark = pytest.mark.root
 
@@ -70,3 +77,33 @@ def test_a_snapshot_waits_for_the_other_target_daemon_too(pair: tuple[Controller
         assert "2.pid" in problem["detail"]
     assert first.call("GET", "/snapshots") == []
     first.call("POST", "/snapshots", {"vd": "v1", "name": "s1"}, expect=201)
+
+
+def test_one_that_stops_while_it_writes_the_state_is_killed_by_the_other(pair: tuple[Controller, Controller]) -> None:
+    first, second = pair
+    # So that it is met in the middle of one soon.
+    second.config.write_text(second.text() + "[cluster]\nheartbeat_seconds = 0.01\n")
+    first.start()
+    second.start()
+    first.set_up()
+    database = first.directory / "state" / "qreplica.db"
+
+    def stops_in_the_middle() -> bool:
+        os.kill(second.pid, signal.SIGSTOP)
+        eventually(lambda: stopped(second.pid))
+        if holder(database) == second.pid:
+            return True
+        os.kill(second.pid, signal.SIGCONT)
+        return False
+
+    eventually(stops_in_the_middle)
+    assert second.process is not None
+    assert second.process.wait(60) == -signal.SIGKILL
+    told = eventually(lambda: [one for one in first.call("GET", "/events") if one["kind"] == "state-lock-broken"])
+    assert f"process {second.pid} (the daemon of controller 2)" in told[0]["message"]
+    assert (told[0]["severity"], told[0]["controller"]) == ("error", 1)
+    eventually(lambda: first.call("GET", "/controllers")[1]["standing"] == "taken-over")
+    with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as state:
+        assert state.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    second.start()
+    eventually(lambda: first.call("GET", "/controllers")[1]["standing"] == "online")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ..daemon.running import eventually  # noqa: TID252 - of the daemon's own tests
 from .conftest import SIZE, Replication
 from .two_targets import TwoTargets
 
@@ -58,6 +59,33 @@ def test_killed_target_controllers_are_left_and_waited_for(targets: TwoTargets) 
     assert job["cycle"]["resumes"] >= 1
     assert targets.paths() == ["failed", "standby"]
     replication.check_copy()
+
+
+def test_a_target_daemon_that_hangs_in_the_middle_of_a_call_is_left(targets: TwoTargets) -> None:
+    """While it fences for a claim, and while it makes a recovery point; its target daemon runs on."""
+    replication = targets.replication
+    state = targets.first.directory / "state"
+    targets.add_path()
+    replication.host_writes((0, 16))
+    for kind, lock in (
+        ("full", state / "tgtd" / "2.serving"),
+        ("incremental", next(state.glob("rg/.*.lock")).with_suffix(".snapshots.lock")),
+    ):
+        targets.until_paths("standby", "standby")
+        targets.hang_first_at(lock, replication.start)
+        try:
+            job = replication.until("idle")
+            assert (job["cycle"]["outcome"], job["cycle"]["kind"]) == ("committed", kind)
+            assert "no sign of life" in job["paths"][0]["reason"]
+            replication.check_copy()
+        finally:
+            targets.wake_first(lock)
+        # It goes on with what it had begun, which is too late.
+        replication.host_writes((4, 8))
+    replication.start()
+    assert replication.until("idle")["cycle"]["outcome"] == "committed"
+    replication.check_copy()
+    eventually(lambda: not targets.left_over())
 
 
 def test_paths_come_and_go_while_a_cycle_runs(targets: TwoTargets) -> None:

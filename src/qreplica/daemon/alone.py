@@ -3,7 +3,8 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from qreplica.daemon.config import Config
 from qreplica.errors import Conflict
@@ -27,7 +28,7 @@ def make_directories(config: Config) -> None:
 @contextmanager
 def only_one(config: Config) -> Iterator[None]:
     """Hold the controller's lock, which the kernel gives back whatever ends this process. Raises AlreadyRunning."""
-    file = config.state_dir / f"controller-{config.controller}.lock"
+    file = _lock_file(config.state_dir, config.controller)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "r+") as lock:
         try:
@@ -40,3 +41,16 @@ def only_one(config: Config) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
+
+
+def daemons(state_dir: Path) -> dict[int, int]:
+    """Return which controller's daemon a process is, by its pid; one that has ended may still be among them."""
+    found = {}
+    for controller in (1, 2):
+        with suppress(FileNotFoundError, ValueError):
+            found[int(_lock_file(state_dir, controller).read_text())] = controller
+    return found
+
+
+def _lock_file(state_dir: Path, controller: int) -> Path:
+    return state_dir / f"controller-{controller}.lock"

@@ -20,6 +20,7 @@ from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.lease_keeper import LeaseKeeper
 from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
+from qreplica.daemon.lock_breaker import LockBreaker
 from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
 from qreplica.daemon.path_prober import PathProber
@@ -132,7 +133,12 @@ def _run(file: Path, config: Config) -> None:
     parts = (
         # The first to begin is the last to end: a probe that waits holds nothing up.
         PathProber(database, config.controller, duties.mine),
-        Heartbeat(database, config.controller, config.cluster.heartbeat_seconds),
+        Heartbeat(
+            database,
+            config.controller,
+            config.cluster.heartbeat_seconds,
+            LockBreaker.of(database, config.controller, config.state_dir),
+        ),
         LeaseKeeper(leases, maintainer.groups, config.cluster.heartbeat_seconds, maintainer.taken),
         reconciler,
         maintainer,

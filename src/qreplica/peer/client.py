@@ -24,7 +24,7 @@ from qreplica.peer.messages import (
 )
 from qreplica.peer.pairing import HalfKey
 from qreplica.peer.problems import Problem
-from qreplica.peer.wire import SILENCE, Answer, Wire
+from qreplica.peer.wire import DAEMON_SILENCE, Answer, Wire
 
 #: Seconds for what waits for the target's sessions to end or its disks to follow, unless the timeout is longer.
 PATIENCE = 120.0
@@ -39,7 +39,7 @@ class PeerClient:
     ``nodes``, ``backup_vds`` and the pairing ``claim`` of a node without CHAP can succeed. ``interface`` binds every
     connection to that network interface (socket(7), SO_BINDTODEVICE). ``timeout`` ends a whole exchange, in seconds;
     claim, begin, commit, abort and release, which wait for sessions and disks, get at least PATIENCE, as long as the
-    target answers others: one that hangs, so that it answers nobody for ``silence`` seconds, is given up.
+    target's daemon shows a sign of life every ``silence`` seconds.
 
     Every method raises PeerUnreachable, PeerAnswersGarbage, or the target's refusal as the error that it was there, or
     RemoteRefused. After a PeerFailed the request may have been obeyed all the same; every one can be repeated, a
@@ -55,9 +55,9 @@ class PeerClient:
         *,
         interface: str | None = None,
         timeout: float = 10,
-        silence: float = SILENCE,
+        silence: float = DAEMON_SILENCE,
     ) -> None:
-        self._wire = Wire(address, peer_port, interface, timeout, silence=silence)
+        self._wire = Wire(address, peer_port, interface, timeout, silence)
         self._identity = credentials
         if credentials is None and pairing_secret is not None:
             self._identity = Credentials(signing.PAIRING_NAME, pairing_secret)

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qreplica.errors import QReplicaError
-from qreplica.peer import signing
+from qreplica.peer import life, signing
 from qreplica.peer.errors import MessageTooLarge, MessageTooSlow
 from qreplica.units import KIB
 
@@ -36,7 +36,10 @@ Authenticate = Callable[[signing.Request, str | None], Caller | None]
 
 
 class Gate:
-    """ASGI middleware. Whatever is behind it is reached only by requests that ``authenticate`` let through."""
+    """ASGI middleware. Whatever is behind it is reached only by requests that ``authenticate`` let through.
+
+    A question for a sign of life needs no leave: it tells nothing, and must not wait for a thread.
+    """
 
     def __init__(self, app: ASGIApp, authenticate: Authenticate) -> None:
         self._app = app
@@ -44,7 +47,7 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection event stream (ASGI 3)."""
-        if scope["type"] != "http":
+        if scope["type"] != "http" or scope["path"] == life.PATH:
             await self._app(scope, receive, send)
             return
         try:

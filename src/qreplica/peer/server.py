@@ -8,7 +8,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from qreplica.errors import QReplicaError
-from qreplica.peer import listing
+from qreplica.peer import life, listing
 from qreplica.peer.authentication import authenticate
 from qreplica.peer.errors import MessageInvalid, NoSuchRoute, PeerInternalError
 from qreplica.peer.gate import PROBLEM_TYPE, Gate
@@ -42,7 +42,11 @@ def peer_app(database: Database, controller: int, recovery: Recovery) -> FastAPI
 
 
 def _answer_lists(app: FastAPI, database: Database, controller: int) -> None:
-    """Add what a source asks before it has a job."""
+    """Add what a source asks before it has a job, and while it waits."""
+
+    @app.get(life.PATH, status_code=204)
+    async def alive() -> None:
+        """Answer from the event loop: all threads may be at work on something that takes long."""
 
     @app.get("/peer/v1/nodes")
     def nodes() -> NodeList:

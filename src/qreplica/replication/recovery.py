@@ -15,7 +15,7 @@ from qreplica.peer import messages
 from qreplica.peer.pairing import pair
 from qreplica.replication import recovery_claims as claims
 from qreplica.replication import recovery_progress as progress
-from qreplica.replication.recovery_errors import FencingFailed, NotServed
+from qreplica.replication.recovery_errors import FencingFailed, NotClaimed, NotServed, StaleEpoch
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.recovery_points import Points, as_message, newest
 from qreplica.state.database import Database
@@ -137,14 +137,18 @@ class Recovery:
                 snapshot_id = progress.begin_snapshot(session, row, vd)
             self._storage.flush(group, vd_id)
             info = self._freeze(group, vd_id, snapshot_id, message.job)
-            with self._database.session() as session:
-                _, row, vd = _owned(session, iqn, message)
-                progress.check_begun(row, vd, message)
-                session.get_one(Snapshot, snapshot_id).taken_at = info.taken_at
-                point = progress.point_of(row, snapshot_id)
-                session.add(point)
-                claims.change(session, row, vd, **progress.CLEAN)
-                answer = messages.Committed(point=as_message(point))
+            try:
+                with self._database.session() as session:
+                    _, row, vd = _owned(session, iqn, message)
+                    progress.check_begun(row, vd, message)
+                    session.get_one(Snapshot, snapshot_id).taken_at = info.taken_at
+                    point = progress.point_of(row, snapshot_id)
+                    session.add(point)
+                    claims.change(session, row, vd, **progress.CLEAN)
+                    answer = messages.Committed(point=as_message(point))
+            except (StaleEpoch, NotClaimed):
+                self._points.drop_forgotten(group, vd_id, snapshot_id)
+                raise
             self._points.tidy(vd_id, message.job)
             return answer
 

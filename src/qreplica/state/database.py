@@ -1,8 +1,8 @@
 """The connection to the state database: transactions, migrations, and its failures in our words.
 
-Everything that is true of SQLite alone is in this file. SQLite runs in WAL mode with ``synchronous=FULL``, so that a
-committed step survives loss of power, and a writing transaction takes the write lock at its beginning, so that two
-controllers never fail half-way on a lock upgrade.
+Everything that is true of SQLite alone is in this file and ``lock_holder.py``. SQLite runs in WAL mode with
+``synchronous=FULL``, so that a committed step survives loss of power, and a writing transaction takes the write lock at
+its beginning, so that two controllers never fail half-way on a lock upgrade.
 """
 
 import copy
@@ -41,6 +41,11 @@ class Database:
         self.place = self._url.database or self._url.render_as_string(hide_password=True)
         self._engine = _create_engine(url)
         self._confirm: Callable[[Session], None] = _agree
+
+    @property
+    def file(self) -> Path | None:
+        """The file of a SQLite database; None for one of another kind."""
+        return Path(self.place) if self._url.get_backend_name() == "sqlite" else None
 
     def fenced(self, confirm: Callable[[Session], None]) -> Self:
         """Return the same database, each of whose transactions that write begins with ``confirm``, which may raise.

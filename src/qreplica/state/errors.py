@@ -18,8 +18,8 @@ class StateBusy(Unavailable):
 
     kind = "state-busy"
     template = (
-        "The state database {place} is held by another process ({reason}): try again; if it lasts, look for a "
-        "stopped qreplicad."
+        "The state database {place} is held by another process ({reason}): try again; if it lasts, the log of "
+        "qreplicad tells which one."
     )
 
 

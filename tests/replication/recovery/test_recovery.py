@@ -29,7 +29,7 @@ from qreplica.replication.recovery_errors import (
 )
 from qreplica.state.models import Claim, Event, Lun, Node, RecoveryPoint, Snapshot, SnapshotKind, VdType, VirtualDisk
 from qreplica.storage import holding_back
-from qreplica.storage.driver import BLOCK
+from qreplica.storage.driver import BLOCK, SnapshotInfo
 
 from .world import (
     GROUP,
@@ -318,6 +318,34 @@ class TestCommit:
         unchanged(world, lambda: world.recovery.commit(IQN, commit_message(1, 1)), NotBegun, "none is in progress")
         world.recovery.begin(IQN, begin_message(1, 2, None))
         unchanged(world, lambda: world.recovery.commit(IQN, commit_message(1, 3)), NotBegun, "generation 2 is")
+
+    @pytest.mark.parametrize("committed", [True, False])
+    def test_a_point_made_too_late_is_left_nowhere(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, *, committed: bool
+    ) -> None:
+        """The controller hangs before the snapshot is taken, and wakes when another has claimed, or committed too."""
+        world.claim(1)
+        world.recovery.begin(IQN, begin_message(1, 1, None))
+        take = world.storage.take_snapshot
+
+        def late(*arguments: str) -> SnapshotInfo:
+            monkeypatch.undo()
+            world.claim(2)
+            if committed:
+                world.recovery.commit(IQN, commit_message(2, 1))
+            return take(*arguments)
+
+        monkeypatch.setattr(world.storage, "take_snapshot", late)
+        with pytest.raises(StaleEpoch):
+            world.recovery.commit(IQN, commit_message(1, 1))
+        world.claim(3)
+        world.recovery.commit(IQN, commit_message(3, 1))
+        copy(world, 4, 2, full(b"b"))
+        with world.database.session(read_only=True) as session:
+            kept = set(session.scalars(select(RecoveryPoint.snapshot_id)))
+            assert set(session.scalars(select(Snapshot.id))) == kept
+        assert {one.snapshot for one in world.storage.list_snapshots(GROUP, VD)} == kept
+        assert sorted(world.points()) == [1, 2]
 
 
 class TestAbortAndRelease:

@@ -25,10 +25,10 @@ _SWITCHES = re.compile(r"^(?:non)?voluntary_ctxt_switches:\s*(\d+)$", re.MULTILI
 
 def stopped(pid: int) -> bool:
     """Tell whether every thread of the process is stopped (state T of proc(5)); False when it is gone."""
-    return _standing_still(pid) is not None
+    return standing_still(pid) is not None
 
 
-def _standing_still(pid: int) -> dict[str, int] | None:
+def standing_still(pid: int) -> dict[str, int] | None:
     """Return how often each thread was put on or off a processor, or None unless all of them are stopped.
 
     A thread that was woken and stopped again has a higher count: that is how a wake-up in between is seen.
@@ -81,7 +81,7 @@ class Pause:
             daemon = self._daemons.get(pid_file)
             if (daemon.pid if daemon else None) != pid:
                 return False
-            if daemon and _standing_still(daemon.pid) != daemon.switches:
+            if daemon and standing_still(daemon.pid) != daemon.switches:
                 return False
         return True
 
@@ -150,7 +150,7 @@ def _wait_until_still(pid: int, deadline: float) -> dict[str, int] | None:
     """
     before = None
     while True:
-        now = _standing_still(pid)
+        now = standing_still(pid)
         if now is not None and now == before:
             return now
         if time.monotonic() >= deadline:
