@@ -9,6 +9,7 @@ import pytest
 
 from qreplica.daemon.config import Config, PortConfig
 from qreplica.daemon.heartbeat import Heartbeat
+from qreplica.daemon.lock_breaker import LockBreaker
 from qreplica.daemon.main import prepare
 from qreplica.iscsi import ports
 from qreplica.state.database import Database
@@ -42,9 +43,13 @@ def row(database: Database) -> Controller:
         return session.get_one(Controller, 2)
 
 
+def heart_of(database: Database) -> Heartbeat:
+    return Heartbeat(database, 2, 0.01, LockBreaker(database, 2, Path(database.place).parent))
+
+
 def test_it_counts_up_until_it_is_stopped(database: Database) -> None:
     before = datetime.now(UTC)
-    beating = Heartbeat(database, 2, 0.01)
+    beating = heart_of(database)
     beating.start()
     assert eventually(lambda: row(database).heartbeat >= 3)
     last = row(database)
@@ -84,7 +89,7 @@ def test_it_survives_a_busy_database(database: Database) -> None:
 
 
 def test_it_may_be_stopped_before_it_began(database: Database) -> None:
-    Heartbeat(database, 2, 0.01).stop()
+    heart_of(database).stop()
     assert row(database).heartbeat == 0
 
 

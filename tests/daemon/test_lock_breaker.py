@@ -78,8 +78,7 @@ def hold(tmp_path: Path) -> Iterator[Hold]:
 
 
 def breaker(database: Database, directory: Path, patience: float = 0) -> LockBreaker:
-    assert database.file is not None
-    return LockBreaker(database, database.file, 1, directory, patience, between=0.05)
+    return LockBreaker(database, 1, directory, patience=patience, between=0.05)
 
 
 def stop(process: "subprocess.Popen[str]") -> None:

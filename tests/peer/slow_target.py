@@ -1,7 +1,7 @@
-"""A target in a process of its own, which takes its time: ``slow_target.py hangs|works QUESTIONS``.
+"""A target in a process of its own, which takes its time: ``slow_target.py hangs|dies|works QUESTIONS``.
 
-It prints its TCP port. Asked for its nodes it stops all of itself (SIGSTOP) in the middle of its answer, or else works
-on it until it has been asked for so many signs of life, and prints “answered”.
+It prints its TCP port. Asked for anything it stops all of itself (SIGSTOP) in the middle of its answer, or is killed
+before it, or else works on it until it has been asked for so many signs of life, and prints “answered”.
 """
 
 import json
@@ -29,6 +29,8 @@ class Handler(BaseHTTPRequestHandler):
             os.kill(os.getpid(), signal.SIGSTOP)
             # The kernel may stop another thread first.
             threading.Event().wait()
+        if sys.argv[1] == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
         for _ in range(int(sys.argv[2])):
             asked.acquire()
         body = json.dumps(NODES).encode()
@@ -37,6 +39,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         print("answered", flush=True)
+
+    def do_POST(self) -> None:
+        # What is not read when the connection ends would make its end a reset.
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Keep still."""

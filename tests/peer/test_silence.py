@@ -13,15 +13,21 @@ import anyio.to_thread
 import httpx
 import pytest
 
+from qreplica.iscsi.target.driver import Credentials
 from qreplica.iscsi.target.pause import stopped
 from qreplica.peer import life
 from qreplica.peer.client import PeerClient
 from qreplica.peer.errors import PeerUnreachable
+from qreplica.peer.messages import Release
 from qreplica.peer.server import peer_app
 
 Start = Callable[..., tuple["subprocess.Popen[str]", int]]
+Ask = Callable[[PeerClient], object]
 #: What no test comes near (seconds).
 LONG = 600.0
+CHAP = Credentials("user", "a secret of some length")
+IQN, MESSAGE = "iqn.2026-11.org.qreplica:tank", Release(job="0" * 32, epoch=1)
+QUESTIONS: dict[str, Ask] = {"a list": PeerClient.nodes, "an order": lambda peer: peer.release(IQN, MESSAGE)}
 
 
 @pytest.fixture
@@ -41,17 +47,28 @@ def slow_target() -> Iterator[Start]:
         process.communicate()
 
 
-def test_one_that_hangs_in_the_middle_of_its_answer_is_given_up(slow_target: Start) -> None:
+@pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)
+def test_one_that_hangs_in_the_middle_of_its_answer_is_given_up(slow_target: Start, ask: Ask) -> None:
     process, port = slow_target("hangs", "0")
     with (
-        PeerClient("127.0.0.1", port, None, timeout=LONG, silence=1.5) as peer,
+        PeerClient("127.0.0.1", port, CHAP, timeout=LONG, silence=1.5) as peer,
         pytest.raises(PeerUnreachable, match=r"its daemon has shown no sign of life for 1\.5 s: check"),
     ):
-        peer.nodes()
+        ask(peer)
     assert stopped(process.pid)
     # It still accepts connections: only an answer is a sign of life.
     socket.create_connection(("127.0.0.1", port), 30).close()
     assert not life.lives("127.0.0.1", port, (), 0.3)
+
+
+@pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)
+def test_one_that_dies_before_its_answer_is_given_up_at_once(slow_target: Start, ask: Ask) -> None:
+    _, port = slow_target("dies", "0")
+    with (
+        PeerClient("127.0.0.1", port, CHAP, timeout=LONG, silence=LONG) as peer,
+        pytest.raises(PeerUnreachable, match="closed the connection"),
+    ):
+        ask(peer)
 
 
 def test_one_that_lives_is_waited_for(slow_target: Start) -> None:

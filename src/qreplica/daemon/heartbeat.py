@@ -15,7 +15,7 @@ _log = structlog.get_logger(__name__)
 class Heartbeat(Background):
     """The thread that does so, ``every`` so many seconds; ``breaker`` is told when it can, and when others keep it."""
 
-    def __init__(self, database: Database, controller: int, every: float, breaker: LockBreaker | None = None) -> None:
+    def __init__(self, database: Database, controller: int, every: float, breaker: LockBreaker) -> None:
         super().__init__("heartbeat")
         self._database = database
         self._controller = controller
@@ -37,11 +37,10 @@ class Heartbeat(Background):
                 self._beat()
             except QReplicaError as error:
                 _log.warning("heartbeat not written", reason=error.sentence)
-                if self._breaker is not None and isinstance(error, StateBusy):
+                if isinstance(error, StateBusy):
                     self._breaker.locked()
             else:
-                if self._breaker is not None:
-                    self._breaker.written()
+                self._breaker.written()
 
     def _beat(self) -> None:
         with self._database.session() as session:

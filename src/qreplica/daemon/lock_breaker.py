@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import structlog
 
@@ -68,31 +67,26 @@ class _Story:
 class LockBreaker:
     """Is told by one thread whether the state could be written.
 
-    ``patience`` is for how long it may be locked, in seconds: longer than any transaction takes.
+    ``patience`` is for how long it may be locked, in seconds: longer than any transaction takes. Engines other than
+    SQLite end the transactions of clients that are silent: for them it does nothing.
     """
 
-    def __init__(  # noqa: PLR0917 - who asks, and about what
+    def __init__(
         self,
         database: Database,
-        file: Path,
         controller: int,
         state_dir: Path,
+        *,
         patience: float = LOCK_PATIENCE,
         between: float = _BETWEEN,
     ) -> None:
         self._database = database
-        self._file = file
         self._controller = controller
         self._state_dir = state_dir
         self._patience = patience
         self._between = between
         self._written = time.monotonic()
         self._story: _Story | None = None
-
-    @classmethod
-    def of(cls, database: Database, controller: int, state_dir: Path) -> Self | None:
-        """Return one for a SQLite database; other engines end the transactions of clients that are silent."""
-        return None if database.file is None else cls(database, database.file, controller, state_dir)
 
     def written(self) -> None:
         """Take note that the state was written; tell of what kept it from that before."""
@@ -115,7 +109,7 @@ class LockBreaker:
 
     def _judge(self, before: Holder, after: Holder) -> None:
         if not may_be_killed(before, after):
-            self._remember(_left_alone(after, self._file))
+            self._remember(_left_alone(after, self._database.place))
         elif self._kill(after):
             self._remember(_broken(after))
 
@@ -137,7 +131,7 @@ class LockBreaker:
         return True
 
     def _look(self) -> Holder | None:
-        pid = holder(self._file)
+        pid = None if self._database.file is None else holder(self._database.file)
         return None if pid is None else _process(pid, daemons(self._state_dir))
 
     def _kill(self, found: Holder) -> bool:
@@ -166,11 +160,11 @@ def _broken(killed: Holder) -> _Story:
     return _Story("state-lock-broken", why, remedy)
 
 
-def _left_alone(found: Holder, file: Path) -> _Story:
+def _left_alone(found: Holder, place: str) -> _Story:
     if found.controller is None:
-        why = f"{found}, which is no part of this subsystem, held {file}"
+        why = f"{found}, which is no part of this subsystem, held {place}"
         return _Story("state-locked", why, "end it, and let no other program write there")
-    why = f"{found} held {file} and does not stand still"
+    why = f"{found} held {place} and does not stand still"
     return _Story("state-locked", why, "look whether the disk of the state answers, and at that process")
 
 

@@ -137,7 +137,7 @@ def _run(file: Path, config: Config) -> None:
             database,
             config.controller,
             config.cluster.heartbeat_seconds,
-            LockBreaker.of(database, config.controller, config.state_dir),
+            LockBreaker(database, config.controller, config.state_dir),
         ),
         LeaseKeeper(leases, maintainer.groups, config.cluster.heartbeat_seconds, maintainer.taken),
         reconciler,

@@ -124,7 +124,7 @@ def worker_killed(stage: Stage, number: int) -> Iterator[None]:
 def disk_failed(stage: Stage) -> Iterator[None]:
     """Let a disk of the source's mirrored RG vanish; at the end a spare has taken its place."""
     disks = stage.disks(Side.SOURCE)
-    victim = next(one for one in disks if one in _group(stage)["disks"])
+    victim = min(_group(stage)["disks"])
     image = stage.image(Side.SOURCE, victim)
     loops = run(["losetup", "--noheadings", "--output", "NAME", "--associated", str(image)]).split()
     os.truncate(image, MIB)

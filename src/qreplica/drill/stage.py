@@ -1,6 +1,5 @@
 """What every drill plays on: a disk of a lab that is replicated over two paths, with RGs and disks of its own."""
 
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from qreplica.drill.errors import DrillStuck
-from qreplica.lab.administration import DISK_SIZE, CommandLine
+from qreplica.lab.administration import DISK_SIZE, CommandLine, write_secret
 from qreplica.lab.errors import CommandFailed
 from qreplica.lab.ledger import CycleNow
 from qreplica.lab.parts import Parts
@@ -61,9 +60,7 @@ class Stage:
         target("vd", "create", NAME, "--rg", NAME, "--size", _SIZE, "--type", "BACKUP")
         secret = self.lab.directory / f"{NAME}-secret"
         secret.unlink(missing_ok=True)
-        descriptor = os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(8) + "\n")
+        write_secret(secret, secrets.token_hex(8))
         chap = ("--chap-user", "drill", "--chap-secret-file", str(secret))
         self.host_node = source("node", "create", NAME)["iqn"]
         self.backup_node = target("node", "create", NAME, *chap)["iqn"]

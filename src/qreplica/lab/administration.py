@@ -91,9 +91,14 @@ def login_environment(lab: Lab) -> Mapping[str, str]:
 
 def make_password(lab: Lab) -> None:
     """Write a random password for the administrator of both subsystems, for root alone."""
-    descriptor = os.open(lab.password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(18) + "\n")
+    write_secret(lab.password_file, secrets.token_urlsafe(18))
+
+
+def write_secret(file: Path, secret: str) -> None:
+    """Make a file with a secret for root alone, which must not be there yet."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(secret + "\n")
 
 
 def set_up(controller: Controller, url: str) -> None:

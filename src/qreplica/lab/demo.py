@@ -4,7 +4,6 @@ Everything that an administrator does goes through the ``qreplica`` command line
 iSCSI from the host's namespace. What is compared at the end was read over iSCSI from both subsystems' snapshots.
 """
 
-import os
 import secrets
 import shutil
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 
 from qreplica.lab import filesystem, sparse
 from qreplica.lab import lab as labs
-from qreplica.lab.administration import CommandLine, login_environment
+from qreplica.lab.administration import CommandLine, login_environment, write_secret
 from qreplica.lab.commands import inside, run
 from qreplica.lab.errors import CopyDiffers
 from qreplica.lab.host import Done, Request
@@ -166,9 +165,7 @@ class Demo:
 
     def _make_node(self, qreplica: CommandLine, side: Side, name: str, port: int) -> Node:
         secret_file = self._place / f"{side}-{name}-secret"
-        descriptor = os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(8) + "\n")
+        write_secret(secret_file, secrets.token_hex(8))
         made = qreplica("node", "create", name, "--chap-user", name, "--chap-secret-file", str(secret_file))
         return Node(made["iqn"], self._lab.controller(side).ports[port - 1].address, name, secret_file)
 

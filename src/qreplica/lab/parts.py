@@ -2,7 +2,7 @@
 
 import os
 import signal
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from qreplica.iscsi.target.errors import LunMissing, NodeMissing, TargetDaemonDown
@@ -15,15 +15,16 @@ from qreplica.lab.processes import Found, find, marked_by
 from qreplica.lab.topology import CONTROLLERS, Controller, Lab, Side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Parts:
     """The parts of a lab that is up."""
 
     lab: Lab
-    ledger: Ledger = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ledger", Ledger(self.lab))
+    @property
+    def ledger(self) -> Ledger:
+        """What its state databases say."""
+        return Ledger(self.lab)
 
     def processes(self, side: Side, number: int, *words: str) -> list[Found]:
         """Return the processes of a controller in whose command lines all the words are."""
