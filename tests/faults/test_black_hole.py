@@ -59,7 +59,7 @@ def test_a_path_that_swallows_everything_is_left_and_its_packets_come_too_late(t
 
 def test_a_target_that_vanishes_while_it_works_on_an_answer_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """A claim may take minutes, so that nobody answering is no sign; a kernel that does not acknowledge is one."""
-    monkeypatch.setattr(wire, "SILENCE", 1)
+    monkeypatch.setattr(wire, "KERNEL_SILENCE", 1)
     monkeypatch.setattr(wire, "_ASK_AFTER", 1)
     monkeypatch.setattr(wire, "_ASK_EVERY", 1)
     with own_network(), socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as stack:
