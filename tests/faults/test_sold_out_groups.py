@@ -14,7 +14,7 @@ from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.btrfs_chunks import profiles
 from qreplica.storage.btrfs_disks import members
 from qreplica.storage.btrfs_needs import DATA_PROFILES
-from qreplica.storage.btrfs_room import Room, room
+from qreplica.storage.btrfs_room import Room, emptiest, room
 from qreplica.storage.btrfs_upkeep import exclusive
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import GroupHealth, RaidLevel
@@ -201,5 +201,21 @@ def test_room_for_a_replacement_is_made_before_one_is_needed(
 ) -> None:
     group = make_group(RaidLevel.RAID1, make_disks(2, 768 * MIB), 768 * MIB)
     assert group.room().free <= group.room().needed
+    group.tend_until_replaceable()
+    group.check()
+
+
+def test_a_chunk_that_holds_more_than_can_be_spared_is_emptied_later(
+    make_group: Callable[..., SoldOut],
+    make_disks: MakeDisks,  # noqa: F811 - imported above
+) -> None:
+    group = make_group(RaidLevel.RAID1, make_disks(2, 768 * MIB), 768 * MIB)
+    found = emptiest(group.mount, frozenset())
+    assert found is not None
+    holds = round(found[1] * found[0].length)
+    assert emptiest(group.mount, frozenset(), holds) == found
+    assert emptiest(group.mount, frozenset(), holds - 1) is None
+    group.driver.tend_group(group.name, spare=holds - 1)
+    assert exclusive(group.mount) == "none"
     group.tend_until_replaceable()
     group.check()

@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qreplica.storage.driver import DataUse
 from qreplica.storage.space_pressure import Limits, Pressure, VdUse, judge, slice_budget
 from qreplica.units import GIB, MIB
 
@@ -32,6 +33,13 @@ def test_what_is_owed_counts_as_taken() -> None:
 def test_hosts_wait_before_there_is_no_room() -> None:
     assert judge(LIMITS, LIMITS.hold_below - 1, []) is Pressure.HOLD
     assert judge(LIMITS, LIMITS.hold_below, []) is not Pressure.HOLD
+
+
+def test_what_can_be_spared_makes_no_host_wait() -> None:
+    use = DataUse(held=10 * GIB, coming=GIB)
+    spare = LIMITS.spare(use)
+    assert LIMITS.room(DataUse(use.held + spare, use.coming)) == LIMITS.hold_below
+    assert LIMITS.spare(DataUse(held=LIMITS.limit, coming=0)) == 0
 
 
 @given(st.integers(0, 1 << 50))

@@ -168,11 +168,11 @@ class BtrfsDriver(StorageDriver):
         found = btrfs_disks.find(btrfs_disks.members(mount), disk)
         return found is not None and not found.missing
 
-    def tend_group(self, group: str) -> None:
+    def tend_group(self, group: str, spare: int | None = None) -> None:
         """See StorageDriver."""
         mount = self._open(group)
         with self._locked(group), in_our_words(group, "to be tended"):
-            self._upkeep.tend(group, mount)
+            self._upkeep.tend(group, mount, spare)
 
     def start_scrub(self, group: str) -> None:
         """See StorageDriver."""

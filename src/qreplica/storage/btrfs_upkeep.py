@@ -100,8 +100,11 @@ class Upkeep:
     def _of(self, group: str) -> _Memory:
         return self._groups.setdefault(group, _Memory())
 
-    def tend(self, group: str, place: Path) -> None:
-        """Take the next step, if none is under way. Raises ReplacementFailed, SpreadingFoundNoRoom, NotMended."""
+    def tend(self, group: str, place: Path, spare: int | None = None) -> None:
+        """Take the next step, if none is under way; see StorageDriver.tend_group for ``spare``.
+
+        Raises ReplacementFailed, SpreadingFoundNoRoom, NotMended.
+        """
         if _is_busy(group, place):
             return
         self._tell_of_replacement(group, place)
@@ -127,7 +130,7 @@ class Upkeep:
             btrfs_label.forget_partings(group, place)
         room = btrfs_room.room(place, members)
         if room.free <= room.needed * _AMPLE:
-            self._empty_one(group, place, worth=_WORTH)
+            self._empty_one(group, place, worth=_WORTH, most=spare)
 
     def _tell_of_replacement(self, group: str, place: Path) -> None:
         """Raise ReplacementFailed while one that was cut off was not begun again; its program may just be killed."""
@@ -193,11 +196,11 @@ class Upkeep:
         """Note that a replacement that had begun ended so."""
         self._of(group).cut_off = error
 
-    def _empty_one(self, group: str, place: Path, *, worth: float) -> bool:
-        """Begin to empty the chunk with least in it, if that is no more than ``worth``; tell whether."""
+    def _empty_one(self, group: str, place: Path, *, worth: float, most: int | None = None) -> bool:
+        """Begin to empty the chunk with least in it, ``most`` bytes and a share of ``worth``; tell whether."""
         memory, now = self._of(group), time.monotonic()
         memory.emptied = {chunk: again_at for chunk, again_at in memory.emptied.items() if now < again_at}
-        found = btrfs_room.emptiest(place, frozenset(memory.emptied))
+        found = btrfs_room.emptiest(place, frozenset(memory.emptied), most)
         if found is None or found[1] > worth:
             return False
         chunk = found[0]

@@ -232,9 +232,11 @@ class StorageDriver(ABC):
         """
 
     @abstractmethod
-    def tend_group(self, group: str) -> None:
+    def tend_group(self, group: str, spare: int | None = None) -> None:
         """Take the next step of what a replacement, a growth or the return of a disk needs; soon returns.
 
+        What need not be done now is left for later when it would hold more than ``spare`` bytes (None: any number) of
+        the RG's room while it lasts: what is moved is held twice until it has moved.
         To be called now and then (some seconds apart) while the RG is open, by one process at a time: after a
         replacement it restores the redundancy of what was written while degraded. Idempotent. Raises what was found
         to hinder it: ReplacementFailed, SpreadingFoundNoRoom, NotMended.

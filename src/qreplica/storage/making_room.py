@@ -160,6 +160,13 @@ class MakingRoom:
         self._told = failures
 
 
+def limits_of(db: Database, group: str) -> Limits | None:
+    """Return what the RG may hold; None when it was deleted."""
+    with db.session(read_only=True) as session:
+        row = session.get(RaidGroup, group)
+        return None if row is None else Limits.of(row.usable - row.reserve)
+
+
 def uses(db: Database, driver: StorageDriver, group: str) -> list[VdUse]:
     """Return what the VDs of the RG hold, by what the engine counted last."""
     with db.session(read_only=True) as session:

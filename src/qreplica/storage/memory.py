@@ -125,7 +125,7 @@ class MemoryDriver(StorageDriver):
         self._open_groups[group].append(disk)
         self._rebuilding.add(group)
 
-    def tend_group(self, group: str) -> None:
+    def tend_group(self, group: str, spare: int | None = None) -> None:  # noqa: ARG002 - nothing is moved here
         """See StorageDriver."""
         self._group(group)
         self._rebuilding.discard(group)

@@ -47,6 +47,10 @@ class Limits:
         """Return what is left to the limit; below 0 when it is passed."""
         return self.limit - use.held - use.coming
 
+    def spare(self, use: DataUse) -> int:
+        """Return what may be held for a while beside what hosts write, without their having to wait for it."""
+        return max(0, self.room(use) - self.hold_below)
+
     @property
     def hold_below(self) -> int:
         """The room below which hosts wait."""
