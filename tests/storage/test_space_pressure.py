@@ -47,6 +47,7 @@ def test_limits_leave_room_to_act_in(promisable: int) -> None:
     limits = Limits.of(promisable)
     assert limits.limit == promisable + limits.working
     assert 0 <= limits.hold_below <= limits.let_go_on <= max(1, limits.working)
+    assert limits.hold_below <= limits.begin_below <= limits.working
 
 
 @given(st.integers(0, 17 * GIB), st.integers(0, 17 * GIB))
