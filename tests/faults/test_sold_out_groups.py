@@ -212,10 +212,31 @@ def test_a_chunk_that_holds_more_than_can_be_spared_is_emptied_later(
     group = make_group(RaidLevel.RAID1, make_disks(2, 768 * MIB), 768 * MIB)
     found = emptiest(group.mount, frozenset())
     assert found is not None
-    holds = round(found[1] * found[0].length)
+    holds = found[1]
     assert emptiest(group.mount, frozenset(), holds) == found
     assert emptiest(group.mount, frozenset(), holds - 1) is None
-    group.driver.tend_group(group.name, spare=holds - 1)
+    group.driver.tend_group(group.name, spare=2 * holds - 1)
     assert exclusive(group.mount) == "none"
     group.tend_until_replaceable()
+    group.check()
+
+
+def test_what_is_being_moved_counts_as_coming_until_it_is_stopped(
+    make_group: Callable[..., SoldOut],
+    make_disks: MakeDisks,  # noqa: F811 - imported above
+) -> None:
+    group = make_group(RaidLevel.RAID1, make_disks(2, 768 * MIB), 768 * MIB)
+    found = emptiest(group.mount, frozenset())
+    assert found is not None
+    group.driver.tend_group(group.name)
+    moving = [exclusive(group.mount)]
+    coming = group.driver.data_use(group.name).coming
+    moving.append(exclusive(group.mount))
+    assert moving == ["balance"] * 2
+    assert coming >= found[1]
+    group.driver.stop_moving(group.name)
+    group.driver.stop_moving(group.name)
+    assert exclusive(group.mount) == "none"
+    group.driver.let_go(group.name)
+    assert group.driver.data_use(group.name).coming < found[1]
     group.check()

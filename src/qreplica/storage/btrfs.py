@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from qreplica.storage import (
@@ -311,7 +312,14 @@ class BtrfsDriver(StorageDriver):
         """See StorageDriver."""
         mount = self._open(group)
         with in_our_words(group, "to tell what its data holds"):
-            return btrfs_filesystem.data_use(mount)
+            use = btrfs_filesystem.data_use(mount)
+            return replace(use, coming=use.coming + self._upkeep.moving(group, mount))
+
+    def stop_moving(self, group: str) -> None:
+        """See StorageDriver."""
+        mount = self._open(group)
+        with in_our_words(group, "to stop moving what it holds"):
+            self._upkeep.stop_moving(group, mount)
 
     def let_go(self, group: str) -> None:
         """See StorageDriver."""

@@ -65,6 +65,7 @@ class MakingRoom:
         Lets one snapshot go at most.
         """
         until = time.monotonic() + _ROUND
+        self._driver.stop_moving(self._group)
         # What was written already must find its place before it is known how much is held for nothing.
         self._driver.let_go(self._group)
         let_one_go = False

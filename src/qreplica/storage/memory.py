@@ -257,6 +257,10 @@ class MemoryDriver(StorageDriver):
         self._group(group)
         return DataUse(held=self.group_status(group).allocated, coming=0)
 
+    def stop_moving(self, group: str) -> None:
+        """See StorageDriver."""
+        self._group(group)
+
     def let_go(self, group: str) -> None:
         """See StorageDriver. Nothing lingers here."""
         self._group(group)
