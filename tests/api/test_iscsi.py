@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from qreplica.peer.messages import Claim
-from qreplica.state.models import Controller, Duty, Node, VirtualDisk
+from qreplica.state.models import Controller, Duty, Node, Port, VirtualDisk
 
 IQN = "iqn.2026-11.org.qreplica:source.hosts"
 
@@ -121,6 +121,28 @@ def test_ports_and_controllers_are_listed(admin: Any) -> None:
     ]
     (controller,) = admin.call("GET", "/controllers")
     assert (controller["number"], controller["standing"], controller["runs_jobs_of"]) == (1, "online", [1])
+
+
+def test_the_last_port_is_closed_to_hosts_while_it_is_the_qreplica_port(world: Any, admin: Any) -> None:
+    admin.call("PUT", "/ports/1/3/qreplica", expect=422)
+    admin.call("PUT", "/ports/2/4/qreplica", expect=404)
+    ports = admin.call("PUT", "/ports/1/4/qreplica")
+    assert [port["qreplica"] for port in ports] == [False] * 3 + [True]
+    assert {portal.address for portal in world.target.portals()} == {f"192.168.1.{number}" for number in (1, 2, 3)}
+    ports = admin.call("DELETE", "/ports/1/4/qreplica")
+    assert not any(port["qreplica"] for port in ports)
+    assert len(world.target.portals()) == 4
+
+
+def test_hosts_on_the_last_port_are_dropped_only_when_told_to(world: Any, admin: Any) -> None:
+    with world.database.session() as session:
+        session.get_one(Port, (1, 4)).hosts = ["iqn.2026-11.org.example:host (192.168.1.100)"]
+    problem = admin.call("PUT", "/ports/1/4/qreplica", expect=409)
+    assert problem["type"].endswith(":hosts-on-port")
+    assert "192.168.1.100" in problem["detail"]
+    assert not any(port["qreplica"] for port in admin.call("GET", "/ports"))
+    admin.call("PUT", "/ports/1/4/qreplica?drop_hosts=true")
+    assert admin.call("GET", "/ports")[3]["qreplica"]
 
 
 def test_a_controllers_jobs_are_asked_back(world: Any, admin: Any) -> None:

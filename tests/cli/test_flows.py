@@ -141,7 +141,15 @@ def test_the_status_page_has_everything_on_one_page(stocked: Any) -> None:
 
 def test_ports_controllers_and_events_are_listed(stocked: Any) -> None:
     (row,) = [line for line in stocked.run("port", "list").out.splitlines() if "192.168.1.4/24" in line]
-    assert row.split() == ["1", "4", "192.168.1.4/24", "p4", "iSCSI"]
+    assert row.split() == ["1", "4", "192.168.1.4/24", "p4", "iSCSI", "-"]
+    enabled = stocked.run("port", "enable-qreplica", "4").out
+    assert "Port 4 of both controllers is the QReplica port now." in enabled
+    (row,) = [line for line in stocked.run("port", "list").out.splitlines() if "192.168.1.4/24" in line]
+    assert row.split()[4] == "QReplica"
+    stocked.run("port", "enable-qreplica", "3", code=2)
+    stocked.run("port", "enable-qreplica", "4", "--controller", "2", code=3)
+    stocked.run("port", "disable-qreplica", "4")
+    assert "QReplica" not in stocked.run("port", "list").out
     (row,) = [line for line in stocked.run("controller", "list").out.splitlines() if " online " in line]
     assert row.split() == ["1", "online", "-", "1", "-", "-"]
     events = stocked.run("event", "list").out

@@ -14,7 +14,7 @@ from qreplica.daemon.file_lock import holding
 from qreplica.daemon.other_controller import serving_lock
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.errors import QReplicaError
-from qreplica.iscsi import nodes
+from qreplica.iscsi import nodes, ports
 from qreplica.iscsi.target.driver import NodeSpec, PortalSpec
 from qreplica.iscsi.target.errors import FencingTimedOut, PortalUnusable, TargetDaemonDown
 from qreplica.iscsi.target.memory import MemoryTargetDriver
@@ -86,6 +86,7 @@ class World:
         self.storage.create_vd("g1", "vd1", MIB)
         with self.database.session() as session:
             session.add(Subsystem(name="source", iqn_prefix=config.iqn_prefix))
+            ports.note(session, 2, config.ports)
             session.add(RaidGroup(id="g1", name="rg1", level=RaidLevel.JBOD, usable=GIB, reserve=0))
             session.flush()
             session.add(VirtualDisk(id="vd1", name="v1", type="RAID", size=MIB, raid_group_id="g1", serial="s1"))

@@ -24,6 +24,7 @@ from qreplica.daemon.lock_breaker import LockBreaker
 from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
 from qreplica.daemon.path_prober import PathProber
+from qreplica.daemon.port_watcher import PortWatcher
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.daemon.services import Services, pause_all
 from qreplica.daemon.space_keeper import SpaceKeeper, hold_hosts
@@ -133,6 +134,7 @@ def _run(file: Path, config: Config) -> None:
     parts = (
         # The first to begin is the last to end: a probe that waits holds nothing up.
         PathProber(database, config.controller, duties.mine),
+        PortWatcher(database, config.controller, target, config.iscsi_port),
         Heartbeat(
             database,
             config.controller,

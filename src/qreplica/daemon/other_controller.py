@@ -39,9 +39,15 @@ _GENTLE_SECONDS = 5.0
 def serving_lock(pid_file: Path) -> Path:
     """Return the file whose lock a daemon holds while it brings a node of the tgtd of ``pid_file`` in line.
 
-    Whoever touches it asks that daemon to bring all in line soon.
+    Whoever touches it asks that daemon to bring all in line soon (``ask_to_reconcile``).
     """
     return pid_file.with_suffix(".serving")
+
+
+def ask_to_reconcile(pid_file: Path) -> None:
+    """Ask the daemon of that tgtd, whether it runs or not, to bring all in line soon."""
+    pid_file.parent.mkdir(parents=True, exist_ok=True)
+    serving_lock(pid_file).touch()
 
 
 class OtherTargetHangs(Unavailable):
@@ -82,7 +88,7 @@ class OtherController:
         database. Raises OtherTargetHangs.
         """
         deadline = time.monotonic() + self._let_go_seconds
-        serving_lock(self._pid_file).touch()
+        ask_to_reconcile(self._pid_file)
         while True:
             # Whoever was at work on what the database said before has ended that.
             with holding(serving_lock(self._pid_file), deadline - time.monotonic()) as quiet:
@@ -99,7 +105,7 @@ class OtherController:
         Raises OtherTargetSlow when that takes longer.
         """
         deadline = time.monotonic() + self._let_go_seconds
-        serving_lock(self._pid_file).touch()
+        ask_to_reconcile(self._pid_file)
         while running_tgtd(self._pid_file) is not None and not self._has_open(file):
             if time.monotonic() >= deadline:
                 raise OtherTargetSlow(controller=self._number, seconds=self._let_go_seconds)

@@ -13,7 +13,7 @@ from qreplica.daemon.file_lock import holding
 from qreplica.daemon.other_controller import serving_lock
 from qreplica.errors import QReplicaError
 from qreplica.events import log
-from qreplica.iscsi import nodes
+from qreplica.iscsi import nodes, ports
 from qreplica.iscsi.target.driver import NodeSpec, PortalSpec, TargetDriver
 from qreplica.iscsi.target.errors import TargetDaemonDown, TargetDaemonSilent
 from qreplica.replication.recovery_locks import NodeLocks
@@ -138,9 +138,10 @@ class Reconciler(Background):
         return [(f"node {iqn}", error) for iqn in others for error in self._bring_in_line(iqn)]
 
     def _listen(self) -> list[_Failure]:
-        portals = frozenset(PortalSpec(port.address, self._config.iscsi_port) for port in self._config.ports)
+        with self._database.session(read_only=True) as session:
+            addresses = ports.open_to_hosts(session, self._config.controller)
         try:
-            self._target.set_portals(portals)
+            self._target.set_portals(frozenset(PortalSpec(one, self._config.iscsi_port) for one in addresses))
         except QReplicaError as error:
             return [("portals", error)]
         return []

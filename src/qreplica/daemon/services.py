@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from qreplica.daemon.config import Config
+from qreplica.daemon.other_controller import ask_to_reconcile
 from qreplica.iscsi.target.driver import TargetDriver
 from qreplica.iscsi.target.pause import paused
 from qreplica.replication.recovery import Recovery
@@ -43,6 +44,14 @@ class Services:
     let_go: LetGo
     workers: Wakeable
     reconciler: Reconciling
+
+    def reconcile_all(self) -> None:
+        """Bring this controller's target daemon in line now, and have the other's be brought in line soon.
+
+        Raises what ``Reconciling.reconcile_now`` does.
+        """
+        ask_to_reconcile(self.config.tgtd_pid_files[2 - self.config.controller])
+        self.reconciler.reconcile_now()
 
 
 def pause_all(config: Config) -> Pause:

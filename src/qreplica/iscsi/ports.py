@@ -10,7 +10,10 @@ from qreplica.state.models import Controller, Port
 
 
 def note(session: Session, controller: int, ports: Iterable[PortConfig]) -> None:
-    """Bring the table to what the controller was configured with; idempotent."""
+    """Bring the table to what the controller was configured with; idempotent.
+
+    Its last port is the QReplica port if the other controller's is. Nobody is logged in by any of them yet.
+    """
     owner = session.get(Controller, controller)
     if owner is None:
         owner = Controller(number=controller)
@@ -23,10 +26,22 @@ def note(session: Session, controller: int, ports: Iterable[PortConfig]) -> None
     for number, configured in wanted.items():
         row = present.get(number)
         if row is None:
-            row = Port(number=number)
+            row = Port(number=number, qreplica=_others_is_qreplica(session, controller, number))
             owner.ports.append(row)
+        row.hosts = []
         row.interface, row.address = configured.interface, configured.address
         row.prefix_length = configured.prefix_length
+
+
+def _others_is_qreplica(session: Session, controller: int, number: int) -> bool:
+    others = select(Port.qreplica).where(Port.controller != controller, Port.number == number)
+    return any(session.scalars(others))
+
+
+def open_to_hosts(session: Session, controller: int) -> frozenset[str]:
+    """Return the addresses of the controller's ports that hosts may log in by."""
+    chosen = select(Port.address).where(Port.controller == controller, Port.qreplica.is_(False))
+    return frozenset(session.scalars(chosen))
 
 
 def listing(session: Session) -> list[Port]:

@@ -64,3 +64,34 @@ class ChapNameTaken(Conflict):
 
     kind = "chap-name-taken"
     template = "CHAP name {user} is used by node {node} with another secret: choose another name, or the same secret."
+
+
+class NoSuchPort(NotFound):
+    """A controller has no such port."""
+
+    kind = "no-such-port"
+    template = "Controller {controller} has no iSCSI port {port}: list them with “qreplica port list”."
+
+
+class NotTheLastPort(Invalid):
+    """Another port than the last was to be the QReplica port."""
+
+    kind = "not-the-last-port"
+    template = "Port {port} cannot be the QReplica port, which is always the last one: choose port {last}."
+
+
+class JobRunsMeanwhile(Conflict):
+    """The QReplica port cannot be changed while a job runs."""
+
+    kind = "job-runs-meanwhile"
+    template = "QReplica cannot be {what} on the port while a job runs ({jobs}): stop it, or wait until its cycle ends."
+
+
+class HostsOnPort(Conflict):
+    """Hosts use the port that is to be the QReplica port."""
+
+    kind = "hosts-on-port"
+    template = (
+        "Port {port} cannot become the QReplica port while {count} host session(s) use it ({hosts}): log these out, or "
+        "have them dropped (“--drop-hosts”), which breaks what has no other path."
+    )

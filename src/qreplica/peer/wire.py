@@ -2,15 +2,14 @@
 
 import functools
 import socket
-import ssl
 from dataclasses import dataclass
 
-import httpcore  # noqa: F401 - httpx loads it only when a client is made, which a cycle would wait for
 import httpx
 
 from qreplica.peer.deadline import Deadline
 from qreplica.peer.errors import PeerAnswersGarbage, PeerFailed, PeerUnreachable
-from qreplica.peer.life import SocketOption, lives
+from qreplica.peer.life import lives
+from qreplica.peer.sockets import SocketOption, Transport
 from qreplica.units import MIB, format_size
 
 #: No answer of the conversation comes near this (bytes).
@@ -54,13 +53,7 @@ class Wire:
         self._lives = functools.partial(lives, address, port, options)
         self._http = httpx.Client(
             base_url=f"http://{address}:{port}",
-            transport=httpx.HTTPTransport(
-                # Without this one it would load every certificate authority of the system, for plain HTTP.
-                verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-                trust_env=False,
-                limits=httpx.Limits(max_keepalive_connections=0),
-                socket_options=options,
-            ),
+            transport=Transport(options),
             headers={"Accept": "application/json", "Accept-Encoding": "identity", "Connection": "close"},
             trust_env=False,
         )

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from sqlalchemy import BigInteger, Enum, ForeignKey, Integer, MetaData, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Enum, ForeignKey, Integer, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from qreplica.state.types import Secret, UtcTime
@@ -153,7 +153,11 @@ class Controller(Base):
 
 
 class Port(Base):
-    """iSCSI port 1 to 4 of a controller."""
+    """iSCSI port 1 to 4 of a controller.
+
+    ``qreplica``: hosts cannot log in there, and jobs' sessions leave through it. ``hosts`` are the initiators that are
+    logged in by it (“NAME (ADDRESS)”), as its controller saw them last.
+    """
 
     __tablename__ = "ports"
     controller: Mapped[int] = mapped_column(ForeignKey("controllers.number"), primary_key=True)
@@ -162,6 +166,7 @@ class Port(Base):
     address: Mapped[str]
     prefix_length: Mapped[int]
     qreplica: Mapped[bool] = mapped_column(default=False)
+    hosts: Mapped[list[str]] = mapped_column(JSON, default=list)
 
 
 class RaidGroup(Base):

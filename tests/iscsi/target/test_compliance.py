@@ -1,5 +1,6 @@
 """What every target driver promises."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,15 @@ from typing import Any
 
 import pytest
 
-from qreplica.iscsi.target.driver import Counters, Credentials, LunSpec, NodeSpec, PortalSpec, TargetDriver
+from qreplica.iscsi.target.driver import (
+    Counters,
+    Credentials,
+    LunSpec,
+    NodeSpec,
+    PortalSpec,
+    TargetConnection,
+    TargetDriver,
+)
 from qreplica.iscsi.target.errors import (
     AccountTaken,
     FenceNeedsNewTid,
@@ -29,8 +38,11 @@ class Memory:
     def __init__(self) -> None:
         self.driver = MemoryTargetDriver()
 
+        self.portal = PortalSpec("127.0.0.1")
+        self.driver.set_portals(frozenset({self.portal}))
+
     def log_in(self, iqn: str, name: str) -> bool:
-        return self.driver.log_in(iqn, name, "127.0.0.1") is not None
+        return self.driver.log_in(iqn, name, "127.0.0.1", self.portal) is not None
 
 
 class Tgt:
@@ -42,6 +54,7 @@ class Tgt:
         self._tgtd = tgtd
         self._initiators: list[Any] = []
         tgtd.open()
+        self.portal = PortalSpec(*tgtd.address)
 
     def log_in(self, iqn: str, name: str) -> bool:
         initiator = self._tgtd.initiator(iqn, name)
@@ -216,3 +229,21 @@ def test_portals_are_exactly_those_asked_for(driver: TargetDriver) -> None:
     assert driver.portals() == {second, third}
     driver.set_portals(frozenset())
     assert driver.portals() == frozenset()
+
+
+def test_who_came_in_by_a_portal_is_cut_off_when_that_is_taken_away(
+    kind: Any, driver: TargetDriver, node: Callable[..., NodeSpec]
+) -> None:
+    spec, other = node(), PortalSpec("127.0.0.64", 0xC0DE)
+    driver.apply_node(spec)
+    driver.set_portals(frozenset({kind.portal, other}))
+    assert driver.connections() == []
+    assert kind.log_in(spec.iqn, HOST)
+    driver.set_portals(frozenset({kind.portal, other}))
+    assert driver.connections() == [TargetConnection(kind.portal, "127.0.0.1")]
+    assert [one.initiator for one in driver.sessions(spec.iqn)] == [HOST]
+    driver.set_portals(frozenset({other}))
+    deadline = time.monotonic() + 30
+    while driver.sessions(spec.iqn) or driver.connections():
+        assert time.monotonic() < deadline, "it was not cut off"
+        time.sleep(0.02)

@@ -86,6 +86,14 @@ class PortalSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetConnection:
+    """A TCP connection of an initiator: the portal that it came in by, and the initiator's address."""
+
+    portal: PortalSpec
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class TargetSession:
     """A session that an initiator holds with a node; ``session`` is the daemon's number for it."""
 
@@ -157,7 +165,7 @@ class TargetDriver(ABC):
 
     @abstractmethod
     def set_portals(self, portals: frozenset[PortalSpec]) -> None:
-        """Listen on exactly these. A portal taken away accepts nobody new; its sessions live on.
+        """Listen on exactly these. A portal that is taken away accepts nobody new, and who came in by it is cut off.
 
         One that cannot be listened on does not keep the others from it. Raises PortalUnusable after all were
         tried.
@@ -166,6 +174,10 @@ class TargetDriver(ABC):
     @abstractmethod
     def portals(self) -> frozenset[PortalSpec]:
         """Return what it listens on."""
+
+    @abstractmethod
+    def connections(self) -> list[TargetConnection]:
+        """Return the connections of initiators."""
 
     @abstractmethod
     def counters(self, iqn: str, lun: int) -> Counters:

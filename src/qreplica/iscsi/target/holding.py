@@ -8,16 +8,14 @@ received before, and can be configured meanwhile, which one that is stopped cann
 import contextlib
 import ctypes
 import fcntl
-import os
 import socket
 import struct
 import sys
 import termios
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-#: The number that the call has on every architecture (pidfd_getfd(2)); neither libc nor Python may know it.
-_PIDFD_GETFD = 438
+from qreplica.iscsi.target.sockets import tcp_sockets
+
 #: SO_ATTACH_FILTER and SO_DETACH_FILTER of asm-generic/socket.h.
 _ATTACH_FILTER, _DETACH_FILTER = 26, 27
 #: A program of one instruction, BPF_RET | BPF_K, that keeps 0 bytes of what arrived (linux/filter.h).
@@ -48,25 +46,8 @@ def held(pid: int) -> Iterator[Held]:
     """
     with contextlib.ExitStack() as stack:
         sockets = []
-        for one in _sockets(pid, stack):
-            if one.family in {socket.AF_INET, socket.AF_INET6} and one.type == socket.SOCK_STREAM:
-                one.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _LET_NOTHING_IN)
-                stack.callback(one.setsockopt, socket.SOL_SOCKET, _DETACH_FILTER, 0)
-                sockets.append(one)
+        for one in tcp_sockets(pid, stack):
+            one.setsockopt(socket.SOL_SOCKET, _ATTACH_FILTER, _LET_NOTHING_IN)
+            stack.callback(one.setsockopt, socket.SOL_SOCKET, _DETACH_FILTER, 0)
+            sockets.append(one)
         yield Held(sockets)
-
-
-def _sockets(pid: int, stack: contextlib.ExitStack) -> Iterator[socket.socket]:
-    """Yield second handles of the sockets that the process has open."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    pidfd = os.pidfd_open(pid)
-    stack.callback(os.close, pidfd)
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            if not str(entry.readlink()).startswith("socket:"):
-                continue
-            handle = libc.syscall(_PIDFD_GETFD, pidfd, int(entry.name), 0)
-            if handle < 0:
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
-            yield stack.enter_context(socket.socket(fileno=handle))

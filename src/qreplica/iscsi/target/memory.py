@@ -7,6 +7,7 @@ from qreplica.iscsi.target.driver import (
     Counters,
     NodeSpec,
     PortalSpec,
+    TargetConnection,
     TargetDriver,
     TargetSession,
 )
@@ -28,6 +29,7 @@ class MemoryTargetDriver(TargetDriver):
         self.specs: dict[str, NodeSpec] = {}
         self._portals: frozenset[PortalSpec] = frozenset()
         self._sessions: dict[str, list[TargetSession]] = {}
+        self._connections: dict[int, TargetConnection] = {}
         self._counters: dict[tuple[str, int], Counters] = {}
         self._next_session = 1
         self._stuck: set[str] = set()
@@ -70,7 +72,17 @@ class MemoryTargetDriver(TargetDriver):
 
     def set_portals(self, portals: frozenset[PortalSpec]) -> None:
         """Remember them."""
-        self._portals = portals
+        with self._one_at_a_time:
+            self._portals = portals
+            cut_off = {number for number, one in self._connections.items() if one.portal not in portals}
+            for number in cut_off:
+                del self._connections[number]
+            for sessions in self._sessions.values():
+                sessions[:] = [one for one in sessions if one.session not in cut_off]
+
+    def connections(self) -> list[TargetConnection]:
+        """Return those that ``log_in`` named a portal for."""
+        return list(self._connections.values())
 
     def portals(self) -> frozenset[PortalSpec]:
         """Return what was set."""
@@ -82,7 +94,9 @@ class MemoryTargetDriver(TargetDriver):
             raise LunMissing(iqn=iqn, lun=lun)
         return self._counters.get((iqn, lun), Counters(0, 0, 0, 0))
 
-    def log_in(self, iqn: str, initiator: str, address: str = "192.0.2.1") -> TargetSession | None:
+    def log_in(
+        self, iqn: str, initiator: str, address: str = "192.0.2.1", portal: PortalSpec | None = None
+    ) -> TargetSession | None:
         """Pretend that an initiator logs in; return its session, or None if it is not admitted."""
         with self._one_at_a_time:
             admitted = self._spec(iqn).initiators
@@ -90,6 +104,8 @@ class MemoryTargetDriver(TargetDriver):
                 return None
             session = TargetSession(self._next_session, initiator, (address,))
             self._next_session += 1
+            if portal is not None:
+                self._connections[session.session] = TargetConnection(portal, address)
             self._sessions.setdefault(iqn, []).append(session)
             return session
 

@@ -3,6 +3,7 @@
 import ipaddress
 
 from qreplica.iscsi.target import parse
+from qreplica.iscsi.target.connections import end_others
 from qreplica.iscsi.target.driver import PortalSpec
 from qreplica.iscsi.target.errors import PortalUnusable, TargetCommandFailed
 from qreplica.iscsi.target.mgmt import Management, Mode, Op
@@ -14,11 +15,15 @@ def listening(tgtd: Management) -> frozenset[PortalSpec]:
 
 
 def listen_on(tgtd: Management, portals: frozenset[PortalSpec]) -> None:
-    """Listen on exactly these: close first, then open what can be opened. Raises PortalUnusable."""
+    """Listen on exactly these: close first, then open what can be opened.
+
+    Who came in by another one is cut off. Raises PortalUnusable, and OSError when tgtd's sockets cannot be looked at.
+    """
     wanted = frozenset(_canonical(portal) for portal in portals)
     present = listening(tgtd)
     for portal in present - wanted:
         _close(tgtd, portal)
+    end_others(tgtd.pid(), wanted)
     unusable = None
     for portal in sorted(wanted - present, key=_parameter):
         try:

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 
 from qreplica.iscsi.target import parse
 from qreplica.iscsi.target.accounts import Accounts
+from qreplica.iscsi.target.connections import connections
 from qreplica.iscsi.target.driver import (
     Counters,
     Credentials,
     NodeSpec,
     PortalSpec,
+    TargetConnection,
     TargetDriver,
     TargetSession,
 )
@@ -28,6 +30,7 @@ from qreplica.iscsi.target.errors import (
     LunMissing,
     NodeMissing,
     TargetCommandFailed,
+    TargetDaemonDown,
     TargetDaemonSilent,
     TidTaken,
 )
@@ -128,8 +131,13 @@ class TgtDriver(TargetDriver):
 
     def set_portals(self, portals: frozenset[PortalSpec]) -> None:
         """Close first, then open what can be opened."""
-        with self._one_at_a_time:
+        with self._one_at_a_time, self._looking():
             listen_on(self._tgtd, portals)
+
+    def connections(self) -> list[TargetConnection]:
+        """Look at its sockets."""
+        with self._looking():
+            return connections(self._tgtd.pid())
 
     def portals(self) -> frozenset[PortalSpec]:
         """Ask what is listened on."""
@@ -205,6 +213,14 @@ class TgtDriver(TargetDriver):
             self._tgtd.request(Mode.TARGET, Op.UPDATE, "state=ready", tid=node.tid)
             node.offline = False
         self._admit(node, rules - node.rules)
+
+    @contextlib.contextmanager
+    def _looking(self) -> Iterator[None]:
+        """Say that the daemon is down when its sockets cannot be looked at."""
+        try:
+            yield
+        except OSError as error:
+            raise TargetDaemonDown(control_port=self._tgtd.control_port, reason=error.strerror) from error
 
     def _forbid(self, node: _Node, rules: set[str]) -> None:
         for rule in sorted(rules):
