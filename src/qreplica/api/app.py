@@ -8,6 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from qreplica.access import secret_files
 from qreplica.access.administrators import Administrators
 from qreplica.api import (
+    alerts,
     auth,
     controllers,
     disks,
@@ -69,6 +70,7 @@ def create_app(services: Services) -> FastAPI:
         jobs,
         job_paths,
         events,
+        alerts,
         metrics,
     ):
         app.include_router(resource.router)

@@ -11,10 +11,12 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from qreplica.alerts.delivery import Delivery
 from qreplica.api.app import create_app
 from qreplica.cluster.duties import Duties
 from qreplica.cluster.leases import Lease, Leases
 from qreplica.daemon import logs, servers
+from qreplica.daemon.alerter import Alerter
 from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
@@ -145,6 +147,7 @@ def _run(file: Path, config: Config) -> None:
         reconciler,
         maintainer,
         SpaceKeeper(database, storage, leases, hold_hosts(config.tgtd_pid_files)),
+        Alerter(Delivery(database, config.controller), duties.mine),
         LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),
         workers,
     )

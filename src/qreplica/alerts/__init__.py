@@ -1,0 +1,1 @@
+"""Alerts: events that are told to people by e-mail, syslog or a webhook."""
