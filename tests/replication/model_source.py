@@ -149,8 +149,7 @@ class Worker:
         store = JobStore.take_over(database, JOB, self.number)
         steps.within -= 1
         if store is not None:
-            fenced: Any = WholeTransactions(self.pair.database.fenced(store.confirm), steps)
-            snapshots = QSnaps(fenced, storage, lambda: nullcontext(Still()))
+            snapshots = QSnaps(database, storage, lambda: nullcontext(Still()), store.confirm)
             parts = Parts(storage, snapshots, self.links, self.pair._tell, SETTINGS)
             cycle.run(database, parts, store, self.stop)
 

@@ -113,8 +113,7 @@ def _run(
         storage = BtrfsDriver(config.raid_group_mounts)
         pause = functools.partial(paused, config.tgtd_pid_files)
         settings = Settings(**config.transfer.model_dump())
-        # Who was overtaken in the middle of taking a snapshot must not undo what its successor took.
-        snapshots = QSnaps(database.fenced(store.confirm), storage, pause)
+        snapshots = QSnaps(database, storage, pause, store.confirm)
         parts = Parts(storage, snapshots, NetworkLinks(), tell, settings)
         logger.info("worker-begins", epoch=store.epoch)
         cycle.run(database, parts, store, stop)
