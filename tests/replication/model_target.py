@@ -24,7 +24,7 @@ from qreplica.replication.recovery_errors import StaleEpoch
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.models import Base, Claim, Node
 
-from .fakes import FakeSession, lost
+from .fakes import FakeSession, Sent, lost
 from .pair import ADDRESSES, IQN, TARGET_GROUP, TARGET_VD, Crash, DirectLinks, DirectPeer, Pair, Steps, _Forgetting
 from .recovery.world import Stepping, SteppingDatabase
 
@@ -43,18 +43,22 @@ class OpenSession(FakeSession):
         self.pair = pair
         self.epoch = epoch
         self.closed = False
+        #: What was done before its initiator asked for it.
+        self.carried_out: list[Sent] = []
 
-    def _execute(self, command: Any) -> None:
+    def _execute(self, command: Sent) -> None:
+        if any(one is command for one in self.carried_out):
+            return
         if self.epoch < self.pair.answered:
             self.pair.stale_writes.append(f"{command.kind} at {command.offset} of epoch {self.epoch}")
         super()._execute(command)
 
     def carry_out_some(self) -> None:
-        """Do what is queued, or a part of it; nobody hears of it."""
-        for command in list(self.in_flight):
+        """Do what is queued, or a part of it; the initiator hears of it when it asks, if it still can."""
+        for command in self.in_flight:
             if self.chance.random() < 0.5:
-                self.in_flight.remove(command)
                 self._execute(command)
+                self.carried_out.append(command)
 
 
 class Daemon(MemoryTargetDriver):
@@ -120,7 +124,7 @@ class TargetPair(Pair):
     def start_service(self) -> None:
         """Have the service of the target begin anew; the target daemons went on meanwhile."""
         self.target_steps = Steps()
-        steps = self.target_steps
+        steps: Any = self.target_steps
         storage: Any = Stepping(_Forgetting(self.target_storage, self.disk), steps, _STEPS_OF_STORAGE)
         database: Any = SteppingDatabase(self.target_database, steps)
         daemons: Any = {

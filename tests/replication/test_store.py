@@ -35,7 +35,13 @@ WRITES: dict[str, Callable[[JobStore], object]] = {
     "failed": lambda store: store.failed(ERROR),
     "stopped": lambda store: store.stopped(),
     "paired": lambda store: store.paired("secret"),
+    "confirm": lambda store: _confirm(store),
 }
+
+
+def _confirm(store: JobStore) -> None:
+    with store._database.session() as session:
+        store.confirm(session)
 
 
 @pytest.fixture
