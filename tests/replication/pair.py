@@ -395,9 +395,9 @@ class _Forgetting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    def roll_back(self, group: str, vd: str, snapshot: str) -> None:
+    def roll_back(self, group: str, vd: str, snapshot: str, confirm: Callable[[], object]) -> None:
+        self._real.roll_back(group, vd, snapshot, confirm)
         self._disk.cache.clear()
-        self._real.roll_back(group, vd, snapshot)
 
 
 def _storage(folder: Path, group: str, vd: str) -> MemoryDriver:

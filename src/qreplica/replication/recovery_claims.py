@@ -157,6 +157,17 @@ def owned(session: Session, node: Node, job: str, epoch: int) -> tuple[Claim, Vi
     return row, vd
 
 
+def to_roll_back(session: Session, vd_id: str, initiator: str) -> VirtualDisk:
+    """Return the VD, whose live state is unknown still and whose claim has that initiator. Raises PeerBusy otherwise.
+
+    An initiator's name never comes back, not even for a VD that nobody holds.
+    """
+    row, vd = session.get_one(Claim, vd_id), session.get_one(VirtualDisk, vd_id)
+    if row.initiator != initiator or row.generation is None or row.manifest is not None:
+        raise PeerBusy(vd=vd.name)
+    return vd
+
+
 def attachment(session: Session, node: Node, vd: VirtualDisk) -> int:
     """Return the LUN number under which the node shows the live VD. Raises VdDetached."""
     number = session.scalar(

@@ -480,7 +480,7 @@ class TestRetention:
         monkeypatch.setattr(world.storage, "space_used", lambda *_: used)
         with world.database.session() as session:
             session.get_one(VirtualDisk, VD).snapshot_space = SIZE
-        world.recovery._points.tidy(VD, JOB)
+        world.recovery._points.tidy(VD, JOB, 4)
         assert sorted(world.points()) == [2, 3, 4]
 
     def test_a_failing_engine_does_not_fail_the_commit(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
