@@ -59,6 +59,8 @@ _PLACES = [
 _SENDING = [place for place in _PLACES if place[0] in {"poll", "flush", "ask commit"}]
 _UNTIL = st.sampled_from(_PLACES)
 _WRITES = st.lists(st.tuples(st.integers(0, _MOST_BLOCKS - 1), st.integers(0, 3)), min_size=1, max_size=6)
+#: Of a request, at the target.
+_STEP = st.integers(0, 12)
 _NO_FURTHER = 100
 _AT_ONCE = 2
 
@@ -106,7 +108,8 @@ def _more_may_happen(machine: "Subsystems") -> bool:
 class Subsystems(RuleBasedStateMachine):
     """``make_pair`` is set by the test, from its fixture; ``seen`` counts what happened in all runs together.
 
-    ``before`` is how all begins: with a job that is new, has made a copy, or is in the middle of its second cycle.
+    ``before`` is how all begins: with a job that is new, or in the middle of its second cycle, in which there may have
+    been a takeover, or its snapshot was lost, whereupon a controller of the target may hang in the next attempt.
     """
 
     before: ClassVar[str]
@@ -114,8 +117,8 @@ class Subsystems(RuleBasedStateMachine):
     seen: ClassVar[Counter[str]]
     pair: TargetPair
 
-    @initialize(automatic=st.booleans(), writes=_WRITES, until=_UNTIL, sent=st.sampled_from(_SENDING))
-    def begin(self, automatic: bool, writes: Writes, until: Until, sent: Until) -> None:  # noqa: FBT001 - a rule's
+    @initialize(automatic=st.booleans(), writes=_WRITES, until=_UNTIL, sent=st.sampled_from(_SENDING), step=_STEP)
+    def begin(self, automatic: bool, writes: Writes, until: Until, sent: Until, step: int) -> None:  # noqa: FBT001 - a rule's
         before = self.before
         self.pair = type(self).make_pair(before != "nothing")
         self.time = 1000.0
@@ -129,10 +132,13 @@ class Subsystems(RuleBasedStateMachine):
         #: Source snapshots that the engine has lost.
         self.lost: set[str] = set()
         self.daemons_work(1, 2, seconds=2)
-        if before not in {"nothing", "a copy"}:
-            self.a_cycle_begins_or_is_taken_up_again(writes=writes, until=sent if before == "a loss" else until)
-        if before == "a loss":
-            self.engine_loses_a_snapshot(base=False, put_back=True)
+        losing = before in {"a loss", "a hang"}
+        if before != "nothing":
+            self.a_cycle_begins_or_is_taken_up_again(writes=writes, until=sent if losing else until)
+        if losing:
+            self.engine_loses_a_snapshot(base=False, put_back=before == "a loss")
+        if before == "a hang":
+            self.a_controller_of_the_target_hangs_in_a_request(request="begin", step=step, until=sent, writes=writes)
         elif before == "a takeover" and self.owner_lives():
             self.the_owners_daemon_hangs_until_the_other_takes_over(until=("answer claim", 1), stale_until=("write", 1))
 
@@ -338,19 +344,25 @@ class Subsystems(RuleBasedStateMachine):
 
     @precondition(_more_may_happen)
     @rule(
-        what=st.sampled_from(["service", "crashes", "hangs", "goes on", "power", "queue", "away", "back"]),
+        what=st.sampled_from(
+            ["service", "stops", "wakes", "crashes", "hangs", "goes on", "power", "queue", "away", "back"]
+        ),
         address=st.sampled_from(ADDRESSES),
-        step=st.integers(0, 12),
+        step=_STEP,
     )
     def target(self, what: str, address: str, step: int) -> None:
-        """Its service dies in a request to come; a target daemon crashes, hangs or goes on; all lose power.
+        """A controller dies or hangs in a request to come, or wakes; a target daemon crashes, hangs or goes on.
 
-        Or what is queued in sessions is carried out; or a way goes away, or all are back.
+        Or all lose power; or what is queued in sessions is carried out; or a way goes away, or all are back.
         """
         self.happened += 1
         daemon = self.pair.daemons[address]
         if what == "service":
-            self.pair.end_service_soon(step)
+            self.pair.services[address].end_soon(step)
+        elif what == "stops":
+            self.pair.services[address].hang_soon(step)
+        elif what == "wakes":
+            self.wake(address)
         elif what == "crashes":
             self.pair.restart_daemon(address)
         elif what == "hangs":
@@ -364,6 +376,41 @@ class Subsystems(RuleBasedStateMachine):
         else:
             self.pair.away = {address} if what == "away" else set()
             self.probe()
+
+    @precondition(lambda self: not self.owner_lives() and all(one.hung is None for one in self.pair.services.values()))
+    @rule(request=st.sampled_from(["claim", "begin", "commit"]), step=_STEP, until=_UNTIL, writes=_WRITES)
+    def a_controller_of_the_target_hangs_in_a_request(
+        self, request: str, step: int, until: Until, writes: Writes
+    ) -> None:
+        """The owner goes on over the other one, as far as it is let; then the first one wakes."""
+        self.a_cycle_begins_or_is_taken_up_again(writes=writes, until=(f"ask {request}", 1))
+        if not self.owner_lives():
+            return
+        assert self.owner is not None
+        services = self.pair.services.values()
+        for service in services:
+            service.hang_soon(step)
+        self.step(self.owner)
+        for service in services:
+            service.hang_no_more()
+        self.bring(self.owner, until)
+        for address in ADDRESSES:
+            self.wake(address)
+
+    def wake(self, address: str) -> None:
+        """Have a controller go on with what it hung in, which changes nothing once another claim was answered.
+
+        It may end a session of the present owner, who comes again; what is queued there may be carried out before.
+        """
+        hung = self.pair.services[address].hung
+        too_late = hung is not None and hung.epoch < self.pair.answered
+        if too_late:
+            self.pair.carry_out_all()
+        before = self.pair.replicated() if too_late else None
+        self.pair.services[address].wake()
+        if before is not None:
+            self.seen["requests that woke too late"] += 1
+            assert self.pair.replicated() == before, "who woke too late changed something"
 
     def probe(self) -> None:
         with self.pair.database.session() as session:
@@ -424,8 +471,9 @@ class Subsystems(RuleBasedStateMachine):
         """Without further faults what is under way ends, and the next cycle brings what the source holds then."""
         pair = self.pair
         pair.away.clear()
-        pair.target_steps.at = None
         for address in ADDRESSES:
+            pair.services[address].steps.at = None
+            self.wake(address)
             pair.daemons[address].let_commands_end(IQN)
         for worker in self.live():
             worker.steps.at = None
@@ -466,6 +514,8 @@ class Subsystems(RuleBasedStateMachine):
         finally:
             for worker in self.live():
                 worker.kill()
+            for service in self.pair.services.values():
+                service.end()
             self.seen.update(self.pair.refused)
             self.seen.update(self.pair.seen)
             self.pair.dispose()
@@ -479,7 +529,7 @@ def make_target_pair(on_tmpfs: Path, empty_state: Path, copied_state: Path) -> C
     return lambda copied: TargetPair(Path(tempfile.mkdtemp(dir=on_tmpfs)), templates[copied])
 
 
-@pytest.mark.parametrize("before", ["nothing", "a copy", "a cycle", "a takeover", "a loss"])
+@pytest.mark.parametrize("before", ["nothing", "a cycle", "a takeover", "a loss", "a hang"])
 def test_no_crash_and_no_stale_owner_breaks_a_rule(
     make_target_pair: Callable[[bool], TargetPair], pytestconfig: pytest.Config, before: str
 ) -> None:
@@ -488,7 +538,7 @@ def test_no_crash_and_no_stale_owner_breaks_a_rule(
     machine = type("SubsystemsOfPairs", (Subsystems,), facts)
     soak: int | None = pytestconfig.getoption("soak")
     if soak is None:
-        machine = seed(len(before))(machine)
+        machine = seed(before)(machine)
     run_state_machine_as_test(
         machine,
         settings=settings(
