@@ -46,7 +46,7 @@ _MOST_BLOCKS = BLOCKS + 8
 _RESTING = {JobState.IDLE, JobState.STOPPED}
 #: Steps of a worker within which the longest cycle ends, many failures and waits included.
 _AT_MOST = 3000
-_EXAMPLES = 8
+_EXAMPLES = 7
 _PICK = st.integers(0, 11)
 #: Where a worker may stand: the step of that name is next, for so many times since.
 _PLACES = [
