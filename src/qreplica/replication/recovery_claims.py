@@ -130,7 +130,10 @@ def take(session: Session, node: Node, vd: VirtualDisk, message: messages.Claim)
 
 
 def change(session: Session, row: Claim, vd: VirtualDisk, **values: object) -> None:
-    """Change the row, if nobody has changed its epoch since it was read. Raises PeerBusy otherwise."""
+    """Change the row, if nobody has changed its epoch since it was read. Raises PeerBusy otherwise.
+
+    SQLite lets nobody do so within a transaction that writes; PostgreSQL does.
+    """
     session.flush()
     statement = update(Claim).where(Claim.vd_id == row.vd_id, Claim.epoch == row.epoch).values(**values)
     if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined] # every UPDATE's result has it
