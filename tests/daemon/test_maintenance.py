@@ -1,5 +1,6 @@
 """Maintenance by whole controllers, over real btrfs: who does it, and an RG whose disks were away."""
 
+import contextlib
 import os
 import random
 import signal
@@ -11,6 +12,8 @@ import pytest
 
 from qreplica.iscsi.errors import CommandFailed
 from qreplica.iscsi.initiator import Session
+from qreplica.iscsi.target.pause import stopped
+from qreplica.lab.ledger import between_writes
 
 from .running import Controller, clean_up, eventually, loops, provision
 
@@ -43,6 +46,50 @@ def test_one_controller_maintains_and_the_other_takes_over(pair: tuple[Controlle
     assert group(first)["maintained_by"] == 2
     assert second.terminate() == 0
     eventually(lambda: group(first)["maintained_by"] == 1)
+
+
+def test_one_that_hangs_is_taken_over_and_changes_nothing_when_it_wakes(pair: tuple[Controller, Controller]) -> None:
+    first, second = pair
+    state = first.directory / "state" / "qreplica.db"
+    first.start()
+    provision(first)
+    eventually(lambda: group(first)["maintained_by"] == 1)
+    second.start()
+    second.http.headers["Authorization"] = first.http.headers["Authorization"]
+
+    def lease() -> Any:
+        with contextlib.closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as database:
+            return database.execute("SELECT controller, term FROM maintenance_leases").fetchone()
+
+    def snapshots() -> list[str]:
+        return [one["id"] for one in second.call("GET", "/snapshots?vd=v1")]
+
+    def beats(controller: int) -> int:
+        with contextlib.closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as database:
+            chosen = database.execute("SELECT heartbeat FROM controllers WHERE number = ?", (controller,))
+            return int(chosen.fetchone()[0])
+
+    held = lease()
+    # One that is stopped while it writes the state keeps the other one from it.
+    with between_writes(state):
+        os.kill(first.pid, signal.SIGSTOP)
+        eventually(lambda: stopped(first.pid))
+    try:
+        eventually(lambda: lease()[0] == 2)
+        taken_over = lease()
+        second.call("PUT", "/virtual-disks/v1/automatic-snapshots", {"every_minutes": 60, "keep": 1})
+        (snapshot,) = eventually(snapshots)
+    finally:
+        os.kill(first.pid, signal.SIGCONT)
+    assert taken_over[1] > held[1]
+    awake = beats(1)
+    # So many seconds that it has looked at the RG anew.
+    eventually(lambda: beats(1) > awake + 7)
+    assert lease() == taken_over
+    assert snapshots() == [snapshot]
+    assert [one for one in first.call("GET", "/events") if one["severity"] == "error"] == []
+    assert second.terminate() == 0
+    eventually(lambda: lease()[0] == 1)
 
 
 def test_an_rg_whose_disks_were_away_is_served_again_when_they_are_back(controller: Controller) -> None:

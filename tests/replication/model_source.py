@@ -144,13 +144,13 @@ class Worker:
         database: Any = WholeTransactions(self.pair.database, steps)
         storage: Any = Remembering(self.pair.storage, steps, self.pair.frozen)
         storage.committed = lambda: {point.source_snapshot for point in self.pair.points()}
-        snapshots = QSnaps(database, storage, lambda: nullcontext(Still()))
-        parts = Parts(storage, snapshots, self.links, self.pair._tell, SETTINGS)
         # Who owns the job is known when the worker stops for the first time.
         steps.within += 1
         store = JobStore.take_over(database, JOB, self.number)
         steps.within -= 1
         if store is not None:
+            snapshots = QSnaps(database, storage, lambda: nullcontext(Still()), store.confirm)
+            parts = Parts(storage, snapshots, self.links, self.pair._tell, SETTINGS)
             cycle.run(database, parts, store, self.stop)
 
     def step(self) -> None:
@@ -161,6 +161,12 @@ class Worker:
             self._thread.join()
         if self._broke is not None:
             raise self._broke
+
+    def bring(self, place: str, times: int = 1) -> None:
+        """Go on to where a step of that name is next, for so many times since; or to the end."""
+        begin = len(self.steps.taken)
+        while self.code is None and self.steps.taken[begin:].count(place) < times:
+            self.step()
 
     def poll(self) -> int | None:
         return self.code

@@ -1,5 +1,5 @@
-"""The target of the model: two target daemons, power failures, deaths in the middle of a request, and a count of what
-old epochs try.
+"""The target of the model: two controllers, power failures, deaths and hangs in the middle of a request, and a count of
+what old epochs try.
 
 An iSCSI session lives here until a daemon ends it, whatever has become of its initiator: what is queued in it may be
 carried out at any moment until then.
@@ -7,7 +7,6 @@ carried out at any moment until then.
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +16,14 @@ from qreplica.iscsi.errors import NodeUnknown
 from qreplica.iscsi.target.driver import NodeSpec
 from qreplica.iscsi.target.memory import MemoryTargetDriver
 from qreplica.peer import messages
-from qreplica.peer.errors import PeerUnreachable
 from qreplica.replication.links import Target, Way
-from qreplica.replication.recovery import Recovery
-from qreplica.replication.recovery_errors import StaleEpoch
-from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.models import Base, Claim, Node
 
-from .fakes import FakeSession, lost
-from .pair import ADDRESSES, IQN, TARGET_GROUP, TARGET_VD, Crash, DirectLinks, DirectPeer, Pair, Steps, _Forgetting
-from .recovery.world import Stepping, SteppingDatabase
+from .fakes import FakeSession, Sent, lost
+from .model_service import Service
+from .pair import ADDRESSES, IQN, TARGET_GROUP, TARGET_VD, DirectLinks, DirectPeer, Pair
+from .recovery.world import Beside
 
-#: Recovery points that the target keeps, so that some are let go of.
-KEEP = 3
-_STEPS_OF_STORAGE = {"roll_back", "take_snapshot", "delete_snapshot", "flush", "resize_vd"}
-_STEPS_OF_DAEMONS = {"fence_node", "remove_node", "apply_node"}
 _REFUSED = "a command of an old session"
 
 
@@ -43,18 +35,22 @@ class OpenSession(FakeSession):
         self.pair = pair
         self.epoch = epoch
         self.closed = False
+        #: What was done before its initiator asked for it.
+        self.carried_out: list[Sent] = []
 
-    def _execute(self, command: Any) -> None:
+    def _execute(self, command: Sent) -> None:
+        if any(one is command for one in self.carried_out):
+            return
         if self.epoch < self.pair.answered:
             self.pair.stale_writes.append(f"{command.kind} at {command.offset} of epoch {self.epoch}")
         super()._execute(command)
 
-    def carry_out_some(self) -> None:
-        """Do what is queued, or a part of it; nobody hears of it."""
-        for command in list(self.in_flight):
-            if self.chance.random() < 0.5:
-                self.in_flight.remove(command)
+    def carry_out_some(self, *, all_of_it: bool = False) -> None:
+        """Do what is queued, or a part of it; the initiator hears of it when it asks, if it still can."""
+        for command in self.in_flight:
+            if all_of_it or self.chance.random() < 0.5:
                 self._execute(command)
+                self.carried_out.append(command)
 
 
 class Daemon(MemoryTargetDriver):
@@ -78,29 +74,16 @@ class Daemon(MemoryTargetDriver):
         self.open.clear()
 
 
-class RequestsThatDie:
-    """The target's service; when its daemon dies in a request, another one starts and the source hears nothing."""
+class OtherDaemon(Beside):
+    """The other controller's target daemon, which is ended as a whole where commands hang."""
 
-    def __init__(self, pair: "TargetPair") -> None:
-        self._pair = pair
+    _target: Daemon
 
-    def __getattr__(self, name: str) -> Any:
-        return lambda *arguments: self._ask(name, *arguments)
-
-    def _ask(self, name: str, *arguments: Any) -> Any:
-        pair = self._pair
-        try:
-            answer = getattr(pair.service, name)(*arguments)
-        except StaleEpoch:
-            pair.refused[f"{name} of an old epoch"] += 1
-            raise
-        except Crash:
-            pair.seen[f"the target died in {name}"] += 1
-            pair.start_service()
-            raise PeerUnreachable(address=ADDRESSES[0], port=3261, reason="it died") from None
-        if name == "claim":
-            pair.answered = arguments[1].epoch
-        return answer
+    def remove_node(self, iqn: str) -> None:
+        if iqn in self._target._stuck:
+            self._target.let_commands_end(iqn)
+            self._target.lose_sessions()
+        super().remove_node(iqn)
 
 
 class TargetPair(Pair):
@@ -115,64 +98,59 @@ class TargetPair(Pair):
         self.seen: Counter[str] = Counter()
         self.daemons = dict(zip(ADDRESSES, (Daemon(), Daemon()), strict=True))
         self.second_path()
-        self.start_service()
+        self.services: dict[str, Service] = {}
+        for address in ADDRESSES:
+            self.services[address] = Service(self, address)
 
-    def start_service(self) -> None:
-        """Have the service of the target begin anew; the target daemons went on meanwhile."""
-        self.target_steps = Steps()
-        steps = self.target_steps
-        storage: Any = Stepping(_Forgetting(self.target_storage, self.disk), steps, _STEPS_OF_STORAGE)
-        database: Any = SteppingDatabase(self.target_database, steps)
-        daemons: Any = {
-            number: Stepping(daemon, steps, _STEPS_OF_DAEMONS)
-            for number, daemon in enumerate(self.daemons.values(), start=1)
-        }
-        self.service = Recovery(database, storage, daemons, self._spec, NodeLocks())
-        self.service._points = replace(self.service._points, keep=KEEP)
-        self.recovery: Any = RequestsThatDie(self)
+    def beside(self, address: str) -> OtherDaemon:
+        """Return what stands for the controller's target daemon on the other one."""
+        return OtherDaemon(self.daemons[address], self.target_database, lambda: self.serve(address))
+
+    def serve(self, address: str) -> None:
+        """Bring a target daemon in line with the database, as its own controller does unless that hangs."""
+        daemon, service = self.daemons[address], self.services.get(address)
+        if not self.hangs(daemon) and (service is None or service.hung is None):
+            daemon.apply_node(self.spec())
+
+    def spec(self) -> NodeSpec:
         with self.target_database.session(read_only=True) as session:
-            spec = self._spec(session, session.scalars(select(Node)).one())
-        for daemon in self.daemons.values():
-            if not self.hangs(daemon):
-                daemon.apply_node(spec)
+            return self._spec(session, session.scalars(select(Node)).one())
 
     def hangs(self, daemon: Daemon) -> bool:
         """Tell whether commands do not end there."""
         return IQN in daemon._stuck
-
-    def end_service_soon(self, step: int) -> None:
-        """Have the service die at a step of what it is asked next."""
-
-        def die(_: str) -> None:
-            raise Crash
-
-        steps = self.target_steps
-        steps.at, steps.what = len(steps.taken) + step, die
 
     def restart_daemon(self, address: str) -> None:
         """One of the target daemons crashes; the page cache stays. It admits nobody before the next claim."""
         daemon = self.daemons[address]
         daemon.let_commands_end(IQN)
         daemon.lose_sessions()
-        with self.target_database.session(read_only=True) as session:
-            spec = self._spec(session, session.scalars(select(Node)).one())
         daemon.remove_node(IQN)
-        daemon.apply_node(NodeSpec(spec.tid, spec.iqn, spec.luns, frozenset()))
+        if self.services[address].hung is None:
+            spec = self.spec()
+            daemon.apply_node(NodeSpec(spec.tid, spec.iqn, spec.luns, frozenset()))
 
     def reboot_target(self) -> None:
         """Power is lost on the whole target: sessions, and what was not flushed, are gone."""
         for daemon in self.daemons.values():
             daemon.lose_sessions()
         self.disk.lose_power(self.chance)
-        self.start_service()
         for address in ADDRESSES:
+            self.services[address].start()
             self.restart_daemon(address)
 
     def carry_out_some(self) -> None:
         """What is queued in open sessions is carried out, also of initiators that are dead."""
-        for daemon in self.daemons.values():
-            for session in daemon.open:
-                session.carry_out_some()
+        for session in self._open():
+            session.carry_out_some()
+
+    def carry_out_all(self) -> None:
+        """All that is queued is carried out."""
+        for session in self._open():
+            session.carry_out_some(all_of_it=True)
+
+    def _open(self) -> list[OpenSession]:
+        return [session for daemon in self.daemons.values() for session in daemon.open]
 
     def claim_epoch(self) -> int:
         with self.target_database.session(read_only=True) as session:
@@ -185,6 +163,12 @@ class TargetPair(Pair):
             rows = [session.execute(select(Base.metadata.tables[table])).all() for table in tables]
         return str(rows), self.disk.content()
 
+    def replicated(self) -> tuple[object, ...]:
+        """Return who holds the backup VD, how far that is, its newest point, and its bytes as a reader sees them."""
+        with self.target_database.session(read_only=True) as session:
+            claims = session.execute(select(Base.metadata.tables["claims"])).all()
+        return str(claims), [point.generation for point in self.points()][-1:], self.disk.content()
+
     def live(self) -> Path:
         return self.target_storage.vd_path(TARGET_GROUP, TARGET_VD)
 
@@ -192,16 +176,15 @@ class TargetPair(Pair):
 class CountingPeer(DirectPeer):
     """Knows of its worker's claims."""
 
-    def __init__(self, pair: TargetPair, links: "CountingLinks") -> None:
-        super().__init__(pair.recovery, pair.target_database, links.steps)
+    def __init__(self, pair: TargetPair, links: "CountingLinks", service: Any) -> None:
+        super().__init__(service, pair.target_database, links.steps)
         self._pair = pair
         self._links = links
 
     def claim(self, iqn: str, claim: messages.Claim) -> messages.Lineage:
         self._steps.take("ask claim")
-        # The service may have begun anew since the worker made this client.
         self._links.claims = claim.epoch > self._pair.claim_epoch()
-        lineage: messages.Lineage = self._pair.recovery.claim(iqn, claim)
+        lineage: messages.Lineage = self._recovery.claim(iqn, claim)
         self._links.claimed = claim.epoch
         self._steps.take("answer claim")
         return lineage
@@ -221,7 +204,7 @@ class CountingLinks(DirectLinks):
     def peer(self, target: Target, way: Way) -> DirectPeer:
         assert target.node == IQN
         self._check_reachable(way)
-        return CountingPeer(self.pair, self)
+        return CountingPeer(self.pair, self, self.pair.services[way.address])
 
     def session(self, target: Target, way: Way, initiator: str) -> OpenSession:
         self.steps.take("log in")

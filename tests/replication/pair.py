@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -94,6 +94,9 @@ class SteppingDatabase:
     def __init__(self, real: Database, steps: Steps) -> None:
         self._real = real
         self._steps = steps
+
+    def fenced(self, confirm: Callable[[Session], None]) -> Self:
+        return type(self)(self._real.fenced(confirm), self._steps)
 
     @contextmanager
     def session(self, *, read_only: bool = False) -> Iterator[Session]:
@@ -330,10 +333,12 @@ class Pair:
         with self.database.session(read_only=True) as session:
             return list(session.scalars(select(PathRow).order_by(PathRow.position)))
 
-    def parts(self, steps: Steps, settings: Settings = SETTINGS) -> Parts:
+    def parts(
+        self, steps: Steps, settings: Settings = SETTINGS, confirm: Callable[[Session], None] = lambda _: None
+    ) -> Parts:
         storage: Any = SteppingStorage(self.storage, steps, self.frozen)
         database: Any = SteppingDatabase(self.database, steps)
-        snapshots = QSnaps(database, storage, lambda: nullcontext(Still()))
+        snapshots = QSnaps(database, storage, lambda: nullcontext(Still()), confirm)
         return Parts(storage, snapshots, DirectLinks(self, steps), self._tell, settings)
 
     def _tell(self, severity: Severity, kind: str, sentence: str) -> None:
@@ -346,7 +351,7 @@ class Pair:
         store = JobStore.take_over(database, JOB, 1)
         if store is None:
             return False
-        cycle.run(database, self.parts(steps), store, stop or Stop())
+        cycle.run(database, self.parts(steps, confirm=store.confirm), store, stop or Stop())
         return True
 
     def job(self) -> Job:
@@ -390,9 +395,9 @@ class _Forgetting:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
 
-    def roll_back(self, group: str, vd: str, snapshot: str) -> None:
+    def roll_back(self, group: str, vd: str, snapshot: str, confirm: Callable[[], object]) -> None:
+        self._real.roll_back(group, vd, snapshot, confirm)
         self._disk.cache.clear()
-        self._real.roll_back(group, vd, snapshot)
 
 
 def _storage(folder: Path, group: str, vd: str) -> MemoryDriver:

@@ -16,6 +16,12 @@ from .pair import JOB, SIZE, Pair
 ERROR = WrongChap(node="iqn.x", user="replica")
 PLAN = Planned(None, "d" * 64, total=100, zeros=10, done=0, checkpoint=0)
 
+
+def _confirm(store: JobStore) -> None:
+    with store._database.session() as session:
+        store.confirm(session)
+
+
 WRITES: dict[str, Callable[[JobStore], object]] = {
     "raise_epoch": lambda store: store.raise_epoch(),
     "facts": lambda store: store.facts(),
@@ -35,6 +41,7 @@ WRITES: dict[str, Callable[[JobStore], object]] = {
     "failed": lambda store: store.failed(ERROR),
     "stopped": lambda store: store.stopped(),
     "paired": lambda store: store.paired("secret"),
+    "confirm": _confirm,
 }
 
 

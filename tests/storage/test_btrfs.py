@@ -114,6 +114,26 @@ def test_a_controller_that_opens_does_not_clear_what_the_other_makes(
     assert btrfs.list_vds("shared") == sorted(["rolled", *(f"w{number}" for number in range(12))])
 
 
+def test_a_roll_back_that_was_confirmed_is_ended_before_another_begins(
+    btrfs: BtrfsDriver, place: Path, rg: str
+) -> None:
+    btrfs.create_vd(rg, "v1", MIB)
+    btrfs.take_snapshot(rg, "v1", "s")
+    asked: list[str] = []
+
+    def confirm() -> None:
+        asked.append("first")
+        second.start()
+        second.join(0.2)
+        asked.append("confirmed")
+
+    other = BtrfsDriver(place / "rg")
+    second = threading.Thread(target=other.roll_back, args=(rg, "v1", "s", lambda: asked.append("second")))
+    btrfs.roll_back(rg, "v1", "s", confirm)
+    second.join()
+    assert asked == ["first", "confirmed", "second"]
+
+
 def test_two_controllers_open_a_group_once(btrfs: BtrfsDriver, place: Path, make_disks: MakeDisks) -> None:
     devices = make_disks(1, GIB)
     btrfs.create_group("once", devices, RaidLevel.JBOD)

@@ -165,6 +165,17 @@ def test_roll_back_brings_content_and_size(driver: StorageDriver, group: str, vd
     assert driver.snapshot_path(group, vd, "s1").read_bytes()[:5] == b"first"
 
 
+def test_a_roll_back_that_is_not_confirmed_changes_nothing(driver: StorageDriver, group: str, vd: str) -> None:
+    driver.take_snapshot(group, vd, "s1")
+    file = driver.vd_path(group, vd)
+    write(file, 0, b"other")
+    before = file.stat().st_ino
+    with pytest.raises(ZeroDivisionError):
+        driver.roll_back(group, vd, "s1", lambda: 1 // 0)
+    assert file.stat().st_ino == before
+    assert file.read_bytes()[:5] == b"other"
+
+
 def test_a_roll_back_is_known_by_the_file(driver: StorageDriver, group: str, vd: str) -> None:
     """Services tell by it whether one that failed was done, target drivers that a LUN is to be made anew."""
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from qreplica.errors import QReplicaError
 from qreplica.peer import messages
 from qreplica.replication import manifest, planner
+from qreplica.replication.errors import StaleOwner
 from qreplica.replication.links import Links, Peer, Target, Way, check_claimed, check_disk, check_subsystem, claim_of
 from qreplica.replication.paths import Paths
 from qreplica.replication.pieces import covered, totals
@@ -256,6 +257,8 @@ class Attempt:
         for snapshot in self._store.left_over(one.snapshot for one in self._parts.storage.list_snapshots(group, vd)):
             try:
                 self._parts.snapshots.delete(vd, snapshot)
+            except StaleOwner:
+                raise
             except QReplicaError as error:
                 sentence = f"An old replication snapshot could not be deleted: {error.sentence}"
                 self._parts.tell(Severity.WARNING, "snapshot-not-released", sentence)

@@ -19,7 +19,7 @@ from qreplica.replication.recovery_errors import FencingFailed, NotClaimed, NotS
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.recovery_points import Points, as_message, newest
 from qreplica.state.database import Database
-from qreplica.state.models import Claim, Node, Snapshot, VirtualDisk
+from qreplica.state.models import Claim, Node, RecoveryPoint, Snapshot, VirtualDisk
 from qreplica.storage import extending
 from qreplica.storage.driver import SnapshotInfo, StorageDriver
 
@@ -84,7 +84,7 @@ class Recovery:
                 claims.take(session, node, vd, message)
                 spec = self._spec_of(session, node)
                 vd_name = vd.name
-            self._fence(spec, vd_name)
+            self._fence(iqn, spec, vd_name)
             with self._database.session(read_only=True) as session:
                 node, row, vd = _owned(session, iqn, message)
                 return progress.lineage_of(session, node, vd, row)
@@ -104,18 +104,18 @@ class Recovery:
                 _, row, vd = _owned(session, iqn, message)
                 if progress.begun_already(row, message):
                     return messages.Begun(resumed=True, size=vd.size)
-                point = progress.base_of(session, vd, message)
+                progress.check_base(session, vd, message)
                 progress.make_room(session, vd, message.size)
-                # A full copy writes every byte, whatever is there now.
-                back_to = point.snapshot_id if point is not None and row.generation is not None else None
+                # Before a full copy too, which writes every byte: nobody's earlier roll-back is under way after it.
+                point = newest(session, vd.id, message.job) if row.generation is not None else None
                 if row.generation is not None:
                     claims.change(session, row, vd, manifest=None)
-                group, vd_id = vd.raid_group_id, vd.id
-            if back_to is not None:
-                self._roll_back(spec, group, vd_id, back_to)
+                vd_id, initiator = vd.id, row.initiator
+            if point is not None:
+                self._roll_back(iqn, point, initiator)
             elif extending.follow(self._database, self._storage, vd_id):
-                self._apply(spec)
-            self._points.tidy(vd_id, message.job)
+                self._apply(iqn)
+            self._points.tidy(vd_id, message.job, message.epoch)
             with self._database.session() as session:
                 _, row, vd = _owned(session, iqn, message)
                 claims.change(session, row, vd, **progress.progress(message))
@@ -149,7 +149,7 @@ class Recovery:
             except (StaleEpoch, NotClaimed):
                 self._points.drop_forgotten(group, vd_id, snapshot_id)
                 raise
-            self._points.tidy(vd_id, message.job)
+            self._points.tidy(vd_id, message.job, message.epoch)
             return answer
 
     def abort(self, iqn: str, message: messages.Abort) -> messages.Lineage:
@@ -159,7 +159,7 @@ class Recovery:
                 node, row, vd = _owned(session, iqn, message)
                 if row.generation is not None:
                     claims.change(session, row, vd, manifest=None)
-            self._clean(iqn, vd_id=row.vd_id, job=message.job)
+            self._clean(iqn, row.vd_id, message.job, row.initiator)
             with self._database.session(read_only=True) as session:
                 node, row, vd = _owned(session, iqn, message)
                 return progress.lineage_of(session, node, vd, row)
@@ -177,13 +177,7 @@ class Recovery:
         Succeeds when the job no longer holds it. Raises StaleEpoch, FencingFailed (the decision stands all the same).
         """
         with self._locks.hold(iqn):
-            with self._database.session(read_only=True) as session:
-                node = claims.node_by_iqn(session, iqn)
-                row = claims.holder_of_node(session, node.id)
-                if row is None or row.job_id != message.job:
-                    return
-                claims.owned(session, node, message.job, message.epoch)
-            self._let_go(iqn)
+            self._let_go(iqn, message)
 
     def release_by_force(self, iqn: str) -> None:
         """Take the node's backup VD from the job that holds it, on the administrator's word. Idempotent.
@@ -194,41 +188,43 @@ class Recovery:
         with self._locks.hold(iqn):
             self._let_go(iqn)
 
-    def _let_go(self, iqn: str) -> None:
+    def _let_go(self, iqn: str, owner: messages.Release | None = None) -> None:
+        """Take the node's backup VD from ``owner``, or from whoever holds it."""
         with self._database.session() as session:
             node = claims.node_by_iqn(session, iqn)
             row = claims.holder_of_node(session, node.id)
-            if row is None:
+            if row is None or (owner is not None and row.job_id != owner.job):
                 return
+            if owner is not None:
+                claims.owned(session, node, owner.job, owner.epoch)
             job, vd = row.job_id, session.get_one(VirtualDisk, row.vd_id)
             claims.let_go(session, row, node, vd)
-            spec, vd_id, vd_name = self._spec_of(session, node), vd.id, vd.name
-        self._fence(spec, vd_name)
-        self._clean(iqn, vd_id, job)
+            spec, initiator = self._spec_of(session, node), row.initiator
+        self._fence(iqn, spec, vd.name)
+        self._clean(iqn, vd.id, job, initiator)
 
-    def _clean(self, iqn: str, vd_id: str, job: str) -> None:
-        """Bring a live VD that is not clean back to the newest point."""
+    def _clean(self, iqn: str, vd_id: str, job: str, initiator: str) -> None:
+        """Bring a live VD that is not clean back to the newest point, if the claim has that initiator still."""
         with self._database.session(read_only=True) as session:
-            row, vd = session.get_one(Claim, vd_id), session.get_one(VirtualDisk, vd_id)
-            if row.generation is None:
+            if session.get_one(Claim, vd_id).generation is None:
                 return
             point = newest(session, vd_id, job)
-            epoch, group = row.epoch, vd.raid_group_id
-            spec = self._spec_of(session, claims.node_by_iqn(session, iqn))
-            snapshot = point.snapshot_id if point is not None else None
-        if snapshot is not None:
-            self._roll_back(spec, group, vd_id, snapshot)
+        if point is not None:
+            self._roll_back(iqn, point, initiator)
         with self._database.session() as session:
             row, vd = session.get_one(Claim, vd_id), session.get_one(VirtualDisk, vd_id)
-            if row.epoch == epoch:
+            if row.initiator == initiator:
                 claims.change(session, row, vd, **progress.CLEAN)
 
-    def _fence(self, spec: NodeSpec, vd_name: str) -> None:
+    def _fence(self, iqn: str, spec: NodeSpec, vd_name: str) -> None:
         for number, controller in self._controllers.items():
             try:
                 controller.fence_node(spec, FENCE_SECONDS)
             except QReplicaError as error:
                 raise FencingFailed(vd=vd_name, controller=number, reason=error.sentence) from error
+        if self._present(iqn) != spec:
+            # It took so long that somebody else has been admitted meanwhile, and by this no longer is.
+            self._apply(iqn)
 
     def _freeze(self, group: str, vd_id: str, snapshot_id: str, job: str) -> SnapshotInfo:
         """Take the snapshot, letting old points go when there is no space for it.
@@ -247,20 +243,37 @@ class Recovery:
             if controller.nodes().get(spec.iqn) != spec.tid:
                 raise NotServed(node=spec.iqn)
 
-    def _roll_back(self, spec: NodeSpec, group: str, vd_id: str, snapshot_id: str) -> None:
-        """Roll the live VD back while no target daemon holds its file; sessions on the node end."""
+    def _roll_back(self, iqn: str, point: RecoveryPoint, initiator: str) -> None:
+        """Roll the live VD, which is unknown, back while no target daemon holds its file; sessions on the node end.
+
+        Raises PeerBusy once it is another's to roll back than the initiator's: whoever hung before this must not undo
+        what was written since.
+        """
+
+        def confirm() -> VirtualDisk:
+            with self._database.session(read_only=True) as session:
+                return claims.to_roll_back(session, point.vd_id, initiator)
+
+        group = confirm().raid_group_id
         try:
             for controller in self._controllers.values():
-                controller.remove_node(spec.iqn)
-            self._storage.roll_back(group, vd_id, snapshot_id)
+                controller.remove_node(iqn)
+            self._storage.roll_back(group, point.vd_id, point.snapshot_id, confirm)
             # The point may be from before the VD grew.
-            extending.follow(self._database, self._storage, vd_id)
+            extending.follow(self._database, self._storage, point.vd_id)
         finally:
-            self._apply(spec)
+            self._apply(iqn)
 
-    def _apply(self, spec: NodeSpec) -> None:
-        for controller in self._controllers.values():
-            controller.apply_node(spec)
+    def _apply(self, iqn: str) -> None:
+        """Have the node served as the database says, also where that changes meanwhile."""
+        spec: NodeSpec | None = None
+        while spec != (spec := self._present(iqn)):
+            for controller in self._controllers.values():
+                controller.apply_node(spec)
+
+    def _present(self, iqn: str) -> NodeSpec:
+        with self._database.session(read_only=True) as session:
+            return self._spec_of(session, claims.node_by_iqn(session, iqn))
 
 
 class _FromOwner(Protocol):

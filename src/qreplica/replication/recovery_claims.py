@@ -130,7 +130,10 @@ def take(session: Session, node: Node, vd: VirtualDisk, message: messages.Claim)
 
 
 def change(session: Session, row: Claim, vd: VirtualDisk, **values: object) -> None:
-    """Change the row, if nobody has changed its epoch since it was read. Raises PeerBusy otherwise."""
+    """Change the row, if nobody has changed its epoch since it was read. Raises PeerBusy otherwise.
+
+    SQLite lets nobody do so within a transaction that writes; PostgreSQL does.
+    """
     session.flush()
     statement = update(Claim).where(Claim.vd_id == row.vd_id, Claim.epoch == row.epoch).values(**values)
     if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined] # every UPDATE's result has it
@@ -155,6 +158,17 @@ def owned(session: Session, node: Node, job: str, epoch: int) -> tuple[Claim, Vi
     if row.epoch != epoch:
         raise StaleEpoch(epoch=epoch, job=job, vd=vd.name, current=row.epoch)
     return row, vd
+
+
+def to_roll_back(session: Session, vd_id: str, initiator: str) -> VirtualDisk:
+    """Return the VD, whose live state is unknown still and whose claim has that initiator. Raises PeerBusy otherwise.
+
+    An initiator's name never comes back, not even for a VD that nobody holds.
+    """
+    row, vd = session.get_one(Claim, vd_id), session.get_one(VirtualDisk, vd_id)
+    if row.initiator != initiator or row.generation is None or row.manifest is not None:
+        raise PeerBusy(vd=vd.name)
+    return vd
 
 
 def attachment(session: Session, node: Node, vd: VirtualDisk) -> int:

@@ -8,7 +8,7 @@ The order of all that is waited for, each only while one holds nothing that stan
 1. the lock of roll-backs (``daemon.letting_go``), which both controllers share;
 2. the lock of one node; nobody holds two;
 3. the serving lock of one target daemon (``daemon.other_controller``), of one's own within 2, of the other's without;
-4. a transaction of the state, or the locks of the storage engine.
+4. a transaction of the state, or the locks of the storage engine; within these one may read the state.
 """
 
 import contextlib

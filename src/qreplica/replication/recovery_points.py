@@ -6,14 +6,14 @@ point is a left-over of a commit or a clean-up that was cut off; it is dropped w
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.peer.messages import Point
 from qreplica.state.database import Database
-from qreplica.state.models import Lun, RecoveryPoint, Severity, Snapshot, SnapshotKind, VirtualDisk
+from qreplica.state.models import Claim, Lun, RecoveryPoint, Severity, Snapshot, SnapshotKind, VirtualDisk
 from qreplica.storage.driver import StorageDriver
 from qreplica.units import format_size
 
@@ -52,15 +52,17 @@ class Points:
     storage: StorageDriver
     keep: int = KEEP
 
-    def tidy(self, vd_id: str, job_id: str) -> None:
+    def tidy(self, vd_id: str, job_id: str, epoch: int) -> None:
         """Drop left-overs, points beyond ``keep``, and the oldest while snapshots use more than the snapshot space.
+
+        For the owner of that epoch, after whatever it has to do first.
 
         Space comes back in the background: when dropping a point has not lowered the figure yet, the next call goes
         on, so that no point is dropped whose space was not needed. An engine's failure is an event, and raises
         nothing: no cycle fails because an old point could not be let go.
         """
         try:
-            self._drop_left_overs(vd_id)
+            self._drop_left_overs(vd_id, epoch)
             droppable = self._droppable(vd_id, job_id)
             surplus = max(0, self._count(vd_id) - self.keep)
             for point in droppable[:surplus]:
@@ -116,13 +118,18 @@ class Points:
 
     def _drop(self, point_id: str) -> None:
         with self.database.session() as session:
-            point = session.get_one(RecoveryPoint, point_id)
+            point = session.get(RecoveryPoint, point_id)
+            if point is None:
+                return
             snapshot_id = point.snapshot_id
             session.delete(point)
         self._drop_snapshot(snapshot_id)
 
-    def _drop_left_overs(self, vd_id: str) -> None:
+    def _drop_left_overs(self, vd_id: str, epoch: int) -> None:
+        """Drop what no commit will make a point: those of earlier owners are too late, and the owner makes none now."""
         with self.database.session(read_only=True) as session:
+            if session.scalar(select(Claim.epoch).where(Claim.vd_id == vd_id)) != epoch:
+                return
             kept = select(RecoveryPoint.snapshot_id)
             chosen = select(Snapshot.id).where(
                 Snapshot.vd_id == vd_id, Snapshot.kind == SnapshotKind.RECOVERY_POINT, Snapshot.id.not_in(kept)
@@ -134,11 +141,13 @@ class Points:
 
     def _drop_snapshot(self, snapshot_id: str) -> None:
         with self.database.session() as session:
-            snapshot = session.get_one(Snapshot, snapshot_id)
+            snapshot = session.get(Snapshot, snapshot_id)
+            if snapshot is None:
+                return
             place = snapshot.vd.raid_group_id, snapshot.vd_id
         self.storage.delete_snapshot(*place, snapshot_id)
         with self.database.session() as session:
-            session.delete(session.get_one(Snapshot, snapshot_id))
+            session.execute(delete(Snapshot).where(Snapshot.id == snapshot_id))
 
     def _space(self, vd_id: str) -> tuple[int, int]:
         with self.database.session(read_only=True) as session:

@@ -36,8 +36,8 @@ def begun_already(row: Claim, message: messages.Begin) -> bool:
     return all(getattr(row, name) == value for name, value in progress(message).items())
 
 
-def base_of(session: Session, vd: VirtualDisk, message: messages.Begin) -> RecoveryPoint | None:
-    """Return the point that the generation's delta is computed from, None for a full copy.
+def check_base(session: Session, vd: VirtualDisk, message: messages.Begin) -> None:
+    """Check that the generation is new, and computed from the newest point unless it is a full copy.
 
     Raises GenerationInvalid, BaseMismatch.
     """
@@ -46,7 +46,7 @@ def base_of(session: Session, vd: VirtualDisk, message: messages.Begin) -> Recov
     if newest is not None and message.generation <= newest.generation:
         raise GenerationInvalid(generation=message.generation, vd=vd.name, newest=newest.generation)
     if message.base_generation is None and message.base_snapshot is None:
-        return None
+        return
     offered = (message.base_generation, message.base_snapshot)
     if newest is None or (newest.generation, newest.source_snapshot) != offered:
         raise BaseMismatch(
@@ -56,7 +56,6 @@ def base_of(session: Session, vd: VirtualDisk, message: messages.Begin) -> Recov
             if newest is None
             else f"generation {newest.generation} (snapshot {newest.source_snapshot})",
         )
-    return newest
 
 
 def make_room(session: Session, vd: VirtualDisk, source_size: int) -> None:

@@ -232,10 +232,14 @@ class JobStore:
     def owned(self) -> Iterator[tuple[Session, Job]]:
         """Give a transaction that holds the job's row, having found the epoch in it. Raises StaleOwner."""
         with self._database.session() as session:
-            mine = update(Job).where(Job.id == self.job, Job.epoch == self.epoch).values(epoch=self.epoch)
-            if session.execute(mine).rowcount != 1:  # type: ignore[attr-defined] # every UPDATE's result has it
-                raise StaleOwner(job=self.job, epoch=self.epoch)
+            self.confirm(session)
             yield session, session.get_one(Job, self.job)
+
+    def confirm(self, session: Session) -> None:
+        """Raise StaleOwner unless the epoch is the job's; it then stays so to the end of the transaction."""
+        mine = update(Job).where(Job.id == self.job, Job.epoch == self.epoch).values(epoch=self.epoch)
+        if session.execute(mine).rowcount != 1:  # type: ignore[attr-defined] # every UPDATE's result has it
+            raise StaleOwner(job=self.job, epoch=self.epoch)
 
 
 def new_cycle(session: Session, job: Job) -> Cycle:

@@ -113,7 +113,8 @@ def _run(
         storage = BtrfsDriver(config.raid_group_mounts)
         pause = functools.partial(paused, config.tgtd_pid_files)
         settings = Settings(**config.transfer.model_dump())
-        parts = Parts(storage, QSnaps(database, storage, pause), NetworkLinks(), tell, settings)
+        snapshots = QSnaps(database, storage, pause, store.confirm)
+        parts = Parts(storage, snapshots, NetworkLinks(), tell, settings)
         logger.info("worker-begins", epoch=store.epoch)
         cycle.run(database, parts, store, stop)
     finally:

@@ -14,7 +14,7 @@ import functools
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -286,11 +286,12 @@ class BtrfsDriver(StorageDriver):
             raise SnapshotMissing(vd=vd, snapshot=snapshot)
         return path
 
-    def roll_back(self, group: str, vd: str, snapshot: str) -> None:
+    def roll_back(self, group: str, vd: str, snapshot: str, confirm: Callable[[], object] = lambda: None) -> None:
         """See StorageDriver. A writable snapshot of the snapshot changes places with the live subvolume."""
         source = self.snapshot_path(group, vd, snapshot).parent
         home = source.parent.parent
         with self._locked(group), in_our_words(group, f"to roll back the virtual disk {vd}"):
+            confirm()
             _delete_subvolumes([home / "new"], group)
             joining = ("-i", btrfs_quota.quota_group(vd))
             run("btrfs", "subvolume", "snapshot", *joining, source, home / "new", group=group)

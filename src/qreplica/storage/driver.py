@@ -8,7 +8,7 @@ suite against every driver.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -312,11 +312,12 @@ class StorageDriver(ABC):
         """Return the snapshot's read-only file. Raises SnapshotMissing."""
 
     @abstractmethod
-    def roll_back(self, group: str, vd: str, snapshot: str) -> None:
+    def roll_back(self, group: str, vd: str, snapshot: str, confirm: Callable[[], object] = lambda: None) -> None:
         """Replace the live VD's content and size by the snapshot's, atomically also across a crash.
 
         Snapshots stay. The file behind ``vd_path`` becomes another one: whoever holds it open (a target) must be
-        made to let go before and to open it anew after. Raises SnapshotMissing.
+        made to let go before and to open it anew after. From before ``confirm`` is called until all is done no other
+        process rolls a VD of the RG back; where it raises, nothing changes. Raises SnapshotMissing.
         """
 
     @abstractmethod

@@ -3,7 +3,7 @@
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -238,9 +238,10 @@ class MemoryDriver(StorageDriver):
             raise SnapshotMissing(vd=vd, snapshot=snapshot)
         return path
 
-    def roll_back(self, group: str, vd: str, snapshot: str) -> None:
-        """See StorageDriver."""
+    def roll_back(self, group: str, vd: str, snapshot: str, confirm: Callable[[], object] = lambda: None) -> None:
+        """See StorageDriver. No other process is there."""
         live = self.vd_path(group, vd)
+        confirm()
         being_made = live.with_name("new")
         _copy(self.snapshot_path(group, vd, snapshot), being_made)
         being_made.rename(live)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from qreplica.errors import QReplicaError
 from qreplica.peer import messages
 from qreplica.peer.errors import NoSuchNode, PeerBusy
+from qreplica.replication.recovery_claims import change
 from qreplica.replication.recovery_errors import (
     AttachedTwice,
     BaseMismatch,
@@ -435,6 +436,19 @@ def test_who_holds_nothing_is_refused(world: World) -> None:
         unchanged(world, call, NotClaimed)
 
 
+def test_a_claim_that_was_changed_since_it_was_read_stays(world: World) -> None:
+    """So that it holds also in a database whose transactions do not keep others from writing."""
+    world.claim(1)
+    with world.database.session() as session:
+        row, vd = session.get_one(Claim, VD), session.get_one(VirtualDisk, VD)
+        session.execute(update(Claim).values(epoch=2), execution_options={"synchronize_session": False})
+        with pytest.raises(PeerBusy, match="came between"):
+            change(session, row, vd, generation=7)
+    with world.database.session(read_only=True) as session:
+        row = session.get_one(Claim, VD)
+        assert (row.epoch, row.generation) == (2, None)
+
+
 class TestRetention:
     def cycles(self, world: World, count: int, first: int = 1) -> None:
         for generation in range(first, first + count):
@@ -480,7 +494,7 @@ class TestRetention:
         monkeypatch.setattr(world.storage, "space_used", lambda *_: used)
         with world.database.session() as session:
             session.get_one(VirtualDisk, VD).snapshot_space = SIZE
-        world.recovery._points.tidy(VD, JOB)
+        world.recovery._points.tidy(VD, JOB, 4)
         assert sorted(world.points()) == [2, 3, 4]
 
     def test_a_failing_engine_does_not_fail_the_commit(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,32 @@ class Stepping:
         return stepping
 
 
+class Beside:
+    """Another controller's target daemon, as ``OtherController`` stands for it.
+
+    The node is ended there; ``serve`` is what that one's own daemon does thereupon, if it does not hang.
+    """
+
+    def __init__(self, target: MemoryTargetDriver, database: Database, serve: Callable[[], None]) -> None:
+        self._target = target
+        self._database = database
+        self._serve = serve
+
+    def fence_node(self, spec: NodeSpec, timeout: float) -> None:  # noqa: ARG002 - TargetController's
+        self.remove_node(spec.iqn)
+
+    def remove_node(self, iqn: str) -> None:
+        self._target.remove_node(iqn)
+        self._serve()
+
+    def apply_node(self, spec: NodeSpec) -> None:
+        self.remove_node(spec.iqn)
+
+    def nodes(self) -> dict[str, int]:
+        with self._database.session(read_only=True) as session:
+            return {node.iqn: node.tid for node in session.scalars(select(Node))}
+
+
 class SteppingDatabase:
     """A database whose every commit is a step."""
 
