@@ -65,3 +65,13 @@ class SnapshotsCleared(NoSpace):
         "it runs again at {at:%Y-%m-%d %H:%M} ({zone}), with a full copy; if this happens again, give “{vd}” more with "
         "“qreplica vd set-snapshot-space {vd}”."
     )
+
+
+class RestartDropped(NoSpace):
+    """The job's snapshots were cleared, and nothing starts it any more."""
+
+    kind = "snapshots-cleared"
+    template = (
+        "Its snapshots were cleared because the snapshot space was used up, and it has no schedule any more by which "
+        "it would run: start it, which begins with a full copy."
+    )

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from qreplica.state import schedule_models  # noqa: F401 - for its tables
 from qreplica.state.models import Base
 
 context.configure(
