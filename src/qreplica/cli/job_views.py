@@ -12,18 +12,20 @@ def table(jobs: list[dict[str, Any]]) -> RenderableType:
     """Return the jobs, one a line."""
     return output.rows(
         output.table(
-            "Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", "Paths", right=_FIGURES
+            *("Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", "Paths", "Next run"),
+            right=_FIGURES,
         ),
         (
             [
                 job["name"],
                 job["source_vd"],
                 f"{job['target_subsystem']}:{job['target_vd']}",
-                output.state(job["state"]),
+                output.state(_state(job)),
                 *_progress(job),
                 output.text(job["base_generation"]),
                 lag(job),
                 _working(job["paths"]),
+                output.minute(job["next_run_at"]),
             ]
             for job in jobs
         ),
@@ -32,6 +34,10 @@ def table(jobs: list[dict[str, Any]]) -> RenderableType:
 
 
 _FIGURES = ("Done", "Rate", "Point", "Lag", "Paths")
+
+
+def _state(job: dict[str, Any]) -> str:
+    return "paused" if job["paused"] and job["state"] != "stopping" else str(job["state"])
 
 
 def _progress(job: dict[str, Any]) -> list[str]:
@@ -51,7 +57,9 @@ def sheet(job: dict[str, Any]) -> RenderableType:
     """Return all of one job."""
     facts: list[tuple[str, Any]] = [
         ("Job", job["name"]),
-        ("State", output.state(job["state"])),
+        ("State", output.state(_state(job))),
+        ("Schedule", output.text(job["schedule"])),
+        ("Next run", output.time(job["next_run_at"])),
         ("Source VD", f"{job['source_vd']} ({output.size(job['source_size'])})"),
         ("Backup VD", f"{job['target_subsystem']}:{job['target_vd']} ({output.size(job['target_size'])})"),
         ("iSCSI node", f"{job['target_node']}, LUN {job['target_lun']}"),

@@ -14,7 +14,7 @@ from qreplica.state.models import Severity, now
 from qreplica.state.schedule_models import JobPlan, QReplicaSettings
 
 _ONE_ROW = 1
-_MOST_RATIO, _MOST_THRESHOLD, _MOST_MINUTES = 100.0, 99, 24 * 60
+_LEAST_RATIO, _MOST_RATIO, _MOST_THRESHOLD, _MOST_MINUTES = 0.1, 100.0, 99, 24 * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Configuration:
     check_minutes: int = 60
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.ratio) and 0 < self.ratio <= _MOST_RATIO):
-            raise ConfigurationWrong(reason=f"a ratio of {self.ratio:g} to 1 is not above 0 and at most 100 to 1")
+        if not (math.isfinite(self.ratio) and _LEAST_RATIO <= self.ratio <= _MOST_RATIO):
+            raise ConfigurationWrong(reason=f"a ratio of {self.ratio:g} to 1 is not from 0.1 to 1 up to 100 to 1")
         if not 1 <= self.threshold <= _MOST_THRESHOLD:
             raise ConfigurationWrong(reason=f"a threshold of {self.threshold} % is not from 1 to 99 %")
         if not 1 <= self.check_minutes <= _MOST_MINUTES:
