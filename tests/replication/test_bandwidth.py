@@ -4,7 +4,7 @@ from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qreplica.replication.bandwidth import LEAST, Bandwidth, Window, describe, limit_at
@@ -62,6 +62,7 @@ def test_from_a_time_to_the_same_is_a_whole_day() -> None:
     ] == [None, MIB, MIB, None]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sets(st.integers(0, 6), min_size=1), st.integers(0, 1439), st.integers(0, 1439)), max_size=4),
     st.integers(0, 7 * 1440 - 1),

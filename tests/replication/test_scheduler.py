@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from sqlalchemy import select, update
 
 from qreplica.cluster.leases import Leases
 from qreplica.replication import configuration, cycle, jobs, planning, plans
+from qreplica.replication.bandwidth import Bandwidth, Window
 from qreplica.replication.configuration import Configuration
 from qreplica.replication.schedule import Repeat, Schedule
 from qreplica.replication.schedule_errors import JobPaused
@@ -21,6 +23,7 @@ from qreplica.state.models import Base, Cycle, CycleKind, Event, Job, JobState, 
 from qreplica.state.schedule_models import JobPlan
 from qreplica.storage.driver import SpaceUsed
 from qreplica.storage.errors import GroupClosed
+from qreplica.units import MIB
 
 from .pair import BLOCKS, JOB, SOURCE_VD, Pair, SteppingDatabase, Steps, Stop
 
@@ -634,3 +637,24 @@ def test_another_time_zone_makes_nothing_due_at_once(stage: Stage) -> None:
     stage.look()
     assert stage.state() is JobState.IDLE
     assert jobs_status(stage).next_run_at == datetime(2026, 11, 26, 12, tzinfo=UTC)
+
+
+def test_a_cycle_is_held_to_the_limit_and_follows_a_change(stage: Stage) -> None:
+    """What the worker asks for: the limit of the job at present, by the subsystem's time zone."""
+    database = stage.pair.database
+    assert plans.limit_now(database, JOB) is None
+    window = Window((2,), time(13), time(14), MIB)
+    planning.set_bandwidth(database, "nightly", Bandwidth(50 * MIB, (window,)))
+    assert plans.limit_now(database, JOB) == 50 * MIB
+    configuration.put_time_zone(database, "Europe/Berlin")
+    assert plans.limit_now(database, JOB) == MIB
+    asked = []
+    parts = replace(stage.pair.parts(Steps()), limit=lambda: asked.append(1))
+    jobs.start(database, "nightly")
+    store = JobStore.take_over(database, JOB, 1)
+    assert store is not None
+    for block in range(BLOCKS):
+        stage.pair.write(block, 7)
+    cycle.run(database, parts, store, Stop())
+    # At its begin, and with each progress.
+    assert len(asked) >= 2

@@ -1,7 +1,7 @@
 """The threshold of the white paper."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qreplica.replication.snapshot_space import automatic, trigger_level
@@ -26,6 +26,7 @@ def test_edges(used: int, threshold: int, level: int) -> None:
     assert trigger_level(1000, used, threshold) == level
 
 
+@settings(deadline=None)
 @given(space=st.integers(0, 1 << 50), used=st.integers(0, 1 << 50), threshold=st.integers(1, 99))
 def test_it_lies_beyond_what_was_used_and_within_the_space(space: int, used: int, threshold: int) -> None:
     level = trigger_level(space, used, threshold)

@@ -3,7 +3,7 @@
 import math
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qreplica.replication.throttle import Throttle
@@ -35,6 +35,7 @@ def send(throttle: Throttle, clock: Clock, seconds: float, sizes: list[int]) -> 
         sent += size
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     limit=st.integers(64 * KIB, 1 << 31),
     sizes=st.lists(st.integers(4 * KIB, 256 * KIB), min_size=1, max_size=7),
