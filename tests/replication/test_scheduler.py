@@ -203,7 +203,7 @@ class Model:
             "America/Sao_Paulo",
             datetime(2018, 10, 20, tzinfo=UTC),
         ),
-        (Schedule(Repeat.INTERVAL, minutes=360), "Asia/Kathmandu", datetime(2028, 2, 15, tzinfo=UTC)),
+        (Schedule(Repeat.INTERVAL, minutes=720), "Asia/Kathmandu", datetime(2028, 2, 15, tzinfo=UTC)),
     ],
     ids=["autumn", "spring", "lord-howe", "sao-paulo", "interval"],
 )
@@ -212,6 +212,7 @@ def test_a_month_with_everything_that_may_happen(
 ) -> None:
     """Each due time is served by one run, whoever holds the duty, however long nobody or a cycle was there."""
     stage = make_stage(begin)
+    configure(stage, restart_after_failure=True)
     configuration.put_time_zone(stage.pair.database, zone)
     schedule(stage, one)
     model = Model(one, zone)
@@ -223,13 +224,19 @@ def test_a_month_with_everything_that_may_happen(
         month.pass_minute()
     month.end()
     assert model.waiting == 0
-    assert stage.begun() - first == month.served >= 3
-    assert all(one.outcome is Outcome.COMMITTED for one in stage.pair.cycles())
+    assert stage.begun() - first == month.served + month.cleared
+    assert month.served >= 3
+    outcomes = [one.outcome for one in stage.pair.cycles()]
+    assert outcomes.count(Outcome.ABANDONED) == month.cleared
+    assert outcomes.count(Outcome.COMMITTED) == first + month.served
     stage.pair.check_points()
 
 
 class Month:
-    """What befalls the controllers: both are away for a while, one takes over from the other, a cycle takes long."""
+    """What befalls the controllers: both are away for a while, one takes over from the other, a cycle takes long.
+
+    Snapshot space is used and given back, and runs out: ``used_after`` is what was used after the last snapshot.
+    """
 
     def __init__(self, stage: Stage, model: Model, chance: random.Random) -> None:
         self.stage = stage
@@ -237,21 +244,40 @@ class Month:
         self.chance = chance
         self.live = 1
         self.away_until = self.busy_until = stage.wall
-        self.served = 0
+        self.restart_at: datetime | None = None
+        self.used_after = 0
+        self.served = self.cleared = self.by_threshold = 0
 
     def pass_minute(self) -> None:
         stage, chance = self.stage, self.chance
         stage.go(MINUTE)
         self.model.pass_minute(stage.wall)
         # Of the minutes in which nothing is due, looking at a few is enough.
-        if stage.wall < self.away_until or not (self.model.waiting or chance.random() < 0.002):
+        near = self.model.waiting or self.restart_at == stage.wall or chance.random() < 0.002
+        if stage.wall < self.away_until or not near:
             return
         if chance.random() < 0.2:
             self.away_until = stage.wall + chance.choice([7, 90, 3000]) * MINUTE
             return
         if chance.random() < 0.3:
             self.take_over()
+        stage.storage.used = chance.choice([0, 0, SPACE // 3, SPACE // 2, SPACE * 4 // 5])
         self.look()
+        if chance.random() < 0.1 and stage.pair.job().base_snapshot_id is not None:
+            self.run_out()
+
+    def run_out(self) -> None:
+        """Whether it works or not, the job is cleared in two looks; all that is due waits for its restart."""
+        stage = self.stage
+        stage.storage.used = SPACE
+        works = stage.state() is JobState.RUNNING
+        for _ in range(2):
+            stage.look(self.live)
+        assert stage.pair.job().error_kind == "snapshots-cleared"
+        assert stage.pair.snapshots() == set()
+        self.cleared += works
+        self.restart_at = stage.wall + timedelta(hours=1)
+        stage.storage.used = 0
 
     def take_over(self) -> None:
         """Have the other controller take over, or the same begin anew, remembering nothing."""
@@ -264,20 +290,34 @@ class Month:
     def look(self) -> None:
         """What was due when a run began is served by it; what comes while it works waits for the next."""
         stage = self.stage
-        before, at_rest = stage.begun(), stage.state() is JobState.IDLE
+        before, at_rest = stage.begun(), stage.state() is not JobState.RUNNING
         stage.look(self.live)
-        begins = stage.begun() > before
-        assert begins == (at_rest and self.model.waiting > 0)
-        if begins:
-            self.model.waiting = 0
+        if self.restart_at is None:
+            expected = at_rest and self.model.waiting > 0
+        else:
+            expected = at_rest and stage.wall >= self.restart_at
+        if begins := stage.begun() > before:
+            if not expected:
+                assert at_rest
+                assert self.restart_at is None
+                assert stage.storage.used >= self.used_after + (SPACE - self.used_after) / 2
+                self.by_threshold += 1
+            self.model.waiting, self.restart_at = 0, None
             self.busy_until = stage.wall + self.chance.choice([0, 0, 0, 2, 400]) * MINUTE
+        assert begins or not expected
         if stage.state() is JobState.RUNNING and stage.wall >= self.busy_until:
             assert stage.work()
+            self.used_after = stage.storage.used
             self.served += 1
 
     def end(self) -> None:
         """Nothing happens any more but what is still to be served."""
         self.away_until = self.busy_until = self.stage.wall
+        self.stage.storage.used = 0
+        if self.restart_at is not None:
+            while self.stage.wall < self.restart_at:
+                self.stage.go(MINUTE)
+                self.model.pass_minute(self.stage.wall)
         for _ in range(3):
             self.stage.monotonic += TAKEOVER + 1
             self.look()
@@ -491,14 +531,16 @@ def test_a_cycle_whose_space_runs_out_fails_by_name_and_keeps_what_it_needs(stag
     held = stage.pair.snapshots()
     assert job.base_snapshot_id in held
     assert stage.pair.cycle_row().id in held
-    stage.go(timedelta(hours=2))
-    stage.look()
+    stage.go(timedelta(days=2))
+    for _ in range(3):
+        stage.look()
     assert stage.state() is JobState.FAILED
+    assert len(stage.told("job-failed")) == 1
     assert stage.pair.snapshots() == held
     # The remedy.
     with stage.pair.database.session() as session:
         session.get_one(VirtualDisk, SOURCE_VD).snapshot_space = 2 * SPACE
-    jobs.start(stage.pair.database, "nightly")
+    # What was due meanwhile begins by itself then.
     stage.look()
     stage.work()
     assert stage.state() is JobState.IDLE

@@ -90,10 +90,10 @@ class Scheduler:
             return [(job, owner) for job, owner in session.execute(select(Job.id, Job.controller).order_by(Job.name))]
 
     def _look(self, database: Database, job: str, *, checks: bool) -> None:
-        changed = self._space.look(database, job)
-        changed |= self._begin_what_is_due(database, job)
-        if checks:
-            changed |= self._begin_by_threshold(database, job)
+        verdict = self._space.look(database, job)
+        changed = verdict.changed
+        if not verdict.exhausted:
+            changed = self._begin_what_is_due(database, job) or (checks and self._begin_by_threshold(database, job))
         if changed:
             self._begun()
 

@@ -32,6 +32,14 @@ class _Source:
     space: int
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether there is no space, so that nothing is to begin by itself now; and whether the job's state was changed."""
+
+    exhausted: bool = False
+    changed: bool = False
+
+
 class SpaceWatch:
     """For the jobs of one controller; ``look`` is to be called every second for each. Raises what the driver does."""
 
@@ -40,23 +48,24 @@ class SpaceWatch:
         self._controller = controller
         self._now = clock
 
-    def look(self, database: Database, job: str) -> bool:
-        """See whether the space has run out, and if so do what is to be done; tell whether the job's state changed."""
+    def look(self, database: Database, job: str) -> Verdict:
+        """See whether the space has run out, and if so do what is to be done."""
         with database.session(read_only=True) as session:
             row = session.get(Job, job)
             if row is None:
-                return False
+                return Verdict()
             source = _Source(row.source_vd_id, row.source_vd.raid_group_id, row.source_vd.snapshot_space)
-            concerned = _fails(session, row) or _is_to_be_cleared(session, row)
-            left_over = _left_over(session, row)
-        changed = False
-        if concerned:
+            fails_or_clears = _fails(session, row) or _is_to_be_cleared(session, row)
+            waits, left_over = _waits_for_space(row), _left_over(session, row)
+        verdict = Verdict()
+        if fails_or_clears or waits:
             used = self._storage.space_used(source.group, source.vd, settled=False).snapshots
-            if changed := used >= source.space:
-                left_over = self._act(database, job, used)
+            if used >= source.space:
+                verdict = Verdict(exhausted=True, changed=fails_or_clears)
+                left_over = self._act(database, job, used) if fails_or_clears else []
         for snapshot in left_over:
             qsnaps.delete(database, self._storage, source.vd, snapshot)
-        return changed
+        return verdict
 
     def _act(self, database: Database, job: str, used: int) -> list[str]:
         """Have the job fail, or clear it; return the snapshots that are to be deleted."""
@@ -107,9 +116,14 @@ def _fails(session: Session, job: Job) -> bool:
 def _is_to_be_cleared(session: Session, job: Job) -> bool:
     """Tell whether the job's snapshots are to be cleared when there is no space for them."""
     at_rest = job.state in {JobState.IDLE, JobState.STOPPED, JobState.FAILED}
-    if not at_rest or not (_holds_snapshots(session, job) or job.error_kind == NoSnapshotSpace.kind):
+    if not at_rest or not (_holds_snapshots(session, job) or _waits_for_space(job)):
         return False
     return plans.of(session, job.id).in_force is not None and configuration.get(session).restart_after_failure
+
+
+def _waits_for_space(job: Job) -> bool:
+    """Tell whether the job failed for want of snapshot space, so that it can only run once there is some."""
+    return job.state is JobState.FAILED and job.error_kind in {SnapshotSpaceExhausted.kind, NoSnapshotSpace.kind}
 
 
 def _holds_snapshots(session: Session, job: Job) -> bool:
