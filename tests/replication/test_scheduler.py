@@ -21,7 +21,7 @@ from qreplica.replication.status import JobStatus
 from qreplica.replication.store import JobStore
 from qreplica.state.models import Base, Cycle, CycleKind, Event, Job, JobState, Outcome, VirtualDisk
 from qreplica.state.schedule_models import JobPlan
-from qreplica.storage.driver import SpaceUsed
+from qreplica.storage.driver import DataUse, SpaceUsed
 from qreplica.storage.errors import GroupClosed
 from qreplica.units import MIB
 
@@ -580,6 +580,36 @@ def test_with_restart_the_snapshots_are_cleared_and_an_hour_later_a_full_copy_be
 def jobs_status(stage: Stage) -> JobStatus:
     with stage.pair.database.session(read_only=True) as session:
         return jobs.status_of(session, "nightly")
+
+
+def test_the_engine_is_made_to_count_when_as_much_was_written_as_was_left(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stage.pair.database.session() as session:
+        session.get_one(VirtualDisk, SOURCE_VD).snapshot_space = 100 * MIB
+    counted: list[bool] = []
+    held, used = 0, 0
+
+    def space_used(group: str, vd: str, *, settled: bool = True) -> SpaceUsed:  # noqa: ARG001 - the driver's
+        counted.append(settled)
+        return SpaceUsed(total=0, snapshots=used if settled else 0)
+
+    monkeypatch.setattr(stage.storage, "space_used", space_used, raising=False)
+    monkeypatch.setattr(stage.storage, "data_use", lambda _: DataUse(held=held, coming=0), raising=False)
+    jobs.start(stage.pair.database, "nightly")
+    for held, used, expected in (  # noqa: B007 - read by the functions above
+        (0, 0, 1),
+        (99 * MIB, 70 * MIB, 0),
+        (100 * MIB, 70 * MIB, 1),
+        (129 * MIB, 99 * MIB, 0),
+        (130 * MIB, 99 * MIB, 1),
+        (145 * MIB, 99 * MIB, 0),
+        (146 * MIB, 100 * MIB, 1),
+    ):
+        counted.clear()
+        stage.look()
+        assert counted.count(True) == expected
+    assert stage.pair.job().error_kind == "snapshot-space-exhausted"
 
 
 def test_without_a_schedule_nothing_is_cleared(stage: Stage) -> None:

@@ -21,6 +21,10 @@ from qreplica.state.database import Database
 from qreplica.state.models import Job, JobState, Outcome, Severity
 from qreplica.storage.driver import StorageDriver
 from qreplica.storage.service_errors import NoSnapshotSpace
+from qreplica.units import MIB
+
+#: The engine is not made to count for less than this, in bytes.
+_COUNT_AGAIN = 16 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class SpaceWatch:
         self._storage = storage
         self._controller = controller
         self._now = clock
+        #: For each job what was used when it was counted last, and what its RG held then, in bytes.
+        self._counted: dict[str, tuple[int, int]] = {}
 
     def look(self, database: Database, job: str) -> Verdict:
         """See whether the space has run out, and if so do what is to be done."""
@@ -59,13 +65,29 @@ class SpaceWatch:
             waits, left_over = _waits_for_space(row), _left_over(session, row)
         verdict = Verdict()
         if fails_or_clears or waits:
-            used = self._storage.space_used(source.group, source.vd, settled=False).snapshots
+            used = self._used(job, source)
             if used >= source.space:
                 verdict = Verdict(exhausted=True, changed=fails_or_clears)
                 left_over = self._act(database, job, used) if fails_or_clears else []
         for snapshot in left_over:
             qsnaps.delete(database, self._storage, source.vd, snapshot)
         return verdict
+
+    def _used(self, job: str, source: _Source) -> int:
+        """Return what the snapshots use, never much less than they do.
+
+        What the engine counted last may be half a minute old, and to have it count anew each second would slow hosts
+        down. So it does that when the RG has taken in as much since as the VD had left.
+        """
+        used = self._storage.space_used(source.group, source.vd, settled=False).snapshots
+        use = self._storage.data_use(source.group)
+        held = use.held + use.coming
+        counted, then = self._counted.get(job, (source.space, -_COUNT_AGAIN))
+        taken_in = held - then
+        if used < source.space and taken_in >= _COUNT_AGAIN and counted + taken_in >= source.space:
+            used = self._storage.space_used(source.group, source.vd).snapshots
+            self._counted[job] = (used, held)
+        return used
 
     def _act(self, database: Database, job: str, used: int) -> list[str]:
         """Have the job fail, or clear it; return the snapshots that are to be deleted."""
