@@ -1,5 +1,6 @@
 """Schedules, bandwidth limits, pauses and the QReplica configuration at the command line."""
 
+import re
 from typing import Any
 
 import pytest
@@ -40,6 +41,9 @@ def test_a_schedule_from_the_first_to_the_last(shell_with_job: Any) -> None:
     next_run = run("job", "show", "nightly", "--json").json()["next_run_at"]
     assert next_run is not None
     assert "every 30m" in run("job", "show", "nightly").out
+    assert re.search(r"Next run", run("job", "list").out)
+    (row,) = [line for line in run("job", "list").out.splitlines() if line.startswith("nightly")]
+    assert re.search(r" \d\d-\d\d \d\d:[03]0$", row)
     assert "is off: every 30m" in run("job", "schedule", "disable", "nightly").out
     assert run("job", "show", "nightly", "--json").json()["next_run_at"] is None
     assert run("job", "schedule", "enable", "nightly", "--json").json()["enabled"] is True

@@ -9,12 +9,11 @@ from qreplica.units import format_duration, format_rate
 
 
 def table(jobs: list[dict[str, Any]]) -> RenderableType:
-    """Return the jobs, one a line."""
+    """Return the jobs, one a line, with when they run next where one does so by itself."""
+    columns = ["Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", "Paths"]
+    by_themselves = any(job["next_run_at"] is not None for job in jobs)
     return output.rows(
-        output.table(
-            *("Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", "Paths", "Next run"),
-            right=_FIGURES,
-        ),
+        output.table(*columns, *(["Next run"] if by_themselves else []), right=_FIGURES),
         (
             [
                 job["name"],
@@ -25,7 +24,7 @@ def table(jobs: list[dict[str, Any]]) -> RenderableType:
                 output.text(job["base_generation"]),
                 lag(job),
                 _working(job["paths"]),
-                output.minute(job["next_run_at"]),
+                *([output.minute(job["next_run_at"])] if by_themselves else []),
             ]
             for job in jobs
         ),

@@ -119,8 +119,8 @@ def time(value: str | None) -> str:
 
 
 def minute(value: str | None) -> str:
-    """Return a time of the API in the administrator's zone, to the minute."""
-    return time(value)[:16]
+    """Return a time of the API within a year, in the administrator's zone, to the minute."""
+    return NOTHING if value is None else time(value)[5:16]
 
 
 def text(value: object) -> str:
