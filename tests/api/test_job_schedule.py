@@ -25,6 +25,7 @@ def test_a_schedule_is_set_shown_switched_off_and_deleted(admin: Any, job: str) 
     assert admin.call("GET", f"/jobs/{job}/schedule", expect=404)["type"].endswith("no-schedule")
     assert admin.call("GET", f"/jobs/{job}")["next_run_at"] is None
     admin.call("PUT", "/time-zone", {"time_zone": "Europe/Berlin"})
+    before = datetime.now(UTC)
     body = {"repeat": "weekly", "times": ["14:30", "02:00"], "weekdays": [4, 0]}
     answer = admin.call("PUT", f"/jobs/{job}/schedule", body)
     assert answer["sentence"] == "every Monday and Friday at 02:00 and 14:30"
@@ -32,9 +33,11 @@ def test_a_schedule_is_set_shown_switched_off_and_deleted(admin: Any, job: str) 
     runs = [datetime.fromisoformat(one) for one in answer["next_runs"]]
     assert len(runs) == 5
     assert runs == sorted(runs)
-    assert runs[0] > datetime.now(UTC)
+    assert runs[0] > before
     shown = admin.call("GET", f"/jobs/{job}")
-    assert (shown["schedule"], shown["next_run_at"]) == (answer["sentence"], answer["next_runs"][0])
+    assert shown["schedule"] == answer["sentence"]
+    # The first one may just have passed.
+    assert shown["next_run_at"] in answer["next_runs"][:2]
     off = admin.call("PUT", f"/jobs/{job}/schedule", {**body, "enabled": False})
     assert (off["enabled"], off["next_runs"]) == (False, [])
     assert admin.call("GET", f"/jobs/{job}")["schedule"] is None
@@ -118,9 +121,10 @@ def test_what_is_no_time_zone_is_refused(admin: Any) -> None:
 def test_what_is_due_before_now_in_another_zone_is_not_made_up(admin: Any, job: str) -> None:
     admin.call("PUT", f"/jobs/{job}/schedule", {"repeat": "interval", "minutes": 60})
     admin.call("PUT", "/time-zone", {"time_zone": "Asia/Kathmandu"})
+    before = datetime.now(UTC)
     next_run = datetime.fromisoformat(admin.call("GET", f"/jobs/{job}")["next_run_at"])
     assert next_run.minute == 15
-    assert timedelta() < next_run - datetime.now(UTC) <= timedelta(hours=1)
+    assert before < next_run <= datetime.now(UTC) + timedelta(hours=1)
 
 
 def test_each_is_told_of_for_a_job_that_is_not_there(admin: Any) -> None:
