@@ -26,6 +26,7 @@ AT_MOST = {
     "snapshot.host_pause_ms": 500.0,
     "space.peak_over_promised": 1.0,
     "memory.worker_mib": 150.0,
+    "throttle.error_percent": 5.0,
 }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cycles, files, full_copy, incremental, snapshot_pause, space
+from benchmarks import cycles, files, full_copy, incremental, snapshot_pause, space, throttle
 from benchmarks.contenders import program
 from benchmarks.host import Host, host
 from benchmarks.report import machine
@@ -15,8 +15,8 @@ from benchmarks.world import Tell, World, make_backup, make_job, make_source, wo
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import GIB, MIB
 
-PARTS = ("full_ram", "full", "incremental", "snapshot", "space")
-VD, LARGE = "disk", "large"
+PARTS = ("full_ram", "full", "incremental", "snapshot", "throttle", "space")
+VD, LARGE, LIMITED = "disk", "large", "limited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class _Run:
 def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None) -> dict[str, Any]:
     """Measure the ``parts`` and return their figures with the machine's facts."""
     figures: dict[str, Any] = {"machine": machine()}
-    with world(tell, promised=6 * scale.vd + 3 * scale.growth + 2 * GIB, lab=lab) as made:
+    with world(tell, promised=7 * scale.vd + 3 * scale.growth + 2 * GIB, lab=lab) as made:
         if "full_ram" in parts:
             tell("Full copies on tmpfs")
             figures |= _full_ram(made.place, scale, tell)
@@ -52,6 +52,9 @@ def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None
                     figures["snapshot"] = snapshot_pause.measure(
                         made, writer, VD, 1, size=scale.vd, count=scale.snapshots
                     )
+                if "throttle" in parts:
+                    tell("A job with a bandwidth limit")
+                    figures["throttle"] = _throttle(one)
                 if "space" in parts:
                     tell("An RG that is sold out")
                     figures["space"] = space.measure(made, writer, scale.space, tell)
@@ -104,6 +107,15 @@ def _incremental(one: _Run, live: Path) -> dict[str, Any]:
         others.end()
     workers = {name: _worker_mib(world, name) for name in (VD, LARGE)}
     return {"incremental": changed, "growth": growth, "memory": {"worker_mib": max(workers.values())}}
+
+
+def _throttle(one: _Run) -> dict[str, Any]:
+    size = one.scale.vd // 16
+    make_source(one.world, LIMITED, size, 2 * size, number=3)
+    make_backup(one.world, f"{LIMITED}-copy", size)
+    one.host.fill(3, size)
+    make_job(one.world, LIMITED, LIMITED, f"{LIMITED}-copy")
+    return throttle.measure(one.world, LIMITED, size)
 
 
 def _worker_mib(world: World, job: str) -> float:

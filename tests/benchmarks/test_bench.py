@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import chart, document, full_copy, report, suite
+from benchmarks import chart, document, full_copy, report, suite, throttle
 from benchmarks import files as bench_files
 from benchmarks.__main__ import main
 from benchmarks.errors import CopyIsWrong, HostWroteNothing
@@ -166,3 +166,8 @@ def test_the_documentation_takes_the_figures_between_its_marks(measured: dict[st
     assert page.read_text() == once
     assert once.startswith("# Performance")
     assert "## How to read the figures" in once
+
+
+def test_a_rate_is_from_the_first_to_the_last_of_what_was_told() -> None:
+    assert throttle.rate([(10.0, 100), (11.0, 250), (14.0, 500)]) == 100
+    assert throttle.rate([(10.0, 100)]) == throttle.rate([]) == 0

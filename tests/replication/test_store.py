@@ -26,7 +26,7 @@ WRITES: dict[str, Callable[[JobStore], object]] = {
     "raise_epoch": lambda store: store.raise_epoch(),
     "facts": lambda store: store.facts(),
     "step": lambda store: store.step(Step.COMMIT),
-    "snapshot_taken": lambda store: store.snapshot_taken("0" * 32),
+    "snapshot_taken": lambda store: store.snapshot_taken("0" * 32, 4096),
     "start_anew": lambda store: store.start_anew("why"),
     "planned": lambda store: store.planned(PLAN),
     "checkpoint": lambda store: store.checkpoint(4096, 4096),

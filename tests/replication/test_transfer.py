@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from qreplica.errors import QReplicaError
 from qreplica.iscsi.errors import CommandFailed, SessionLost
 from qreplica.replication.errors import SourceUnreadable
+from qreplica.replication.throttle import Throttle
 from qreplica.replication.transfer import Progress, Settings, Transfer
 from qreplica.storage.driver import BLOCK, Extent, ExtentKind
 from qreplica.units import KIB
@@ -431,3 +432,74 @@ def test_reading_ahead_can_be_left_out(tmp_path: Path, monkeypatch: pytest.Monke
     with bench(tmp_path, patterned()) as b:
         b.transfer(calm(b.disk), [data(0, BLOCKS)], settings=Settings(BLOCK, 1, BLOCK, 1e9, 0, read_ahead=0)).run()
     assert set(advice) == {os.POSIX_FADV_DONTNEED}
+
+
+class Ticking(Clock):
+    """Goes on while the pump waits, as much as it says that it will wait at most."""
+
+    def wrap(self, session: FakeSession) -> FakeSession:
+        poll = session.poll
+
+        def waiting(timeout: float) -> Any:
+            self.time += timeout
+            return poll(timeout)
+
+        session.poll = waiting  # type: ignore[method-assign] # on this one alone
+        return session
+
+
+def test_a_throttle_holds_the_transfer_to_its_limit(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as made:
+        clock = Ticking()
+        throttle = Throttle(4 * BLOCK, clock)
+        transfer = made.transfer(
+            clock.wrap(FakeSession(made.disk, InOrder())), [data(0, BLOCKS)], clock=clock, throttle=throttle
+        )
+        assert transfer.run()
+        transfer.seal()
+        assert made.disk.file.read_bytes() == made.source
+        # 48 blocks at 4 a second; the last piece of 4 need not be waited for.
+        assert clock.time == pytest.approx(11, abs=1.5)
+
+
+def test_another_limit_takes_effect_while_it_runs(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as made:
+        clock = Ticking()
+        throttle = Throttle(BLOCK, clock)
+
+        def lift(progress: Progress) -> None:
+            if progress.done >= 12 * BLOCK:
+                throttle.set(None)
+
+        session = clock.wrap(FakeSession(made.disk, InOrder()))
+        transfer = made.transfer(session, [data(0, BLOCKS)], clock=clock, throttle=throttle)
+        transfer._on_progress = lift
+        assert transfer.run()
+        # All at this limit would take 44 s, and without one 3.
+        assert 8 <= clock.time <= 24
+
+
+def test_zeros_are_not_throttled(tmp_path: Path) -> None:
+    with bench(tmp_path, bytes(SIZE)) as made:
+        clock = Ticking()
+        session = clock.wrap(FakeSession(made.disk, InOrder()))
+        throttle = Throttle(1, clock)
+        assert made.transfer(session, [data(0, 8), zero(8, 40)], clock=clock, throttle=throttle).run()
+        assert clock.time < 5
+
+
+def test_a_throttled_transfer_stops_at_once_and_keeps_its_checkpoint(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned()) as made:
+        clock = Ticking()
+
+        def stop_soon(progress: Progress) -> None:
+            if progress.done >= 4 * BLOCK:
+                made.stop.set()
+
+        session = clock.wrap(FakeSession(made.disk, InOrder()))
+        throttle = Throttle(BLOCK // 64, clock)
+        transfer = made.transfer(session, [data(0, BLOCKS)], clock=clock, throttle=throttle)
+        transfer._on_progress = stop_soon
+        assert not transfer.run()
+        assert made.checkpoint == 4 * BLOCK
+        assert clock.time < 5

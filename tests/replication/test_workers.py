@@ -286,3 +286,16 @@ def test_a_worker_that_cannot_begin_says_why_in_one_line() -> None:
     assert done.returncode == 2
     assert "configuration-invalid" in done.stderr.splitlines()[0]
     assert "/nowhere cannot be used" in done.stderr
+
+
+def test_a_job_that_was_failed_from_outside_loses_its_worker_without_a_word(pretenders: Pretenders) -> None:
+    jobs.start(pretenders.pair.database, "nightly")
+    pretenders.workers.start()
+    (pid,) = eventually(pretenders.pids)
+    with pretenders.pair.database.session() as session:
+        session.get_one(Job, JOB).state = JobState.FAILED
+    assert gone(pid)
+    eventually(lambda: pretenders.workers.running() == [])
+    assert pretenders.state() is JobState.FAILED
+    with pretenders.pair.database.session(read_only=True) as session:
+        assert "worker-died" not in [event.kind for event in session.scalars(rows(Event))]

@@ -203,6 +203,9 @@ class JobAnswer(Answer):
             "lag_seconds": 1801.0,
             "cycle": _CYCLE,
             "error": None,
+            "schedule": "every day at 02:00",
+            "next_run_at": "2026-11-25T01:00:00.000Z",
+            "paused": False,
             "created_at": "2026-11-20T09:00:00.000Z",
         }
     )
@@ -226,6 +229,9 @@ class JobAnswer(Answer):
     lag_seconds: Annotated[float | None, Field(description="Age of the last recovery point's content; null: none yet")]
     cycle: Annotated[CycleAnswer | None, Field(description="The present or last one")]
     error: JobError | None
+    schedule: Annotated[str | None, Field(description="By which it runs, in words; null for none")]
+    next_run_at: Annotated[Time | None, Field(description="When it begins by itself next; null for never")]
+    paused: Annotated[bool, Field(description="Whether it begins nothing until it is resumed")]
     created_at: Time
 
     @classmethod

@@ -67,7 +67,7 @@ def list_jobs(services: TheServices) -> list[JobAnswer]:
 def create_job(request: JobRequest, services: TheServices) -> JobAnswer:
     """Make a job, after every check, and log on to the backup VD once; a failure leaves nothing behind.
 
-    A source VD without snapshot space gets twice its size, if its RG has so much free.
+    A source VD without snapshot space gets twice its size (or the ratio configured), if its RG has so much free.
     """
     jobs.create(
         services.database,

@@ -103,6 +103,13 @@ class ChoiceAmbiguous(Invalid):
     template = "Nobody can be asked to choose, and the target offers {offered}: give {option}."
 
 
+class WindowUnclear(Invalid):
+    """Days or a window of the week that cannot be read."""
+
+    kind = "window-unclear"
+    template = "“{text}” cannot be read: {reason}."
+
+
 class FollowedJobFailed(QReplicaError):
     """The job that was followed did not commit."""
 

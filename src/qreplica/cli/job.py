@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
-from qreplica.cli import asking, job_path, job_views, wizard
+from qreplica.cli import asking, job_path, job_schedule, job_views, wizard
 from qreplica.cli.context import Json, Session, Yes, path, session
 
 app = typer.Typer(no_args_is_help=True, help="Replication jobs, on the source subsystem.")
 app.add_typer(job_path.app, name="path")
+app.add_typer(job_schedule.app, name="schedule")
+app.add_typer(job_schedule.bandwidth, name="bandwidth")
 
 Name = Annotated[str, typer.Argument(help="The job's name.")]
 PeerPort = Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the target's peer conversation.")]
@@ -130,6 +132,22 @@ def stop(context: typer.Context, name: Name, as_json: Json = False) -> None:
     with session(context, as_json=as_json) as here:
         job = here.api.post(path("jobs", name, "stop"))
         here.say(f"Job “{name}” stops; what was sent is kept.", job)
+
+
+@app.command()
+def pause(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Have a job begin nothing until it is resumed; a running one stops, and keeps what was sent."""
+    with session(context, as_json=as_json) as here:
+        job = here.api.post(path("jobs", name, "pause"))
+        here.say(f"Job “{name}” is paused: let it go on with “qreplica job resume {name}”.", job)
+
+
+@app.command()
+def resume(context: typer.Context, name: Name, as_json: Json = False) -> None:
+    """Let a paused job go on from where it was."""
+    with session(context, as_json=as_json) as here:
+        job = here.api.post(path("jobs", name, "resume"))
+        here.say(f"Job “{name}” is not paused: it is {job['state']}.", job)
 
 
 @app.command()

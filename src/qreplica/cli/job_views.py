@@ -9,21 +9,22 @@ from qreplica.units import format_duration, format_rate
 
 
 def table(jobs: list[dict[str, Any]]) -> RenderableType:
-    """Return the jobs, one a line."""
+    """Return the jobs, one a line, with when they run next where one does so by itself."""
+    columns = ["Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", "Paths"]
+    by_themselves = any(job["next_run_at"] is not None for job in jobs)
     return output.rows(
-        output.table(
-            "Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", "Paths", right=_FIGURES
-        ),
+        output.table(*columns, *(["Next run"] if by_themselves else []), right=_FIGURES),
         (
             [
                 job["name"],
                 job["source_vd"],
                 f"{job['target_subsystem']}:{job['target_vd']}",
-                output.state(job["state"]),
+                output.state(_state(job)),
                 *_progress(job),
                 output.text(job["base_generation"]),
                 lag(job),
                 _working(job["paths"]),
+                *([output.minute(job["next_run_at"])] if by_themselves else []),
             ]
             for job in jobs
         ),
@@ -32,6 +33,10 @@ def table(jobs: list[dict[str, Any]]) -> RenderableType:
 
 
 _FIGURES = ("Done", "Rate", "Point", "Lag", "Paths")
+
+
+def _state(job: dict[str, Any]) -> str:
+    return "paused" if job["paused"] and job["state"] != "stopping" else str(job["state"])
 
 
 def _progress(job: dict[str, Any]) -> list[str]:
@@ -51,7 +56,9 @@ def sheet(job: dict[str, Any]) -> RenderableType:
     """Return all of one job."""
     facts: list[tuple[str, Any]] = [
         ("Job", job["name"]),
-        ("State", output.state(job["state"])),
+        ("State", output.state(_state(job))),
+        ("Schedule", output.text(job["schedule"])),
+        ("Next run", output.time(job["next_run_at"])),
         ("Source VD", f"{job['source_vd']} ({output.size(job['source_size'])})"),
         ("Backup VD", f"{job['target_subsystem']}:{job['target_vd']} ({output.size(job['target_size'])})"),
         ("iSCSI node", f"{job['target_node']}, LUN {job['target_lun']}"),

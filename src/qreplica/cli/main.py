@@ -7,6 +7,7 @@ import typer
 from qreplica.cli import (
     access,
     alert,
+    configuration,
     controller,
     disk,
     drill,
@@ -63,7 +64,7 @@ app.command()(access.login)
 app.command()(access.logout)
 app.command()(status.status)
 app.command()(drill.drill)
-for noun in (disk, rg, vd, snapshot, node, lun, port, job, event, alert, controller):
+for noun in (disk, rg, vd, snapshot, node, lun, port, job, event, alert, controller, configuration):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 
 

@@ -30,6 +30,7 @@ _STYLES = {
     "missing": "red",
     "warning": "yellow",
     "stopped": "yellow",
+    "paused": "yellow",
     "abandoned": "yellow",
     "failed": "red",
     "taken-over": "yellow",
@@ -115,6 +116,11 @@ def time(value: str | None) -> str:
     if value is None:
         return NOTHING
     return datetime.fromisoformat(value).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def minute(value: str | None) -> str:
+    """Return a time of the API within a year, in the administrator's zone, to the minute."""
+    return NOTHING if value is None else time(value)[5:16]
 
 
 def text(value: object) -> str:

@@ -20,6 +20,7 @@ from qreplica.daemon.alerter import Alerter
 from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
+from qreplica.daemon.job_scheduler import JobScheduler
 from qreplica.daemon.lease_keeper import LeaseKeeper
 from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
 from qreplica.daemon.lock_breaker import LockBreaker
@@ -40,6 +41,7 @@ from qreplica.iscsi.target.tgt import TgtDriver
 from qreplica.peer.server import peer_app
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.scheduler import Scheduler
 from qreplica.replication.workers import Workers
 from qreplica.state import secrets
 from qreplica.state.database import Database
@@ -148,6 +150,7 @@ def _run(file: Path, config: Config) -> None:
         maintainer,
         SpaceKeeper(database, storage, leases, hold_hosts(config.tgtd_pid_files)),
         Alerter(Delivery(database, config.controller), duties.mine),
+        JobScheduler(Scheduler(database, storage, duty_leases, config.controller, begun=workers.wake)),
         LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),
         workers,
     )

@@ -21,6 +21,7 @@ from qreplica.replication.pieces import covered, totals
 from qreplica.replication.planner import AlreadyCommitted, Facts, Full, Incremental, Plan, Resume
 from qreplica.replication.progress import Rate, peak_memory
 from qreplica.replication.store import CycleFacts, JobStore, Planned
+from qreplica.replication.throttle import Throttle
 from qreplica.replication.transfer import Progress, Settings, Stop, Transfer
 from qreplica.state.models import Outcome, Severity, Step
 from qreplica.storage.driver import Extent, StorageDriver
@@ -41,7 +42,8 @@ class Snapshots(Protocol):
 class Parts:
     """What a cycle works with.
 
-    ``tell`` puts an event about the job in the event log: severity, kind, sentence. ``clock`` is monotonic, in seconds.
+    ``tell`` puts an event about the job in the event log: severity, kind, sentence. ``limit`` returns what it may send
+    at present, in bytes a second, None for as fast as it can. ``clock`` is monotonic, in seconds.
     """
 
     storage: StorageDriver
@@ -49,6 +51,7 @@ class Parts:
     links: Links
     tell: Callable[[Severity, str, str], None]
     settings: Settings = field(default_factory=Settings)
+    limit: Callable[[], int | None] = lambda: None
     clock: Callable[[], float] = time.monotonic
 
 
@@ -98,7 +101,8 @@ class Attempt:
         self._store.step(Step.SNAPSHOT)
         name = f"replication-{facts.generation}-{facts.cycle[:8]}"
         self._parts.snapshots.take(facts.source_vd, name, facts.cycle)
-        self._store.snapshot_taken(facts.cycle)
+        used = self._parts.storage.space_used(facts.source_group, facts.source_vd, settled=False).snapshots
+        self._store.snapshot_taken(facts.cycle, used)
         return facts, self._file(facts, facts.cycle)
 
     def _file(self, facts: CycleFacts, snapshot: str) -> Path:
@@ -225,6 +229,12 @@ class Attempt:
                 room = check_disk(session, self._target, size)
                 if whole and start == 0 and room > size:
                     session.write_zeros(self._target.lun, size, room - size)
+                throttle = Throttle(self._parts.limit(), self._parts.clock)
+
+                def look() -> None:
+                    self._paths.check_there(self._way)
+                    throttle.set(self._parts.limit())
+
                 transfer = Transfer(
                     session,
                     self._target.lun,
@@ -234,7 +244,8 @@ class Attempt:
                     end=size,
                     stop=self._stop,
                     on_checkpoint=lambda at: self._store.checkpoint(at.checkpoint, at.done),
-                    on_progress=_Report(self._store, self._parts.clock, covered(extents, start), self._still_there),
+                    on_progress=_Report(self._store, self._parts.clock, covered(extents, start), look),
+                    throttle=throttle,
                     settings=self._parts.settings,
                     clock=self._parts.clock,
                 )
@@ -247,9 +258,6 @@ class Attempt:
                 return finished
         finally:
             os.close(source)
-
-    def _still_there(self) -> None:
-        self._paths.check_there(self._way)
 
     def _release(self, facts: CycleFacts) -> None:
         """Delete the snapshots no longer needed; what cannot be deleted is tried again after the next cycle."""

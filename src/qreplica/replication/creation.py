@@ -12,7 +12,7 @@ from qreplica.iscsi.errors import ChapInvalid
 from qreplica.iscsi.initiator import Chap
 from qreplica.names import ChapIncomplete, check_chap, check_name
 from qreplica.peer.messages import BackupVd, BackupVdList
-from qreplica.replication import offers
+from qreplica.replication import configuration, offers
 from qreplica.replication.errors import NodeLoggedOn, SnapshotSpaceShort, SourceIsBackup
 from qreplica.replication.links import (
     Links,
@@ -24,14 +24,12 @@ from qreplica.replication.links import (
     target_of,
 )
 from qreplica.replication.release import release
+from qreplica.replication.snapshot_space import automatic
 from qreplica.replication.store import JobStore
 from qreplica.state.database import Database
 from qreplica.state.models import Job, Path, Severity, VdType, VirtualDisk, new_id
 from qreplica.storage import raid_groups, virtual_disks
 from qreplica.storage.service_errors import NameTaken
-
-#: Snapshot space given to a source VD that has none, in sizes of the VD (white paper: 2 to 1).
-SNAPSHOT_RATIO = 2
 
 
 def create(
@@ -47,7 +45,6 @@ def create(
     controller: int = 1,
     port: int = 3260,
     peer_port: int = offers.PEER_PORT,
-    ratio: float = SNAPSHOT_RATIO,
     links: Links | None = None,
 ) -> Job:
     """Make a job that replicates ``source_vd`` to the backup VD at ``lun`` of the target's ``node``.
@@ -62,7 +59,7 @@ def create(
     check_name(name, "replication job")
     _check_chap(chap, mutual)
     with database.session(read_only=True) as session:
-        size = _check_here(session, name, source_vd, node, ratio).size
+        size = _check_here(session, name, source_vd, node)[0].size
         interface = qreplica_interface(session, controller)
     offered = offers.list_backup_vds(address, node, chap, peer_port=peer_port, interface=interface)
     found = offers.fitting(offered, node, lun, size)
@@ -70,8 +67,7 @@ def create(
     job.controller = controller
     job.paths = [Path(position=0, address=address, port=port, peer_port=peer_port)]
     with database.session() as session:
-        vd = _check_here(session, name, source_vd, node, ratio)
-        given = 0 if vd.snapshot_space else round(vd.size * ratio)
+        vd, given = _check_here(session, name, source_vd, node)
         vd.snapshot_space += given
         job.source_vd_id = vd.id
         session.add(job)
@@ -94,8 +90,8 @@ def _check_chap(chap: Chap | None, mutual: Chap | None) -> None:
         raise ChapInvalid(reason="both directions have the same secret, which lets an impostor answer for the node")
 
 
-def _check_here(session: Session, name: str, source_vd: str, node: str, ratio: float) -> VirtualDisk:
-    """Return the source VD, if the job may be made as far as this subsystem knows."""
+def _check_here(session: Session, name: str, source_vd: str, node: str) -> tuple[VirtualDisk, int]:
+    """Return the source VD and the snapshot space that it is to get, if the job may be made as far as is known here."""
     if session.scalar(select(Job.id).where(Job.name == name)) is not None:
         raise NameTaken(what="replication job", name=name)
     vd = virtual_disks.get(session, source_vd)
@@ -104,11 +100,12 @@ def _check_here(session: Session, name: str, source_vd: str, node: str, ratio: f
     other = session.scalar(select(Job.name).where(Job.target_node == node))
     if other is not None:
         raise NodeLoggedOn(job=other, node=node)
-    needed = 0 if vd.snapshot_space else round(vd.size * ratio)
+    ratio = configuration.get(session).ratio
+    needed = 0 if vd.snapshot_space else automatic(vd.size, ratio)
     free = raid_groups.space(session, vd.raid_group).free
     if needed > free:
         raise SnapshotSpaceShort(vd=vd.name, needed=needed, ratio=ratio, group=vd.raid_group.name, free=max(0, free))
-    return vd
+    return vd, needed
 
 
 def _row(

@@ -6,14 +6,15 @@ from sqlalchemy.orm import Session
 from qreplica.errors import NotFound, QReplicaError
 from qreplica.events import log
 from qreplica.peer.errors import WrongPairing
-from qreplica.replication import qsnaps, status
+from qreplica.replication import plans, qsnaps, status
 from qreplica.replication.creation import create
 from qreplica.replication.errors import JobRunning
 from qreplica.replication.links import Links, NetworkLinks, target_of
 from qreplica.replication.offers import discover_nodes, list_backup_vds
 from qreplica.replication.release import release
+from qreplica.replication.schedule_errors import JobPaused
 from qreplica.replication.status import CycleStatus, JobStatus
-from qreplica.replication.store import ACTIVE, new_cycle, snapshots_of, unfinished, unpin
+from qreplica.replication.store import ACTIVE, snapshots_of, unpin
 from qreplica.state.database import Database
 from qreplica.state.models import Cycle, Job, JobState, Severity
 from qreplica.storage.driver import StorageDriver
@@ -45,17 +46,18 @@ def get(session: Session, name: str) -> Job:
 def start(database: Database, name: str) -> None:
     """Have the job run: a new cycle, or the one that was stopped or failed from its checkpoint on.
 
-    A worker takes it up at the next look of ``Workers``, which ``wake`` hastens. Raises NotFound, JobRunning.
+    A worker takes it up at the next look of ``Workers``, which ``wake`` hastens. Raises NotFound, JobRunning,
+    JobPaused.
     """
     with database.session() as session:
         job = get(session, name)
         _refuse_busy(job)
-        cycle = unfinished(session, job.id) or new_cycle(session, job)
-        cycle.error = None
+        if plans.of(session, job.id).paused:
+            raise JobPaused(job=name)
         if job.error_kind == WrongPairing.kind:
             # The administrator has read that the node forgot the pairing, and says to go on: pair anew.
             job.pairing_secret = None
-        job.state, job.error_kind, job.error = JobState.RUNNING, None, None
+        cycle = plans.begin(session, job)
         log.record(session, Severity.INFO, "job-started", f"job {name}", f"Generation {cycle.generation} was started.")
 
 

@@ -6,7 +6,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from qreplica.replication import plans
 from qreplica.replication.progress import seconds_left
+from qreplica.replication.schedule import describe
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Path, PathState, Snapshot, Step, now
 
 
@@ -53,7 +55,10 @@ class PathStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job and its present or last cycle. ``lag_seconds`` is the age of what the newest recovery point holds."""
+    """A job and its present or last cycle. ``lag_seconds`` is the age of what the newest recovery point holds.
+
+    ``schedule`` tells in words by which it runs; ``next_run_at`` is when it begins by itself next, None for never.
+    """
 
     id: str
     name: str
@@ -76,6 +81,9 @@ class JobStatus:
     cycle: CycleStatus | None
     error_kind: str | None
     error: str | None
+    schedule: str | None
+    next_run_at: datetime | None
+    paused: bool
     created_at: datetime
 
 
@@ -83,6 +91,7 @@ def of_job(session: Session, job: Job) -> JobStatus:
     """Return what the job is doing."""
     mine = select(Cycle).where(Cycle.job_id == job.id).order_by(Cycle.generation.desc())
     present = session.scalar(mine.limit(1))
+    plan = plans.of(session, job.id)
     committed = session.scalar(mine.where(Cycle.outcome == Outcome.COMMITTED).limit(1))
     return JobStatus(
         id=job.id,
@@ -106,6 +115,9 @@ def of_job(session: Session, job: Job) -> JobStatus:
         cycle=None if present is None else of_cycle(present),
         error_kind=job.error_kind,
         error=job.error,
+        schedule=None if plan.in_force is None else describe(plan.in_force),
+        next_run_at=plans.next_run_of(session, plan),
+        paused=plan.paused,
         created_at=job.created_at,
     )
 

@@ -112,11 +112,11 @@ class JobStore:
         with self.owned() as (session, job):
             _present(session, job).step = step
 
-    def snapshot_taken(self, snapshot: str) -> None:
-        """Pin the cycle's snapshot; the delta is next."""
+    def snapshot_taken(self, snapshot: str, used: int) -> None:
+        """Pin the cycle's snapshot, after which ``used`` bytes of snapshot space were used; the delta is next."""
         with self.owned() as (session, job):
             cycle = _present(session, job)
-            cycle.snapshot_id, cycle.step = snapshot, Step.DELTA
+            cycle.snapshot_id, cycle.snapshot_used, cycle.step = snapshot, used, Step.DELTA
 
     def start_anew(self, reason: str) -> None:
         """Give the cycle up, whose snapshot is gone, and put one with a new generation in its place."""

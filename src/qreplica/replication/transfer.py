@@ -15,6 +15,7 @@ from typing import Protocol
 from qreplica.iscsi.initiator import Buffer, Completion
 from qreplica.replication.errors import SourceUnreadable
 from qreplica.replication.pieces import covered, cut
+from qreplica.replication.throttle import Throttle
 from qreplica.storage.driver import Extent
 from qreplica.units import KIB, MIB
 
@@ -87,7 +88,8 @@ class Transfer:
     """One run of the pump over one session. ``run`` it once, then ``seal`` it, in one thread.
 
     ``source`` is a file descriptor of the snapshot. ``start`` is the checkpoint to go on from. ``on_checkpoint`` must
-    have persisted the offset when it returns; ``on_progress`` is called about once a second.
+    have persisted the offset when it returns; ``on_progress`` is called about once a second, also while ``throttle``,
+    which may get another limit meanwhile, makes it wait. What is read as zeros is not counted as sent.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Transfer:
         stop: Stop,
         on_checkpoint: Callable[[Progress], None],
         on_progress: Callable[[Progress], None],
+        throttle: Throttle | None = None,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -116,6 +119,7 @@ class Transfer:
         self._on_progress = on_progress
         self._settings = settings or Settings()
         self._clock = clock
+        self._throttle = throttle or Throttle(None, clock)
         self._buffers = [Buffer(self._settings.chunk) for _ in range(self._settings.depth)]
         self._in_flight: dict[int, tuple[int, Buffer | None]] = {}
         self._next = start
@@ -159,13 +163,15 @@ class Transfer:
         in_flight, buffers, depth = self._in_flight, self._buffers, self._settings.depth
         write, zeros, preadv = session.submit_write, session.submit_zeros, os.preadv
         stopped, collect = self._stop.is_set, self._collect
-        chunk = self._settings.chunk
+        chunk, throttle = self._settings.chunk, self._throttle
         ahead = _ReadAhead(source, self._extents, self._start, self._settings.read_ahead)
         for offset, length, zero in cut(self._extents, self._start, chunk, session.most_zeros(lun)):
             if offset >= ahead.next:
                 ahead.go_on(offset)
             while len(in_flight) >= depth:
                 collect(_PATIENCE)
+            while not zero and (pause := throttle.pause()) and not stopped():
+                collect(min(pause, _PATIENCE))
             if stopped():
                 return False
             if zero:
@@ -187,6 +193,7 @@ class Transfer:
                 else:
                     write(offset, lun, offset, buffer, length)
                     in_flight[offset] = (length, buffer)
+                    throttle.sent(length)
                     self._sent += length
             self._next = offset + length
         return True

@@ -23,7 +23,7 @@ from qreplica.daemon import logs
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi.target.pause import paused
-from qreplica.replication import cycle
+from qreplica.replication import cycle, plans
 from qreplica.replication.attempt import Parts
 from qreplica.replication.errors import StaleOwner
 from qreplica.replication.links import NetworkLinks
@@ -113,8 +113,14 @@ def _run(
         storage = BtrfsDriver(config.raid_group_mounts)
         pause = functools.partial(paused, config.tgtd_pid_files)
         settings = Settings(**config.transfer.model_dump())
-        snapshots = QSnaps(database, storage, pause, store.confirm)
-        parts = Parts(storage, snapshots, NetworkLinks(), tell, settings)
+        parts = Parts(
+            storage,
+            QSnaps(database, storage, pause, store.confirm),
+            NetworkLinks(),
+            tell,
+            settings,
+            functools.partial(plans.limit_now, database, job),
+        )
         logger.info("worker-begins", epoch=store.epoch)
         cycle.run(database, parts, store, stop)
     finally:

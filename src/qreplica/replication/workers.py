@@ -22,6 +22,8 @@ from qreplica.state.models import Job, JobState, Severity
 
 _LOOK_EVERY = 1.0
 _GRACE = 15.0
+#: Failed may also have been said from outside, of a job whose snapshot space ran out.
+_TO_END = (JobState.STOPPING, JobState.FAILED)
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ class Workers:
                 self._spawn(job, one.name)
             elif one.state is JobState.STOPPING and worker is None:
                 self._note_stopped(job)
-            elif one.state is JobState.STOPPING and worker is not None:
+            elif one.state in _TO_END and worker is not None:
                 self._end(worker)
         for job, worker in self._workers.items():
             if job not in wanted:
@@ -162,6 +164,9 @@ class Workers:
         how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
         message = f"Its worker {how}; another one goes on from the checkpoint in {wait:.0f} s."
         with self.database.session() as session:
+            row = session.get(Job, job)
+            if row is None or row.state not in ACTIVE:
+                return
             log.record(
                 session, Severity.WARNING, "worker-died", f"job {name}", message, controller=self.config.controller
             )

@@ -416,8 +416,9 @@ class Cycle(Base):
     """One run of a job: the generation it carries, the step it is in, and its checkpoint.
 
     All bytes below ``checkpoint`` (an offset of the disk) are durable on the target. ``total_bytes`` and
-    ``zero_bytes`` are what the delta holds; ``sent_bytes`` what went over the wire as data, resends included. A
-    cycle without ``finished_at`` is the one to go on with.
+    ``zero_bytes`` are what the delta holds; ``sent_bytes`` what went over the wire as data, resends included.
+    ``snapshot_used`` is how much snapshot space of the source VD was used after the snapshot was taken. A cycle without
+    ``finished_at`` is the one to go on with.
     """
 
     __tablename__ = "cycles"
@@ -428,6 +429,7 @@ class Cycle(Base):
     base_generation: Mapped[int | None]
     base_snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
     snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
+    snapshot_used: Mapped[int | None]
     step: Mapped[Step] = mapped_column(_enum(Step), default=Step.SNAPSHOT)
     manifest: Mapped[str | None]
     total_bytes: Mapped[int] = mapped_column(default=0)

@@ -1,0 +1,83 @@
+"""When a job runs by itself and how fast, as it stands in the state."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from qreplica.replication import configuration
+from qreplica.replication.bandwidth import Bandwidth, limit_at
+from qreplica.replication.schedule import Schedule, next_run
+from qreplica.replication.store import new_cycle, unfinished
+from qreplica.state.database import Database
+from qreplica.state.models import Cycle, Job, JobState, now
+from qreplica.state.schedule_models import JobPlan
+
+SCHEDULE: TypeAdapter[Schedule] = TypeAdapter(Schedule)
+BANDWIDTH: TypeAdapter[Bandwidth] = TypeAdapter(Bandwidth)
+_NO_LIMIT = Bandwidth()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A job's plan. ``schedule`` is there also while it is not ``enabled``."""
+
+    schedule: Schedule | None = None
+    enabled: bool = True
+    bandwidth: Bandwidth = _NO_LIMIT
+    paused: bool = False
+    restart_at: datetime | None = None
+
+    @property
+    def in_force(self) -> Schedule | None:
+        """The schedule by which the job runs, if it runs by one."""
+        return self.schedule if self.enabled else None
+
+
+def of(session: Session, job: str) -> Plan:
+    """Return the plan of the job with that id."""
+    row = session.get(JobPlan, job)
+    if row is None:
+        return Plan()
+    return Plan(
+        None if row.schedule is None else SCHEDULE.validate_python(row.schedule),
+        row.enabled,
+        _NO_LIMIT if row.bandwidth is None else BANDWIDTH.validate_python(row.bandwidth),
+        row.paused,
+        row.restart_at,
+    )
+
+
+def next_run_of(session: Session, plan: Plan) -> datetime | None:
+    """Return when the job begins by itself next, unless something is under way then; None for never."""
+    if plan.paused or plan.in_force is None:
+        return None
+    return plan.restart_at or next_run(plan.in_force, configuration.time_zone(session), now())
+
+
+def limit_now(database: Database, job: str) -> int | None:
+    """Return what the job may send at present, in bytes a second; None for as fast as it can."""
+    with database.session(read_only=True) as session:
+        return limit_at(of(session, job).bandwidth, configuration.time_zone(session), now())
+
+
+def row_of(session: Session, job: Job) -> JobPlan:
+    """Return the job's row, made now if there was none."""
+    row = session.get(JobPlan, job.id)
+    if row is None:
+        row = JobPlan(job_id=job.id)
+        session.add(row)
+        session.flush()
+    return row
+
+
+def begin(session: Session, job: Job) -> Cycle:
+    """Have the job run, by its owner's worker: a new cycle, or the one that it did not end from its checkpoint on."""
+    cycle = unfinished(session, job.id) or new_cycle(session, job)
+    cycle.error = None
+    job.state, job.error_kind, job.error = JobState.RUNNING, None, None
+    row = session.get(JobPlan, job.id)
+    if row is not None:
+        row.restart_at = None
+    return cycle

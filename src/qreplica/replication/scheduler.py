@@ -1,0 +1,179 @@
+"""Has jobs begin by themselves: by schedule, by the threshold, and again after their snapshot space ran out."""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qreplica.cluster.errors import LeaseLost
+from qreplica.cluster.leases import Lease, Leases
+from qreplica.errors import QReplicaError
+from qreplica.events import log
+from qreplica.replication import configuration, plans
+from qreplica.replication.run_planner import LATE, Begin, Cause, Facts, SetBack, decide, watches_threshold
+from qreplica.replication.snapshot_space import trigger_level
+from qreplica.replication.space_watch import SpaceWatch
+from qreplica.state import models
+from qreplica.state.database import Database
+from qreplica.state.models import Cycle, Job, Severity
+from qreplica.state.schedule_models import JobPlan
+from qreplica.storage.driver import StorageDriver
+
+_log = structlog.get_logger(__name__)
+
+
+class Scheduler:
+    """One controller's; ``round`` is to be called every second, by one thread.
+
+    It looks after the jobs of those controllers whose duties (``leases``) this one holds, and every transaction in
+    which it changes something first confirms that. ``now`` is the wall clock, ``clock`` is monotonic; ``begun`` is
+    called when a job is to have a worker, or to lose it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        storage: StorageDriver,
+        leases: Leases,
+        controller: int,
+        *,
+        begun: Callable[[], None],
+        now: Callable[[], datetime] = models.now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._storage = storage
+        self._leases = leases
+        self._controller = controller
+        self._begun = begun
+        self._now = now
+        self._clock = clock
+        self._space = SpaceWatch(storage, controller, now)
+        self._checked: float | None = None
+        self._told: dict[str, str] = {}
+
+    def round(self) -> None:
+        """Look at each job once. What fails with one is told once, and holds no other up. Raises what reading does."""
+        checks = self._is_time_to_check()
+        for job, owner in self._jobs():
+            lease = self._leases.held(str(owner))
+            if lease is None:
+                continue
+            try:
+                self._look(self._fenced(lease), job, checks=checks)
+            except LeaseLost:
+                _log.info("job left to the other controller", job=job)
+            except QReplicaError as error:
+                self._tell(job, error)
+            else:
+                self._told.pop(job, None)
+
+    def _fenced(self, lease: Lease) -> Database:
+        return self._database.fenced(lambda session: self._leases.confirm(session, lease))
+
+    def _is_time_to_check(self) -> bool:
+        """Tell whether the threshold is checked in this round; each process does so at its start too."""
+        with self._database.session(read_only=True) as session:
+            period = configuration.get(session).check_minutes * 60
+        at = self._clock()
+        if self._checked is not None and at - self._checked < period:
+            return False
+        self._checked = at
+        return True
+
+    def _jobs(self) -> list[tuple[str, int]]:
+        with self._database.session(read_only=True) as session:
+            return [(job, owner) for job, owner in session.execute(select(Job.id, Job.controller).order_by(Job.name))]
+
+    def _look(self, database: Database, job: str, *, checks: bool) -> None:
+        verdict = self._space.look(database, job)
+        changed = verdict.changed
+        if not verdict.exhausted:
+            changed = self._begin_what_is_due(database, job) or (checks and self._begin_by_threshold(database, job))
+        if changed:
+            self._begun()
+
+    def _begin_what_is_due(self, database: Database, job: str) -> bool:
+        at = self._now()
+        with database.session(read_only=True) as session:
+            if self._decision(session, job, at) is None:
+                return False
+        with database.session() as session:
+            decision = self._decision(session, job, at)
+            if decision is None:
+                return False
+            row = session.get_one(Job, job)
+            session.get_one(JobPlan, job).considered_to = decision.considered_to
+            if isinstance(decision, SetBack):
+                told = "The clock was set back: what its schedule says counts from now on again."
+                self._record(session, row, Severity.WARNING, "clock-set-back", told)
+                return False
+            self._begin(session, row, _why(decision, configuration.time_zone(session), at))
+            return True
+
+    def _decision(self, session: Session, job: str, at: datetime) -> Begin | SetBack | None:
+        facts = self._facts(session, job)
+        return None if facts is None else decide(facts, configuration.time_zone(session), at)
+
+    def _facts(self, session: Session, job: str) -> Facts | None:
+        row, plan = session.get(Job, job), plans.of(session, job)
+        if row is None or plan.in_force is None:
+            return None
+        considered_to = session.get_one(JobPlan, job).considered_to
+        return Facts(row.state, plan.paused, plan.in_force, considered_to, plan.restart_at)
+
+    def _begin_by_threshold(self, database: Database, job: str) -> bool:
+        with database.session(read_only=True) as session:
+            facts, row = self._facts(session, job), session.get(Job, job)
+            if facts is None or row is None or not watches_threshold(facts):
+                return False
+            vd, threshold = row.source_vd, configuration.get(session).threshold
+            newest = select(Cycle.snapshot_used).where(Cycle.job_id == job, Cycle.snapshot_used.is_not(None))
+            used_after = session.scalar(newest.order_by(Cycle.generation.desc()).limit(1)) or 0
+        space, level = vd.snapshot_space, trigger_level(vd.snapshot_space, used_after, threshold)
+        used = self._storage.space_used(vd.raid_group_id, vd.id).snapshots
+        if not space or used < level:
+            return False
+        with database.session() as session:
+            facts, row = self._facts(session, job), session.get(Job, job)
+            if facts is None or row is None or not watches_threshold(facts):
+                return False
+            shares = (
+                f"{_percent(used, space)} of its snapshot space are used, of {_percent(level, space)} that set it off"
+            )
+            self._begin(session, row, f"by the threshold: {shares}")
+            return True
+
+    def _begin(self, session: Session, job: Job, why: str) -> None:
+        cycle = plans.begin(session, job)
+        self._record(session, job, Severity.INFO, "job-started", f"Generation {cycle.generation} was started {why}.")
+
+    def _record(self, session: Session, job: Job, severity: Severity, kind: str, message: str) -> None:
+        log.record(session, severity, kind, f"job {job.name}", message, controller=self._controller)
+
+    def _tell(self, job: str, error: QReplicaError) -> None:
+        if self._told.get(job) == error.sentence:
+            return
+        self._told[job] = error.sentence
+        _log.warning("job not looked after", job=job, sentence=error.sentence)
+        with self._database.session() as session:
+            row = session.get(Job, job)
+            if row is not None:
+                message = f"What it is to do by itself could not be looked after: {error.sentence}"
+                self._record(session, row, Severity.WARNING, error.kind, message)
+
+
+def _why(begin: Begin, zone: ZoneInfo, at: datetime) -> str:
+    due = f"{begin.due.astimezone(zone):%Y-%m-%d %H:%M} ({zone.key})"
+    if begin.cause is Cause.RESTART:
+        return "again, with a full copy, because its snapshots were cleared"
+    late = " to make up for it" if at - begin.due > LATE else ""
+    return f"by its schedule, which was due at {due}{late}"
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %"
