@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import Field
 
+from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Time, example
 from qreplica.api.problems import problems
 from qreplica.cluster import duties, standing
 from qreplica.cluster.standing import Standing
 
-router = administered("/controllers", "subsystem")
+router = administered("/controllers", "subsystem", changes=Role.OPERATOR)
 
 
 class ControllerAnswer(Answer):

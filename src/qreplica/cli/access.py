@@ -10,13 +10,13 @@ from qreplica.cli.errors import Refused
 
 SETUP_VARIABLE = "QREPLICA_SETUP_SECRET"
 
-Administrator = Annotated[str | None, typer.Option("--name", help="The administrator's name.")]
+Name = Annotated[str | None, typer.Option("--name", help="The user's name.")]
 SavedAs = Annotated[str | None, typer.Option("--as", help="Save the login under this name, for --on.", metavar="NAME")]
 
 
 def setup(
     context: typer.Context,
-    name: Administrator = None,
+    name: Name = None,
     secret_file: Annotated[
         str | None,
         typer.Option(
@@ -29,7 +29,7 @@ def setup(
     saved_as: SavedAs = None,
     as_json: Json = False,
 ) -> None:
-    """Make the first administrator of a subsystem, and log in.
+    """Make the first user of a subsystem, an admin, and log in.
 
     Possible once, with the secret that qreplicad wrote to STATE_DIR/setup-secret.
     """
@@ -37,7 +37,7 @@ def setup(
 
     with failures_end(as_json=as_json):
         url = target_of(context).address()
-        name = asking.value(name, "Administrator's name", option="--name")
+        name = asking.value(name, "User's name", option="--name")
         proof = asking.secret("setup secret", secret_file, option="--setup-secret-file", variable=SETUP_VARIABLE)
         password = asking.secret(
             "password", password_file, option="--password-file", variable=asking.PASSWORD_VARIABLE, twice=True
@@ -50,7 +50,7 @@ def setup(
 
 def login(
     context: typer.Context,
-    name: Administrator = None,
+    name: Name = None,
     password_file: asking.PasswordFile = None,
     saved_as: SavedAs = None,
     as_json: Json = False,
@@ -58,7 +58,7 @@ def login(
     """Log in to a subsystem for 12 hours; the token is kept in a file that only you can read."""
     with failures_end(as_json=as_json):
         url = target_of(context).address()
-        name = asking.value(name, "Administrator's name", option="--name")
+        name = asking.value(name, "User's name", option="--name")
         password = asking.secret("password", password_file, option="--password-file", variable=asking.PASSWORD_VARIABLE)
         _log_in(url, name, password, saved_as, as_json=as_json)
 
@@ -85,7 +85,7 @@ def _log_in(url: str, name: str, password: str, saved_as: str | None, *, as_json
     known = credentials.of_url(url)
     called = saved_as or (known.name if known else None)
     credentials.save(
-        credentials.SavedLogin(url, answer["administrator"], answer["token"], answer["expires_at"], called, also)
+        credentials.SavedLogin(url, answer["user"], answer["token"], answer["expires_at"], called, also)
     )
     del answer["token"]
     if as_json:

@@ -17,7 +17,7 @@ class SavedLogin:
     """A login to the subsystem at ``url``; ``name`` is what ``--on`` calls it, ``also`` is where else it answers."""
 
     url: str
-    administrator: str
+    user: str
     token: str = field(repr=False)
     expires_at: str
     name: str | None = None

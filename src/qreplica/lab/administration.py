@@ -19,7 +19,7 @@ from qreplica.lab.errors import CommandFailed
 from qreplica.lab.processes import MARK
 from qreplica.lab.topology import DEFAULT_ID, Controller, Lab, Side
 
-ADMINISTRATOR = "admin"
+ADMIN = "admin"
 DISKS = 4
 DISK_SIZE = "16GiB"
 _LOOK_EVERY = 0.05
@@ -57,7 +57,7 @@ class CommandLine:
     def set_up(self, url: str, setup_secret: Path) -> None:
         """Make the administrator and log in."""
         files = ("--setup-secret-file", str(setup_secret), "--password-file", str(self._lab.password_file))
-        setup = ("setup", "--name", ADMINISTRATOR, "--as", self._subsystem)
+        setup = ("setup", "--name", ADMIN, "--as", self._subsystem)
         run([_program(), "--url", url, *setup, *files, "--json"], env=login_environment(self._lab))
 
     def _argv(self, words: tuple[str, ...]) -> list[str]:

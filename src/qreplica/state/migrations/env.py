@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from qreplica.state import access_models  # noqa: F401 - its tables join the metadata
 from qreplica.state.models import Base
 
 context.configure(
