@@ -84,9 +84,7 @@ def _log_in(url: str, name: str, password: str, saved_as: str | None, *, as_json
         also = tuple(one["management"] for one in api.get("/controllers") if one["management"] not in {None, url})
     known = credentials.of_url(url)
     called = saved_as or (known.name if known else None)
-    credentials.save(
-        credentials.SavedLogin(url, answer["user"], answer["token"], answer["expires_at"], called, also)
-    )
+    credentials.save(credentials.SavedLogin(url, answer["user"], answer["token"], answer["expires_at"], called, also))
     del answer["token"]
     if as_json:
         output.print_json(answer | {"url": url, "saved_as": called})

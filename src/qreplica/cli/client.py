@@ -1,13 +1,15 @@
 """Speaks to one subsystem's REST API."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 import httpx
 
 from qreplica.cli import credentials
-from qreplica.cli.errors import AnswerNotUnderstood, NotAUrl, NotLoggedIn, Refused, SubsystemUnreachable
+from qreplica.cli.errors import AnswerNotUnderstood, FileNotWritten, NotAUrl, NotLoggedIn, Refused, SubsystemUnreachable
 
 #: Seconds to wait for an answer: deleting a large snapshot or fencing a target may take a while.
 PATIENCE = 120.0
@@ -73,6 +75,29 @@ class Client:
         needs_login: bool = True,
     ) -> Any:  # noqa: ANN401 - whatever JSON came
         """Send a request and return the JSON of its answer, None when it has none."""
+        return self._understood(self._answer(method, path, body=body, query=query, needs_login=needs_login))
+
+    def download(self, path: str, query: Mapping[str, Any], file: Path) -> None:
+        """Write what ``path`` holds to a file for the user alone. Raises FileNotWritten, also when it is there."""
+        response = self._answer("GET", path, query=query)
+        if not response.is_success:
+            self._understood(response)
+        try:
+            descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(response.content)
+        except OSError as error:
+            raise FileNotWritten(file=file, reason=error.strerror) from error
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, Any] | None = None,
+        needs_login: bool = True,
+    ) -> httpx.Response:
         if needs_login and self._token is None:
             raise NotLoggedIn(url=self.url)
         headers = {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
@@ -86,7 +111,7 @@ class Client:
                     break
             else:
                 self._answering.sort(key=lambda one: one != url)
-                return self._understood(response)
+                return response
         raise SubsystemUnreachable(url=self.url, reason=str(failure) or type(failure).__name__) from failure
 
     def _understood(self, response: httpx.Response) -> Any:  # noqa: ANN401 - whatever JSON came

@@ -34,6 +34,27 @@ class NoSuchLogin(NotFound):
     template = "No login is saved as “{name}” (saved: {known}): log in with “qreplica --url URL login --as {name}”."
 
 
+class WhichSessions(Invalid):
+    """It is not said, or said more than once, what is to end."""
+
+    kind = "which-sessions"
+    template = "It is not clear what is to end: give one of an id, --user NAME and --others."
+
+
+class NoSuchToken(NotFound):
+    """The user has no such token."""
+
+    kind = "no-such-token"
+    template = "You have no token “{name}”: list yours with “qreplica token list”."
+
+
+class FileNotWritten(Invalid):
+    """What was asked for could not be kept."""
+
+    kind = "file-not-written"
+    template = "{file} cannot be written because {reason}: name a file that is not there yet, in a directory that is."
+
+
 class NotLoggedIn(Unauthorized):
     """There is no token for the subsystem."""
 

@@ -6,6 +6,8 @@ import typer
 
 from qreplica.cli import (
     access,
+    api_token,
+    audit,
     controller,
     disk,
     drill,
@@ -15,8 +17,10 @@ from qreplica.cli import (
     node,
     port,
     rg,
+    session,
     snapshot,
     status,
+    user,
     vd,
 )
 from qreplica.cli.context import URL_VARIABLE, Target
@@ -62,8 +66,9 @@ app.command()(access.login)
 app.command()(access.logout)
 app.command()(status.status)
 app.command()(drill.drill)
-for noun in (disk, rg, vd, snapshot, node, lun, port, job, event, controller):
+for noun in (disk, rg, vd, snapshot, node, lun, port, job, event, controller, user, session, audit):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
+app.add_typer(api_token.app, name="token")
 
 
 def main() -> None:
