@@ -83,7 +83,7 @@ def test_unknown_names_and_damaged_files_are_told(logged_in: Any) -> None:
     ("given", "expected"),
     [
         ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
-        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("127.0.0.1:8080", "https://127.0.0.1:8080"),
         ("HTTPS://Box.example", "https://box.example"),
         ("http://[::1]:80", "http://[::1]:80"),
     ],

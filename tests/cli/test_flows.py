@@ -143,7 +143,7 @@ def test_ports_controllers_and_events_are_listed(stocked: Any) -> None:
     (row,) = [line for line in stocked.run("port", "list").out.splitlines() if "192.168.1.4/24" in line]
     assert row.split() == ["1", "4", "192.168.1.4/24", "p4", "iSCSI"]
     (row,) = [line for line in stocked.run("controller", "list").out.splitlines() if " online " in line]
-    assert row.split() == ["1", "online", "-", "1", "-", "-"]
+    assert row.split() == ["1", "online", "-", "1", "-", "-", "-"]
     events = stocked.run("event", "list").out
     assert events.index("The first user, admin “admin”, was made.") < events.index("“admin” logged in")
 

@@ -28,7 +28,8 @@ class ControllerAnswer(Answer):
             "started_at": "2026-11-24T09:00:00.000Z",
             "heartbeat_at": "2026-11-24T09:30:00.000Z",
             "version": "0.1.0",
-            "management": "http://192.0.2.1:8080",
+            "management": "https://192.0.2.1:8080",
+            "fingerprint": ":".join(["5D", "1F", "4B", "0C"] * 8),
         }
     )
     number: int
@@ -46,6 +47,9 @@ class ControllerAnswer(Answer):
     heartbeat_at: Time | None
     version: str
     management: Annotated[str | None, Field(description="Where its API is; null when that is not known")]
+    fingerprint: Annotated[
+        str | None, Field(description="SHA-256 of its API's TLS certificate; null when it speaks plain HTTP")
+    ]
 
 
 @router.get("", summary="List the controllers", responses=problems())

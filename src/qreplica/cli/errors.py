@@ -17,7 +17,7 @@ class NotAUrl(Invalid):
     """Not an address of a subsystem's management port."""
 
     kind = "not-a-url"
-    template = "“{url}” is not a subsystem's address: write it as http://HOST:PORT."
+    template = "“{url}” is not a subsystem's address: write it as https://HOST:PORT."
 
 
 class NameImpossible(Invalid):
@@ -67,6 +67,43 @@ class SubsystemUnreachable(Unavailable):
 
     kind = "subsystem-unreachable"
     template = "The subsystem at {url} cannot be reached ({reason}): check the address and that qreplicad runs there."
+
+
+class CertificateUnknown(RemoteFailed):
+    """Nothing tells whether the certificate is the subsystem's."""
+
+    kind = "certificate-unknown"
+    template = (
+        "{url} shows a certificate that nobody known has signed (SHA-256 {found}): if the log of qreplicad shows the "
+        "same, log in with --fingerprint {found}; or name who signed it with --ca-file."
+    )
+
+
+class CertificateChanged(RemoteFailed):
+    """What answers is not what answered before."""
+
+    kind = "certificate-changed"
+    template = (
+        "{url} shows the certificate {found} instead of {expected}, so that somebody else may answer there: if "
+        "qreplicad got a new one, which its log shows, log in again with --fingerprint."
+    )
+
+
+class CertificateRefused(RemoteFailed):
+    """No known authority vouches for the certificate."""
+
+    kind = "certificate-refused"
+    template = (
+        "The certificate that {url} shows is not to be trusted ({reason}): log in again with the --ca-file or "
+        "--fingerprint that is right, if the subsystem got another certificate."
+    )
+
+
+class CaFileUnusable(Invalid):
+    """A file of certificate authorities that is none."""
+
+    kind = "ca-file-unusable"
+    template = "The authorities in {file} cannot be used because {reason}: give a file of certificates in PEM form."
 
 
 class AnswerNotUnderstood(RemoteFailed):
