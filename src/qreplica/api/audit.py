@@ -21,25 +21,26 @@ from qreplica.state.access_models import AuditEntry
 router = administered("/audit", "access", reads=Role.ADMIN)
 
 
+_EXAMPLE = {
+    "id": 17,
+    "at": "2026-11-24T09:30:00.000Z",
+    "controller": 1,
+    "user": "night-shift",
+    "role": "operator",
+    "token": None,
+    "address": "192.0.2.7",
+    "operation": "start_job",
+    "subject": "/api/v1/jobs/nightly/start",
+    "details": None,
+    "status": 202,
+    "problem": None,
+}
+
+
 class AuditAnswer(Answer):
     """An entry of the audit log."""
 
-    model_config = example(
-        {
-            "id": 17,
-            "at": "2026-11-24T09:30:00.000Z",
-            "controller": 1,
-            "user": "night-shift",
-            "role": "operator",
-            "token": None,
-            "address": "192.0.2.7",
-            "operation": "start_job",
-            "subject": "/api/v1/jobs/nightly/start",
-            "details": None,
-            "status": 202,
-            "problem": None,
-        }
-    )
+    model_config = example(_EXAMPLE)
     id: int
     at: Time
     controller: int
@@ -98,6 +99,7 @@ def list_audit(
             "description": "One entry a line, newest first; CSV begins with the names of its columns",
             "content": {
                 "text/csv": {"schema": {"type": "string"}, "example": ",".join(_COLUMNS) + "\r\n"},
+                "application/jsonl": {"schema": {"type": "string"}, "example": json.dumps(_EXAMPLE) + "\n"},
             },
         },
         **problems(),
