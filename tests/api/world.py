@@ -151,10 +151,13 @@ class World:
 
 
 @contextlib.contextmanager
-def served(app: FastAPI) -> Iterator[int]:
-    """Serve ``app`` on loopback and give the port."""
+def served(app: FastAPI, certificate: Path | None = None, key: Path | None = None) -> Iterator[int]:
+    """Serve ``app`` on loopback, by TLS with a certificate, and give the port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", ssl_certfile=certificate, ssl_keyfile=key
+    )
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

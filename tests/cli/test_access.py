@@ -9,7 +9,8 @@ import pytest
 
 from qreplica.cli.client import normal
 from qreplica.cli.errors import NotAUrl
-from qreplica.state.models import Controller, Token
+from qreplica.state.access_models import AccessSession
+from qreplica.state.models import Controller
 
 
 def test_setup_logs_in_and_keeps_the_token_for_the_user_alone(world: Any, url: str, shell: Any) -> None:
@@ -22,7 +23,7 @@ def test_setup_logs_in_and_keeps_the_token_for_the_user_alone(world: Any, url: s
     assert shell.credentials.stat().st_mode & 0o777 == 0o600
     assert shell.credentials.parent.stat().st_mode & 0o777 == 0o700
     (login,) = json.loads(shell.credentials.read_text())["logins"]
-    assert (login["url"], login["name"], login["administrator"]) == (url, "lab", "admin")
+    assert (login["url"], login["name"], login["user"]) == (url, "lab", "admin")
     assert shell.run("--on", "lab", "rg", "list", "--json").json() == []
     assert shell.run("rg", "list").out.startswith("There are no RAID groups")
 
@@ -30,7 +31,7 @@ def test_setup_logs_in_and_keeps_the_token_for_the_user_alone(world: Any, url: s
 def test_login_json_has_no_token(logged_in: Any) -> None:
     ended = logged_in.run("login", "--name", "admin", "--json", QREPLICA_PASSWORD="correct horse battery")
     answer = ended.json()
-    assert set(answer) == {"administrator", "expires_at", "url", "saved_as"}
+    assert set(answer) == {"user", "role", "expires_at", "url", "saved_as"}
     (login,) = json.loads(logged_in.credentials.read_text())["logins"]
     assert login["token"] not in ended.out + ended.err
 
@@ -44,7 +45,7 @@ def test_logout_ends_the_login_and_the_name(logged_in: Any, url: str) -> None:
 
 def test_a_login_that_ended_on_the_subsystem_says_so_and_can_be_logged_out(logged_in: Any, world: Any) -> None:
     with world.database.session() as session:
-        session.query(Token).delete()
+        session.query(AccessSession).delete()
     ended = logged_in.run("vd", "list", "--json", code=6)
     assert ended.problem()["type"] == "urn:qreplica:error:token-invalid"
     logged_in.run("logout")
@@ -82,7 +83,7 @@ def test_unknown_names_and_damaged_files_are_told(logged_in: Any) -> None:
     ("given", "expected"),
     [
         ("http://127.0.0.1:8080/", "http://127.0.0.1:8080"),
-        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("127.0.0.1:8080", "https://127.0.0.1:8080"),
         ("HTTPS://Box.example", "https://box.example"),
         ("http://[::1]:80", "http://[::1]:80"),
     ],

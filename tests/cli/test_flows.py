@@ -132,7 +132,7 @@ def test_names_cannot_lead_to_another_path(stocked: Any) -> None:
 
 def test_the_status_page_has_everything_on_one_page(stocked: Any) -> None:
     page = stocked.run("status").out
-    for part in ("Controllers", "RAID groups", "rg1", "Replication jobs", "Latest events", "administrator admin"):
+    for part in ("Controllers", "RAID groups", "rg1", "Replication jobs", "Latest events", "user admin"):
         assert part in page, page
     answer = stocked.run("status", "--json").json()
     assert set(answer) == {"controllers", "raid_groups", "jobs", "events"}
@@ -151,9 +151,9 @@ def test_ports_controllers_and_events_are_listed(stocked: Any) -> None:
     stocked.run("port", "disable-qreplica", "4")
     assert "QReplica" not in stocked.run("port", "list").out
     (row,) = [line for line in stocked.run("controller", "list").out.splitlines() if " online " in line]
-    assert row.split() == ["1", "online", "-", "1", "-", "-"]
+    assert row.split() == ["1", "online", "-", "1", "-", "-", "-"]
     events = stocked.run("event", "list").out
-    assert events.index("“admin” was made") < events.index("“admin” logged in")
+    assert events.index("The first user, admin “admin”, was made.") < events.index("“admin” logged in")
 
 
 def test_times_are_in_the_administrators_zone(stocked: Any) -> None:

@@ -89,7 +89,7 @@ class Controller:
             "tgt_control_port": self.control_port,
             **changes,
         }
-        lines = [f"{name} = {value!r}" for name, value in values.items()]
+        lines = ["tls = false", *(f"{name} = {value!r}" for name, value in values.items())]
         return "\n".join([*lines, "[[ports]]", "number = 1", "interface = 'lo'", "address = '127.0.0.1'", ""])
 
     @property

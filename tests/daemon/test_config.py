@@ -73,6 +73,12 @@ def test_another_database_is_used_when_given(tmp_path: Path) -> None:
         (("= 7", "= 7\niqn_prefix = 'org.example'"), "iqn_prefix: it must be the beginning of an IQN"),
         (("= 7", "= 7\niqn_prefix = 'iqn.2026-13.org.example'"), "iqn_prefix: it must be the beginning of an IQN"),
         (("/var/lib/qreplica", "/var/lib/a,b"), "state_dir: it must be an absolute path without commas"),
+        (("= 7", "= 7\ntls_key = '/a'"), "tls_certificate and tls_key go together"),
+        (("= 7", "= 7\ntls_key = 'a'"), "tls_key: it must be an absolute path"),
+        (
+            ("= 7", "= 7\ntls = false\ntls_key = '/a'\ntls_certificate = '/b'"),
+            "tls_certificate is of no use with tls = false",
+        ),
         (("= 7", "= 7\nlog_format = 'xml'"), "log_format: String should match pattern"),
         (("= 7", "= 7\nspeed = 'fast'"), "speed: Extra inputs are not permitted"),
         (("number = 1", "number = 5"), "ports.0.number: Input should be less than or equal to 4"),

@@ -104,6 +104,18 @@ def test_an_address_in_use_is_told_of(config: Config) -> None:
         servers.management_sockets(config)
 
 
+def test_without_tls_only_loopback_is_listened_on(config: Config, inherit: Callable[..., int]) -> None:
+    plain = config.model_copy(update={"tls": False})
+    (listening,) = servers.management_sockets(plain)
+    listening.close()
+    told = r"0\.0\.0\.0 cannot be listened on because tls is false"
+    with pytest.raises(AddressUnusable, match=told):
+        servers.management_sockets(plain.model_copy(update={"management": "0.0.0.0:0"}))
+    inherit(socket.create_server(("0.0.0.0", 0)).detach(), "1")  # noqa: S104 - closed at once
+    with pytest.raises(AddressUnusable, match=told):
+        servers.management_sockets(plain)
+
+
 def test_every_port_has_a_peer_socket_also_while_it_is_down(config: Config) -> None:
     down = PortConfig(number=1, interface="p1", address="192.0.2.1")
     made = servers.peer_sockets(config.model_copy(update={"ports": (down, *config.ports[1:])}))
@@ -138,7 +150,7 @@ def test_all_are_served_until_a_signal(number: signal.Signals) -> None:
 
     client = threading.Thread(target=ask)
     client.start()
-    apps = [(answering(text), [one]) for text, one in zip(("management", "peer"), listening, strict=True)]
+    apps = [servers.Served(answering(text), [one]) for text, one in zip(("management", "peer"), listening, strict=True)]
     servers.serve(apps, others.is_set, ready.set)
     client.join()
     assert answers == ["management", "peer", False, True]
@@ -178,7 +190,7 @@ def test_a_request_under_way_is_answered_before_the_end() -> None:
     threads = [threading.Thread(target=one) for one in (ask, end)]
     for thread in threads:
         thread.start()
-    servers.serve([(app, [listening])], lambda: True, lambda: None)
+    servers.serve([servers.Served(app, [listening])], lambda: True, lambda: None)
     for thread in threads:
         thread.join()
     assert answers == ["done"]
@@ -195,6 +207,6 @@ def test_a_signal_ends_it_also_before_all_is_ready() -> None:
     client = threading.Thread(target=ask)
     client.start()
     told: list[bool] = []
-    servers.serve([(answering("here"), [listening])], lambda: False, lambda: told.append(True))
+    servers.serve([servers.Served(answering("here"), [listening])], lambda: False, lambda: told.append(True))
     client.join()
     assert told == []

@@ -17,8 +17,10 @@ from alembic.config import Config
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
+from qreplica.access.roles import Role
 from qreplica.events import log
 from qreplica.state import database as module
+from qreplica.state.access_models import AccessSession, User
 from qreplica.state.database import Database
 from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull, StateReadOnly, StateTooNew
 from qreplica.state.models import Base, Controller, Event, PathState, Severity
@@ -264,6 +266,24 @@ def test_paths_of_an_older_version_stand_by_since_their_job_was_made(tmp_path: P
     database.dispose()
 
 
+def test_administrators_of_an_older_version_are_users_with_the_role_admin(tmp_path: Path) -> None:
+    configuration = Config()
+    configuration.set_main_option("script_location", str(module._MIGRATIONS))
+    database = Database(f"sqlite:///{tmp_path}/old.db")
+    with database._engine.begin() as connection:
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, "0005")
+        connection.exec_driver_sql("INSERT INTO administrators VALUES ('eve', '$hash', '2026-01-02 03:04:05.000000')")
+        connection.exec_driver_sql("INSERT INTO tokens VALUES ('d', 'eve', '2026-01-02', '2026-01-03')")
+    database.upgrade()
+    with database.session(read_only=True) as session:
+        user = session.scalars(select(User)).one()
+        assert (user.name, user.role, user.password_hash, user.enabled) == ("eve", Role.ADMIN, "$hash", True)
+        assert user.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+        assert session.scalars(select(AccessSession)).all() == []
+    database.dispose()
+
+
 def test_an_upgrade_again_changes_nothing(database: Database, tmp_path: Path) -> None:
     record(database, "one")
     before = schema(tmp_path / "qreplica.db")
@@ -326,6 +346,7 @@ def test_tables_of_a_newer_version_are_left_alone(database: Database, tmp_path: 
 def test_what_is_committed_survives_a_kill(database: Database, url: str, other_process: Start) -> None:
     commit = """
 import sys
+from qreplica.access.roles import Role
 from qreplica.events import log
 from qreplica.state.database import Database
 from qreplica.state.models import Severity

@@ -1,1 +1,1 @@
-"""Who may use this subsystem: administrators, their passwords and their logins."""
+"""Who may use this subsystem and what for: users, roles, passwords, logins, tokens, and the audit log."""

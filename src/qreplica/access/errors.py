@@ -3,8 +3,16 @@
 from qreplica.errors import Conflict, Invalid, Unauthorized, Unavailable
 
 
+class Forbidden(Unauthorized):
+    """The caller proved who it is, and may not do this."""
+
+    kind = "forbidden"
+    title = "Not allowed"
+    status = 403
+
+
 class AlreadySetUp(Conflict):
-    """The first administrator exists."""
+    """The first user exists."""
 
     kind = "already-set-up"
     template = "This subsystem was already set up: log in with “qreplica login”."
@@ -31,13 +39,12 @@ class PasswordTooLong(Invalid):
     template = "The password has {length} characters and may have at most {maximum}: choose a shorter one."
 
 
-class AdministratorNameInvalid(Invalid):
-    """Not a name for an administrator."""
+class UserNameInvalid(Invalid):
+    """Not a name for a user."""
 
-    kind = "administrator-name-invalid"
+    kind = "user-name-invalid"
     template = (
-        "“{name}” cannot name an administrator: use 1 to 32 lower-case letters, digits, “.”, “_” or “-”, beginning "
-        "with a letter."
+        "“{name}” cannot name a user: use 1 to 32 lower-case letters, digits, “.”, “_” or “-”, beginning with a letter."
     )
 
 
@@ -45,7 +52,7 @@ class WrongLogin(Unauthorized):
     """Name or password is wrong; which of them is not told."""
 
     kind = "wrong-login"
-    template = "The name “{name}” and its password do not match an administrator: check both and try again."
+    template = "The name “{name}” and its password do not match a user: check both and try again."
 
 
 class TooManyFailures(Unavailable):
@@ -54,7 +61,7 @@ class TooManyFailures(Unavailable):
     kind = "too-many-failures"
     title = "Too many failed logins"
     status = 429
-    template = "“{name}” failed to log in {failures} times: wait {retry_after} s and try again."
+    template = "“{name}” gave a wrong password {failures} times: wait {retry_after} s and try again."
 
 
 class TokenMissing(Unauthorized):
@@ -69,3 +76,66 @@ class TokenInvalid(Unauthorized):
 
     kind = "token-invalid"
     template = "The login has ended or was never valid: log in again with “qreplica login”."
+
+
+class RoleTooLow(Forbidden):
+    """The operation needs a role that the caller does not have."""
+
+    kind = "role-too-low"
+    template = (
+        "{operation} needs the role {needed}, and “{user}” acts as {role}: ask an admin to do it or to change the role."
+    )
+
+
+class LoginNeeded(Forbidden):
+    """An API token cannot do this: it would outlive itself."""
+
+    kind = "login-needed"
+    template = (
+        "The token “{token}” can neither make tokens nor change passwords, so that it ends when it should: log in with "
+        "“qreplica login” and try again."
+    )
+
+
+class UserDisabled(Forbidden):
+    """The password is right, and the user may not log in."""
+
+    kind = "user-disabled"
+    template = "User “{name}” is disabled: ask an admin to enable it with “qreplica user enable {name}”."
+
+
+class WrongPassword(Forbidden):
+    """The present password is needed to set a new one."""
+
+    kind = "wrong-password"
+    template = "The password was not changed because the present one is not right: check it and try again."
+
+
+class TokenRoleTooHigh(Forbidden):
+    """A token may not do more than who makes it."""
+
+    kind = "token-role-too-high"
+    template = "The token cannot have the role {role} because yours is {own}: choose {own} or a lower one."
+
+
+class UserExists(Conflict):
+    """The name is taken."""
+
+    kind = "user-exists"
+    template = "There is already a user “{name}”: choose another name, or change that one."
+
+
+class TokenExists(Conflict):
+    """The caller has a token of that name."""
+
+    kind = "token-exists"
+    template = "You already have a token “{name}”: choose another name, or revoke that one first."
+
+
+class LastAdmin(Conflict):
+    """Nobody could manage users any more."""
+
+    kind = "last-admin"
+    template = (
+        "User “{name}” is the only enabled admin, and without one nobody could manage users: make another admin first."
+    )

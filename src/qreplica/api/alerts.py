@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from qreplica.access.roles import Role
 from qreplica.alerts import channels
 from qreplica.alerts.settings import SETTINGS, Settings
 from qreplica.api.access import TheServices, administered
@@ -12,7 +13,7 @@ from qreplica.api.problems import problems
 from qreplica.state.alert_models import AlertChannel
 from qreplica.state.models import Severity
 
-router = administered("/alerts", "alerts")
+router = administered("/alerts", "alerts", reads=Role.ADMIN)
 
 _MAIL = {
     "kind": "email",

@@ -6,9 +6,14 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from qreplica.access import secret_files
-from qreplica.access.administrators import Administrators
+from qreplica.access.audit import Audit
+from qreplica.access.sessions import Sessions
+from qreplica.access.setting_up import SettingUp
+from qreplica.access.users import Users
 from qreplica.api import (
+    account,
     alerts,
+    audit,
     auth,
     controllers,
     disks,
@@ -25,6 +30,7 @@ from qreplica.api import (
     raid_groups,
     setup,
     snapshots,
+    users,
     virtual_disks,
 )
 from qreplica.api.access import PREFIX
@@ -35,7 +41,8 @@ from qreplica.daemon.services import Services
 _DESCRIPTION = """Manages one storage subsystem. Sizes are bytes, and may be given as a text such as `10GiB`; times are
 RFC 3339 in UTC. A failure is an RFC 9457 problem whose `detail` says what happened, why, and what to do.
 
-Log in with `POST /api/v1/login` and send the token as `Authorization: Bearer TOKEN`."""
+Log in with `POST /api/v1/login` and send the token as `Authorization: Bearer TOKEN`. `x-least-role` of an operation is
+the least role that may call it: `viewer`, `operator` or `admin`, each of which may also do what those before it may."""
 
 
 def create_app(services: Services) -> FastAPI:
@@ -49,17 +56,25 @@ def create_app(services: Services) -> FastAPI:
         # Their pages load scripts from elsewhere, which a subsystem's network need not reach.
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    app.state.administrators = Administrators(services.database, config.state_dir, config.controller)
-    app.state.administrators.offer_setup()
+    app.state.setting_up = SettingUp(services.database, config.state_dir, config.controller)
+    app.state.users = Users(services.database)
+    app.state.sessions = Sessions(services.database, config.controller)
+    app.state.audit = Audit(services.database, config.controller)
+    app.state.setting_up.offer()
     secret_files.make_once(config.state_dir / secret_files.METRICS)
     app.add_middleware(BodyLimit)
     answer_with_problems(app, config.controller)
     app.include_router(auth.open_router)
+    app.include_router(users.sessions_router)
     for resource in (
         setup,
         auth,
+        account,
+        users,
+        audit,
         health,
         controllers,
         ports,

@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import Path
 from pydantic import Field
 
+from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Time, example
 from qreplica.api.problems import problems
 from qreplica.cluster import duties, standing
 from qreplica.cluster.standing import Standing
 
-router = administered("/controllers", "subsystem")
+router = administered("/controllers", "subsystem", changes=Role.OPERATOR)
 
 
 class ControllerAnswer(Answer):
@@ -27,7 +28,8 @@ class ControllerAnswer(Answer):
             "started_at": "2026-11-24T09:00:00.000Z",
             "heartbeat_at": "2026-11-24T09:30:00.000Z",
             "version": "0.1.0",
-            "management": "http://192.0.2.1:8080",
+            "management": "https://192.0.2.1:8080",
+            "fingerprint": ":".join(["5D", "1F", "4B", "0C"] * 8),
         }
     )
     number: int
@@ -45,6 +47,9 @@ class ControllerAnswer(Answer):
     heartbeat_at: Time | None
     version: str
     management: Annotated[str | None, Field(description="Where its API is; null when that is not known")]
+    fingerprint: Annotated[
+        str | None, Field(description="SHA-256 of its API's TLS certificate; null when it speaks plain HTTP")
+    ]
 
 
 @router.get("", summary="List the controllers", responses=problems())

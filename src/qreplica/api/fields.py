@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, SecretStr, model_validator
 from pydantic_core import PydanticCustomError
 
 from qreplica.units import NotASize, parse_size
@@ -37,10 +37,26 @@ Name = Annotated[str, Field(min_length=1, max_length=64, description="Unique amo
 SecretIn = Annotated[SecretStr, Field(min_length=1, max_length=1024, description="Write-only")]
 
 
+def _has_half_a_pair(value: object) -> bool:
+    if isinstance(value, str):
+        return any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, dict):
+        return any(map(_has_half_a_pair, value.keys())) or any(map(_has_half_a_pair, value.values()))
+    return isinstance(value, list) and any(map(_has_half_a_pair, value))
+
+
 class Strict(BaseModel):
     """A request: what is not known is refused, so that a misspelt option cannot be lost in silence."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text_throughout(cls, value: Any) -> Any:  # noqa: ANN401 - whatever JSON came
+        """Refuse halves of surrogate pairs, which JSON can escape and no answer could repeat (RFC 8259, 8.2)."""
+        if _has_half_a_pair(value):
+            raise PydanticCustomError("not_unicode", "It holds half of a surrogate pair, which is no character")
+        return value
 
 
 class Answer(BaseModel):

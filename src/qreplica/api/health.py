@@ -2,13 +2,11 @@
 
 from typing import Literal
 
-from fastapi import APIRouter
-
-from qreplica.api.access import PREFIX
+from qreplica.api.access import opened
 from qreplica.api.fields import Answer, example
 from qreplica.api.problems import problems
 
-router = APIRouter(prefix=PREFIX, tags=["subsystem"])
+router = opened("subsystem")
 
 
 class HealthAnswer(Answer):

@@ -1,12 +1,13 @@
 """The paths of a replication job."""
 
+from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.job_models import JobAnswer, PathRequest, Port
 from qreplica.api.jobs import show_job
 from qreplica.api.problems import problems
 from qreplica.replication import multipath
 
-router = administered("/jobs/{name}/paths", "replication")
+router = administered("/jobs/{name}/paths", "replication", changes=Role.OPERATOR)
 
 
 @router.post("", summary="Add a path", status_code=201, responses=problems(404, 409, 502))

@@ -1,5 +1,6 @@
 """When a replication job runs by itself and how fast, and its pauses."""
 
+from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.job_models import JobAnswer
 from qreplica.api.jobs import show_job
@@ -10,7 +11,7 @@ from qreplica.replication.schedule import describe, runs
 from qreplica.replication.schedule_errors import NoSchedule
 from qreplica.state.models import now
 
-router = administered("/jobs/{name}", "replication")
+router = administered("/jobs/{name}", "replication", changes=Role.OPERATOR)
 
 _SHOWN = 5
 

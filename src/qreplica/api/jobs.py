@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import SecretStr
 
+from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import revealed
 from qreplica.api.job_models import (
@@ -25,7 +26,7 @@ from qreplica.names import check_chap
 from qreplica.replication import jobs
 from qreplica.replication.links import chap_of, qreplica_interface
 
-router = administered("/jobs", "replication")
+router = administered("/jobs", "replication", changes=Role.OPERATOR)
 
 
 @router.post("/discover", summary="Find a target's nodes", responses=problems(502))

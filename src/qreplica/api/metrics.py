@@ -12,7 +12,8 @@ from prometheus_client.registry import Collector
 from sqlalchemy.orm import Session
 
 from qreplica.access import secret_files
-from qreplica.api.access import TheAdministrators, TheServices, token_of
+from qreplica.api.access import Address, TheServices, TheSessions
+from qreplica.api.operations import token_of
 from qreplica.api.problems import problems
 from qreplica.cluster.leases import NOBODY
 from qreplica.daemon.services import Services
@@ -27,11 +28,11 @@ from qreplica.storage.raid_group_status import shown_disks
 
 
 def metrics_reader(
-    services: TheServices, administrators: TheAdministrators, token: Annotated[str, Depends(token_of)]
+    services: TheServices, sessions: TheSessions, address: Address, token: Annotated[str, Depends(token_of)]
 ) -> None:
-    """Let in whoever holds the metrics token or an administrator's. Raises TokenMissing, TokenInvalid."""
+    """Let in whoever holds the metrics token or a user's. Raises TokenMissing, TokenInvalid."""
     if not secret_files.matches(services.config.state_dir / secret_files.METRICS, token):
-        administrators.whose(token)
+        sessions.caller(token, address)
 
 
 router = APIRouter(tags=["metrics"], dependencies=[Depends(metrics_reader)])

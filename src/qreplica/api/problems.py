@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from qreplica.access.audit import Outcome
 from qreplica.api.errors import InternalError, NoSuchRoute, RequestInvalid
 from qreplica.errors import QReplicaError
 
@@ -41,6 +42,7 @@ class Problem(BaseModel):
 
 _MEANINGS = {
     401: "No valid token: log in first",
+    403: "The caller may not do this",
     404: "What was named does not exist",
     409: "The present state forbids it",
     422: "The request is not valid; nothing was changed",
@@ -53,6 +55,13 @@ _MEANINGS = {
 
 _EXAMPLES = {
     401: ("token-invalid", "Not authorised", 6, "The login has ended or was never valid: log in again.", {}),
+    403: (
+        "role-too-low",
+        "Not allowed",
+        6,
+        "delete_user needs the role admin, and “eve” acts as viewer: ask an admin to do it or to change the role.",
+        {"operation": "delete_user", "needed": "admin", "user": "eve", "role": "viewer"},
+    ),
     404: (
         "not-found",
         "No such object",
@@ -102,6 +111,15 @@ def answer(error: QReplicaError, places: list[Place] | None = None) -> Response:
         headers["Retry-After"] = str(error.fields["retry_after"])
     body = Problem(**error.problem(), exit_code=error.exit_code, places=places or [])
     return JSONResponse(body.model_dump(), status_code=error.status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def outcome_of(error: Exception) -> Outcome:
+    """Return how ``error`` is answered."""
+    if isinstance(error, QReplicaError):
+        return Outcome(error.status, error.kind)
+    if isinstance(error, RequestValidationError | HTTPException):
+        return Outcome(RequestInvalid.status, RequestInvalid.kind)
+    return Outcome(InternalError.status, InternalError.kind)
 
 
 def answer_with_problems(app: FastAPI, controller: int) -> None:

@@ -2,18 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import Field
 
-from qreplica.api.access import PREFIX, TheAdministrators
+from qreplica.api.access import TheSettingUp, opened
 from qreplica.api.fields import SecretIn, Strict, example
 from qreplica.api.problems import problems
 
-router = APIRouter(prefix=PREFIX, tags=["access"])
+router = opened("access")
 
 
 class SetupRequest(Strict):
-    """The one-time secret, and the first administrator."""
+    """The one-time secret, and the first user, an admin."""
 
     model_config = example(
         {
@@ -27,10 +26,10 @@ class SetupRequest(Strict):
     password: Annotated[SecretIn, Field(description="At least 12 characters; write-only")]
 
 
-@router.post("/setup", summary="Make the first administrator", status_code=204, responses=problems(401, 409))
-def set_up(request: SetupRequest, administrators: TheAdministrators) -> None:
-    """Make the first administrator. Possible once, with the secret that the daemon wrote to `STATE_DIR/setup-secret`.
+@router.post("/setup", summary="Make the first user", status_code=204, responses=problems(401, 409))
+def set_up(request: SetupRequest, setting_up: TheSettingUp) -> None:
+    """Make the first user, an admin. Possible once, with the secret that the daemon wrote to `STATE_DIR/setup-secret`.
 
-    There is no default password. The file is deleted when the administrator exists.
+    There is no default password. The file is deleted when the user exists.
     """
-    administrators.set_up(request.setup_secret.get_secret_value(), request.name, request.password.get_secret_value())
+    setting_up.set_up(request.setup_secret.get_secret_value(), request.name, request.password.get_secret_value())

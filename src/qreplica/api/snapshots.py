@@ -6,13 +6,15 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, Strict, Time, example
+from qreplica.api.operations import needs
 from qreplica.api.problems import problems
 from qreplica.state.models import Snapshot, SnapshotKind
 from qreplica.storage import rolling_back, snapshots, virtual_disks
 
-router = administered("/snapshots", "storage")
+router = administered("/snapshots", "storage", changes=Role.OPERATOR)
 
 
 class SnapshotRequest(Strict):
@@ -148,6 +150,7 @@ def show_loss(vd: str, name: str, services: TheServices) -> LossAnswer:
 
 
 @router.post("/{vd}/{name}/roll-back", summary="Roll a virtual disk back", responses=problems(404, 409, 507))
+@needs(Role.ADMIN)
 def roll_back(vd: str, name: str, request: RollBackRequest, services: TheServices) -> RollBackAnswer:
     """Give the VD the content that it had when the snapshot was taken. All snapshots stay, and so does the VD's size.
 

@@ -5,8 +5,10 @@ from typing import Annotated, Self
 from pydantic import Field
 from sqlalchemy.orm import Session
 
+from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, SizeIn, Strict, Time, example
+from qreplica.api.operations import needs
 from qreplica.api.problems import problems
 from qreplica.state.models import VdType, VirtualDisk
 from qreplica.storage import automatic_snapshots, extending, raid_group_status, virtual_disks
@@ -154,6 +156,7 @@ def show_virtual_disk(name: str, services: TheServices) -> VirtualDiskAnswer:
 
 
 @router.patch("/{name}", summary="Set the snapshot space", responses=problems(404, 409, 507))
+@needs(Role.OPERATOR)
 def change_virtual_disk(name: str, request: VirtualDiskChange, services: TheServices) -> VirtualDiskAnswer:
     """Set how much the VD's snapshots may use; refused when they use more already, or the RG has not so much free."""
     virtual_disks.set_snapshot_space(services.database, services.storage, name, request.snapshot_space)
@@ -161,6 +164,7 @@ def change_virtual_disk(name: str, request: VirtualDiskChange, services: TheServ
 
 
 @router.put("/{name}/automatic-snapshots", summary="Schedule automatic snapshots", responses=problems(404, 507))
+@needs(Role.OPERATOR)
 def schedule_snapshots(name: str, request: ScheduleRequest, services: TheServices) -> VirtualDiskAnswer:
     """Have snapshots taken every so often, and the newest of them kept; none that something needs is let go.
 

@@ -11,6 +11,7 @@ import typer
 from qreplica.cli.errors import ChoiceAmbiguous, NotConfirmed, SecretMissing, SecretUnreadable, ValueMissing
 
 PASSWORD_VARIABLE = "QREPLICA_PASSWORD"  # noqa: S105 - the name of a variable
+NEW_PASSWORD_VARIABLE = "QREPLICA_NEW_PASSWORD"  # noqa: S105 - the name of a variable
 CHAP_VARIABLE = "QREPLICA_CHAP_SECRET"
 MUTUAL_VARIABLE = "QREPLICA_MUTUAL_SECRET"
 
@@ -18,6 +19,10 @@ _FILE = "FILE whose first line is the {}; “-” is standard input. Else {}, el
 
 PasswordFile = Annotated[
     str | None, typer.Option("--password-file", help=_FILE.format("password", PASSWORD_VARIABLE), metavar="FILE")
+]
+NewPasswordFile = Annotated[
+    str | None,
+    typer.Option("--new-password-file", help=_FILE.format("new password", NEW_PASSWORD_VARIABLE), metavar="FILE"),
 ]
 ChapFile = Annotated[
     str | None, typer.Option("--chap-secret-file", help=_FILE.format("CHAP secret", CHAP_VARIABLE), metavar="FILE")

@@ -35,7 +35,16 @@ def fail_back(
 def table(controllers: list[dict[str, Any]]) -> RenderableType:
     """Return the controllers as a table."""
     return output.rows(
-        output.table("Controller", "State", "Since", "Runs jobs of", "Heartbeat", "Version", right=["Controller"]),
+        output.table(
+            "Controller",
+            "State",
+            "Since",
+            "Runs jobs of",
+            "Heartbeat",
+            "Version",
+            "Certificate (SHA-256)",
+            right=["Controller"],
+        ),
         (
             [
                 str(one["number"]),
@@ -44,6 +53,7 @@ def table(controllers: list[dict[str, Any]]) -> RenderableType:
                 ", ".join(map(str, one["runs_jobs_of"])) or output.NOTHING,
                 output.time(one["heartbeat_at"]),
                 output.text(one["version"]),
+                output.text(one["fingerprint"]),
             ]
             for one in controllers
         ),

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,14 +14,19 @@ from qreplica.cli.errors import CredentialsDamaged, NoSuchLogin
 
 @dataclass(frozen=True, slots=True)
 class SavedLogin:
-    """A login to the subsystem at ``url``; ``name`` is what ``--on`` calls it, ``also`` is where else it answers."""
+    """A login to the subsystem at ``url``; ``name`` is what ``--on`` calls it, ``also`` is where else it answers.
+
+    ``pins`` and ``ca_file`` are what it is known by, see ``trust.Trust``.
+    """
 
     url: str
-    administrator: str
+    user: str
     token: str = field(repr=False)
     expires_at: str
     name: str | None = None
     also: Sequence[str] = ()
+    pins: Mapping[str, str] = field(default_factory=dict)
+    ca_file: str | None = None
 
 
 def file() -> Path:

@@ -17,7 +17,7 @@ class NotAUrl(Invalid):
     """Not an address of a subsystem's management port."""
 
     kind = "not-a-url"
-    template = "“{url}” is not a subsystem's address: write it as http://HOST:PORT."
+    template = "“{url}” is not a subsystem's address: write it as https://HOST:PORT."
 
 
 class NameImpossible(Invalid):
@@ -34,6 +34,27 @@ class NoSuchLogin(NotFound):
     template = "No login is saved as “{name}” (saved: {known}): log in with “qreplica --url URL login --as {name}”."
 
 
+class WhichSessions(Invalid):
+    """It is not said, or said more than once, what is to end."""
+
+    kind = "which-sessions"
+    template = "It is not clear what is to end: give one of an id, --user NAME and --others."
+
+
+class NoSuchToken(NotFound):
+    """The user has no such token."""
+
+    kind = "no-such-token"
+    template = "You have no token “{name}”: list yours with “qreplica token list”."
+
+
+class FileNotWritten(Invalid):
+    """What was asked for could not be kept."""
+
+    kind = "file-not-written"
+    template = "{file} cannot be written because {reason}: name a file that is not there yet, in a directory that is."
+
+
 class NotLoggedIn(Unauthorized):
     """There is no token for the subsystem."""
 
@@ -46,6 +67,43 @@ class SubsystemUnreachable(Unavailable):
 
     kind = "subsystem-unreachable"
     template = "The subsystem at {url} cannot be reached ({reason}): check the address and that qreplicad runs there."
+
+
+class CertificateUnknown(RemoteFailed):
+    """Nothing tells whether the certificate is the subsystem's."""
+
+    kind = "certificate-unknown"
+    template = (
+        "{url} shows a certificate that nobody known has signed (SHA-256 {found}): if the log of qreplicad shows the "
+        "same, log in with --fingerprint {found}; or name who signed it with --ca-file."
+    )
+
+
+class CertificateChanged(RemoteFailed):
+    """What answers is not what answered before."""
+
+    kind = "certificate-changed"
+    template = (
+        "{url} shows the certificate {found} instead of {expected}, so that somebody else may answer there: if "
+        "qreplicad got a new one, which its log shows, log in again with --fingerprint."
+    )
+
+
+class CertificateRefused(RemoteFailed):
+    """No known authority vouches for the certificate."""
+
+    kind = "certificate-refused"
+    template = (
+        "The certificate that {url} shows is not to be trusted ({reason}): log in again with the --ca-file or "
+        "--fingerprint that is right, if the subsystem got another certificate."
+    )
+
+
+class CaFileUnusable(Invalid):
+    """A file of certificate authorities that is none."""
+
+    kind = "ca-file-unusable"
+    template = "The authorities in {file} cannot be used because {reason}: give a file of certificates in PEM form."
 
 
 class AnswerNotUnderstood(RemoteFailed):

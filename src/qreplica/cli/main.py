@@ -7,6 +7,8 @@ import typer
 from qreplica.cli import (
     access,
     alert,
+    api_token,
+    audit,
     configuration,
     controller,
     disk,
@@ -17,8 +19,10 @@ from qreplica.cli import (
     node,
     port,
     rg,
+    session,
     snapshot,
     status,
+    user,
     vd,
 )
 from qreplica.cli.context import URL_VARIABLE, Target
@@ -64,8 +68,25 @@ app.command()(access.login)
 app.command()(access.logout)
 app.command()(status.status)
 app.command()(drill.drill)
-for noun in (disk, rg, vd, snapshot, node, lun, port, job, event, alert, controller, configuration):
+for noun in (
+    disk,
+    rg,
+    vd,
+    snapshot,
+    node,
+    lun,
+    port,
+    job,
+    event,
+    alert,
+    controller,
+    configuration,
+    user,
+    session,
+    audit,
+):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
+app.add_typer(api_token.app, name="token")
 
 
 def main() -> None:

@@ -36,6 +36,8 @@ _STYLES = {
     "taken-over": "yellow",
     "error": "red",
     "closed": "red",
+    "enabled": "green",
+    "disabled": "red",
 }
 
 NOTHING = "-"

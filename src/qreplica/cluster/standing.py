@@ -36,6 +36,7 @@ class ControllerStatus:
     heartbeat_at: datetime | None
     version: str
     management: str | None
+    fingerprint: str | None
 
 
 def listing(session: Session, mine: int) -> list[ControllerStatus]:
@@ -66,4 +67,5 @@ def _of(session: Session, row: Controller, mine: int, numbers: list[int]) -> Con
         row.heartbeat_at,
         row.version,
         row.management,
+        row.fingerprint,
     )

@@ -78,7 +78,9 @@ class Config(_Strict):
     ``state_dir`` is shared by both controllers of a subsystem: the database, the secrets key, RG mounts and, on
     first start, the one-time ``setup-secret``. ``runtime_dir`` is this controller's own: pid files, sockets, logs.
     ``management`` is the address of REST and UI when no listening socket is inherited (socket activation:
-    LISTEN_FDS=1, file descriptor 3). ``iscsi_port`` and ``peer_port`` are the TCP ports on every iSCSI port's address.
+    LISTEN_FDS=1, file descriptor 3). It speaks TLS with ``tls_certificate`` (PEM, its issuers after it) and ``tls_key``
+    (PEM, unencrypted, mode 0600), or with a certificate of its own making; ``tls = false`` is for loopback alone.
+    ``iscsi_port`` and ``peer_port`` are the TCP ports on every iSCSI port's address.
     ``tgt_control_port`` numbers tgtd's management socket and must differ between daemons of one machine.
     """
 
@@ -88,6 +90,9 @@ class Config(_Strict):
     runtime_dir: Path
     database: str | None = None
     management: str = "127.0.0.1:8080"
+    tls: bool = True
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
     iscsi_port: Annotated[int, Field(ge=1, le=65535)] = 3260
     peer_port: Annotated[int, Field(ge=1, le=65535)] = 3261
     tgt_control_port: Annotated[int, Field(ge=1, le=32767)]
@@ -103,6 +108,14 @@ class Config(_Strict):
         # tgtd separates what it is told by commas, and is told paths below.
         if not value.is_absolute() or "," in str(value) or not str(value).isprintable():
             message = "it must be an absolute path without commas"
+            raise ValueError(message)
+        return value
+
+    @field_validator("tls_certificate", "tls_key")
+    @classmethod
+    def _is_absolute_too(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_absolute():
+            message = "it must be an absolute path"
             raise ValueError(message)
         return value
 
@@ -133,6 +146,12 @@ class Config(_Strict):
             if twice := {value for value in values if values.count(value) > 1}:
                 message = f"two ports have the same {what} {min(twice)}"
                 raise ValueError(message)
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            message = "tls_certificate and tls_key go together"
+            raise ValueError(message)
+        if not self.tls and self.tls_certificate is not None:
+            message = "tls_certificate is of no use with tls = false"
+            raise ValueError(message)
         if self.iscsi_port == self.peer_port:
             message = "iscsi_port and peer_port must differ"
             raise ValueError(message)

@@ -15,7 +15,7 @@ from qreplica.alerts.delivery import Delivery
 from qreplica.api.app import create_app
 from qreplica.cluster.duties import Duties
 from qreplica.cluster.leases import Lease, Leases
-from qreplica.daemon import logs, servers
+from qreplica.daemon import certificate, logs, servers
 from qreplica.daemon.alerter import Alerter
 from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
@@ -80,7 +80,9 @@ def _run(file: Path, config: Config) -> None:
     # First of all: a descriptor that is opened later could take an inherited one's place, and an address that is in
     # use is to be told of before anything changes.
     management_sockets, peer_sockets = servers.management_sockets(config), servers.peer_sockets(config)
-    database = prepare(config, servers.url_of(management_sockets[0]))
+    shown = certificate.identity(config, [one.getsockname()[0] for one in management_sockets])
+    url = servers.url_of(management_sockets[0], tls=config.tls)
+    database = prepare(config, url, shown)
     storage = BtrfsDriver(config.raid_group_mounts)
     open_storage(database, storage, controller=config.controller)
     management = Management(config.tgt_control_port)
@@ -119,8 +121,8 @@ def _run(file: Path, config: Config) -> None:
         reconciler=reconciler,
     )
     apps = [
-        (create_app(services), management_sockets),
-        (peer_app(database, config.controller, recovery), peer_sockets),
+        servers.Served(create_app(services), management_sockets, shown),
+        servers.Served(peer_app(database, config.controller, recovery), peer_sockets),
     ]
     leases = Leases(
         database,
@@ -158,7 +160,12 @@ def _run(file: Path, config: Config) -> None:
     supervisor.start()
     for part in parts:
         part.start()
-    _log.info("started", version=version("qreplica"))
+    _log.info(
+        "started",
+        version=version("qreplica"),
+        management=url,
+        certificate=None if shown is None else shown.fingerprint,
+    )
     try:
         servers.serve(apps, others_ready=lambda: reconciler.tried_once, on_ready=ready.touch)
     finally:
@@ -170,8 +177,11 @@ def _run(file: Path, config: Config) -> None:
         _log.info("ended")
 
 
-def prepare(config: Config, url: str | None = None) -> Database:
-    """Make the key and the tables, and write down who this controller is, managed at ``url``. Idempotent."""
+def prepare(config: Config, url: str | None = None, shown: certificate.Identity | None = None) -> Database:
+    """Make the key and the tables, and write down who this controller is, managed at ``url`` under the certificate.
+
+    Idempotent.
+    """
     (config.runtime_dir / "ready").unlink(missing_ok=True)
     secrets.unlock(config.state_dir)
     database = Database(config.database_url)
@@ -183,6 +193,16 @@ def prepare(config: Config, url: str | None = None) -> Database:
         controller = session.get_one(Controller, config.controller)
         controller.started_at = controller.heartbeat_at = now()
         controller.version, controller.management = version("qreplica"), url
+        controller.fingerprint = None if shown is None else shown.fingerprint
+        if shown is not None and shown.ends - now() < certificate.WARN_BEFORE:
+            log.record(
+                session,
+                Severity.WARNING,
+                "certificate-ends",
+                f"controller {config.controller}",
+                f"Certificate {shown.certificate} ends {shown.ends:%Y-%m-%d}: replace it and start qreplicad again.",
+                controller=config.controller,
+            )
         log.record(
             session,
             Severity.INFO,

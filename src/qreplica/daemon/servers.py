@@ -7,10 +7,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import uvicorn
 from fastapi import FastAPI
 
+from qreplica.daemon.certificate import Identity
 from qreplica.daemon.config import Config
 from qreplica.errors import Invalid
 
@@ -20,6 +22,14 @@ _IP_FREEBIND = 15
 _BACKLOG = 128
 _GRACE = 5
 _POLL = 0.02
+
+
+class Served(NamedTuple):
+    """An application, the sockets that it answers on, and what it proves itself by: None is plain HTTP."""
+
+    app: FastAPI
+    sockets: list[socket.socket]
+    identity: Identity | None = None
 
 
 class AddressUnusable(Invalid):
@@ -33,8 +43,20 @@ def management_sockets(config: Config) -> list[socket.socket]:
     """Return the inherited listening sockets (LISTEN_FDS of sd_listen_fds(3)), or one on the configured address.
 
     LISTEN_PID is honoured when set; a launcher that cannot know the pid leaves it out. Call it before other files are
-    opened, which could take an inherited descriptor's place. Raises AddressUnusable.
+    opened, which could take an inherited descriptor's place. Raises AddressUnusable, also without TLS for an address
+    that others than this machine reach: tokens and passwords would be there for all to read.
     """
+    listening = _management_sockets(config)
+    for one in listening:
+        address = one.getsockname()[0]
+        if not config.tls and not ipaddress.ip_address(address).is_loopback:
+            for each in listening:
+                each.close()
+            raise AddressUnusable(address=address, reason="tls is false, and it is not a loopback address")
+    return listening
+
+
+def _management_sockets(config: Config) -> list[socket.socket]:
     count = os.environ.pop("LISTEN_FDS", "0")
     for_us = os.environ.pop("LISTEN_PID", str(os.getpid())) == str(os.getpid())
     if for_us and count != "0":
@@ -44,10 +66,11 @@ def management_sockets(config: Config) -> list[socket.socket]:
     return [_listen(*config.management_address)]
 
 
-def url_of(listening: socket.socket) -> str | None:
+def url_of(listening: socket.socket, *, tls: bool) -> str | None:
     """Return where a client finds the socket; None for one on all addresses, which of them is not known."""
     address, port = listening.getsockname()[:2]
-    return None if ipaddress.ip_address(address).is_unspecified else f"http://{address}:{port}"
+    scheme = "https" if tls else "http"
+    return None if ipaddress.ip_address(address).is_unspecified else f"{scheme}://{address}:{port}"
 
 
 def _inherited(fd: int) -> socket.socket:
@@ -90,9 +113,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(
-    apps: Sequence[tuple[FastAPI, list[socket.socket]]], others_ready: Callable[[], bool], on_ready: Callable[[], None]
-) -> None:
+def serve(apps: Sequence[Served], others_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
     """Serve each application on its sockets until SIGTERM or SIGINT.
 
     ``on_ready`` is called once, when all of them answer and ``others_ready`` says that everything else does.
@@ -100,10 +121,8 @@ def serve(
     asyncio.run(_serve(apps, others_ready, on_ready))
 
 
-async def _serve(
-    apps: Sequence[tuple[FastAPI, list[socket.socket]]], others_ready: Callable[[], bool], on_ready: Callable[[], None]
-) -> None:
-    servers = [_Server(_settings(app)) for app, _ in apps]
+async def _serve(apps: Sequence[Served], others_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
+    servers = [_Server(_settings(one)) for one in apps]
     loop = asyncio.get_running_loop()
 
     def end() -> None:
@@ -113,8 +132,8 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     async with asyncio.TaskGroup() as tasks:
-        for server, (_, sockets) in zip(servers, apps, strict=True):
-            tasks.create_task(server.serve(sockets=sockets))
+        for server, one in zip(servers, apps, strict=True):
+            tasks.create_task(server.serve(sockets=one.sockets))
         # uvicorn tells nobody when it has started.
         while not (all(server.started for server in servers) and others_ready()):
             if any(server.should_exit for server in servers):
@@ -123,7 +142,15 @@ async def _serve(
         on_ready()
 
 
-def _settings(app: FastAPI) -> uvicorn.Config:
+def _settings(served: Served) -> uvicorn.Config:
     return uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=_GRACE, lifespan="off"
+        served.app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # the audit log has where a request really came from
+        timeout_graceful_shutdown=_GRACE,
+        lifespan="off",
+        ssl_certfile=served.identity.certificate if served.identity else None,
+        ssl_keyfile=served.identity.key if served.identity else None,
     )

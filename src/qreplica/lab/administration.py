@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from qreplica.cli import credentials
+from qreplica.daemon import certificate
 from qreplica.lab.commands import run
 from qreplica.lab.errors import CommandFailed
 from qreplica.lab.processes import MARK
 from qreplica.lab.topology import DEFAULT_ID, Controller, Lab, Side
 
-ADMINISTRATOR = "admin"
+ADMIN = "admin"
 DISKS = 4
 DISK_SIZE = "16GiB"
 _LOOK_EVERY = 0.05
@@ -54,10 +55,12 @@ class CommandLine:
         if code:
             raise CommandFailed(command=shlex.join(argv), reason=f"see above; its exit code is {code}")
 
-    def set_up(self, url: str, setup_secret: Path) -> None:
-        """Make the administrator and log in."""
-        files = ("--setup-secret-file", str(setup_secret), "--password-file", str(self._lab.password_file))
-        setup = ("setup", "--name", ADMINISTRATOR, "--as", self._subsystem)
+    def set_up(self, controller: Controller, url: str) -> None:
+        """Make the first user and log in; the certificate is known from its file."""
+        secret = controller.state_dir / "setup-secret"
+        files = ("--setup-secret-file", str(secret), "--password-file", str(self._lab.password_file))
+        shown = certificate.of_own(controller.state_dir, controller.number)
+        setup = ("setup", "--name", ADMIN, "--as", self._subsystem, "--fingerprint", shown.fingerprint)
         run([_program(), "--url", url, *setup, *files, "--json"], env=login_environment(self._lab))
 
     def _argv(self, words: tuple[str, ...]) -> list[str]:
@@ -104,7 +107,7 @@ def write_secret(file: Path, secret: str) -> None:
 def set_up(controller: Controller, url: str) -> None:
     """Set the controller's subsystem up and give it its disks: sparse images."""
     qreplica = CommandLine(controller.lab, controller.subsystem)
-    qreplica.set_up(url, controller.state_dir / "setup-secret")
+    qreplica.set_up(controller, url)
     images = controller.directory / "disks"
     images.mkdir(mode=0o700)
     for number in range(1, DISKS + 1):

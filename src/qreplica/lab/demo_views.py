@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from qreplica.lab.administration import ADMINISTRATOR
+from qreplica.lab.administration import ADMIN
 from qreplica.lab.demo import BACKUP, JOB, VD
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import format_duration, format_rate, format_size
@@ -44,6 +44,6 @@ def what_next(lab: Lab, urls: dict[Side, str]) -> str:
         "  ./run lab status",
         "  ./run lab down                 # removes all of it",
         *(f"  REST of {side}: {urls[side]}/api/v1/openapi.json" for side in Side),
-        f"  Administrator “{ADMINISTRATOR}”, password in {lab.password_file}",
+        f"  Administrator “{ADMIN}”, password in {lab.password_file}",
     ]
     return "\n".join(lines)

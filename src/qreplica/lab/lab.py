@@ -186,7 +186,7 @@ def _build(lab: Lab, tell: Tell) -> dict[Side, str]:
         daemons.configure(controller)
         preferred = PREFERRED_MANAGEMENT_PORTS.get(controller.subsystem) if controller.number == 1 else None
         listener = daemons.listen(preferred if lab.id == DEFAULT_ID else None)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         pid = daemons.start(controller, listener)
         facts.daemons.append(_Started(subsystem=controller.subsystem, number=controller.number, url=url, pid=pid))
     lab.facts_file.write_text(facts.model_dump_json() + "\n")

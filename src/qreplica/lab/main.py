@@ -12,7 +12,7 @@ from rich.table import Table
 from qreplica.errors import QReplicaError
 from qreplica.lab import demo_views, namespaces
 from qreplica.lab import lab as labs
-from qreplica.lab.administration import ADMINISTRATOR
+from qreplica.lab.administration import ADMIN
 from qreplica.lab.console import figures_of, tell, working_on
 from qreplica.lab.demo import TREE, Demo
 from qreplica.lab.sweep import sweep_dead
@@ -45,7 +45,7 @@ def up(lab_id: Id = DEFAULT_ID, root: Root = LABS) -> None:
     labs.let_stay(lab)
     for subsystem, url in urls.items():
         typer.echo(f"{subsystem}: {url}" + (f"  (./run cli --on {subsystem} status)" if lab_id == DEFAULT_ID else ""))
-    typer.echo(f"The password of “{ADMINISTRATOR}” is in {lab.password_file}. Remove the lab with ./run lab down.")
+    typer.echo(f"The password of “{ADMIN}” is in {lab.password_file}. Remove the lab with ./run lab down.")
 
 
 @lab_app.command()

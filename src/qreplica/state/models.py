@@ -139,7 +139,8 @@ class Controller(Base):
     """A controller (1 or 2). ``heartbeat`` counts up while its daemon lives; its change is what proves life.
 
     ``heartbeat_at`` is None for one that was ended in an orderly way, and for one that never started. ``management``
-    is the URL at which it was reached last, None when only it knows.
+    is the URL at which it was reached last, None when only it knows; ``fingerprint`` is its TLS certificate's, None
+    without TLS.
     """
 
     __tablename__ = "controllers"
@@ -149,6 +150,7 @@ class Controller(Base):
     heartbeat_at: Mapped[datetime | None]
     version: Mapped[str] = mapped_column(default="")
     management: Mapped[str | None]
+    fingerprint: Mapped[str | None]
     ports: Mapped[list["Port"]] = relationship(order_by="Port.number", cascade="all, delete-orphan")
 
 
@@ -505,22 +507,3 @@ class Event(Base):
     kind: Mapped[str]
     subject: Mapped[str]
     message: Mapped[str]
-
-
-class Administrator(Base):
-    """An administrator; the password only as its Argon2id hash."""
-
-    __tablename__ = "administrators"
-    name: Mapped[str] = mapped_column(primary_key=True)
-    password_hash: Mapped[str]
-    created_at: Mapped[datetime] = mapped_column(default=now)
-
-
-class Token(Base):
-    """A login: the SHA-256 of its token, and when it ends."""
-
-    __tablename__ = "tokens"
-    digest: Mapped[str] = mapped_column(primary_key=True)
-    administrator: Mapped[str] = mapped_column(ForeignKey("administrators.name"))
-    created_at: Mapped[datetime] = mapped_column(default=now)
-    expires_at: Mapped[datetime]
