@@ -38,7 +38,7 @@ def inherit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
     """Let sockets be inherited: their descriptors are where the first inherited ones would be."""
 
     def give(first: int, count: str, pid: str | None = None) -> None:
-        monkeypatch.setattr(servers, "_FIRST_INHERITED", first)
+        monkeypatch.setattr(servers, "FIRST_INHERITED", first)
         monkeypatch.setenv("LISTEN_FDS", count)
         if pid is not None:
             monkeypatch.setenv("LISTEN_PID", pid)
@@ -139,7 +139,7 @@ def test_all_are_served_until_a_signal(number: signal.Signals) -> None:
     client = threading.Thread(target=ask)
     client.start()
     apps = [(answering(text), [one]) for text, one in zip(("management", "peer"), listening, strict=True)]
-    servers.serve(apps, others.is_set, ready.set)
+    servers.serve(apps, others.is_set, lambda _: ready.set())
     client.join()
     assert answers == ["management", "peer", False, True]
     for url in urls:
@@ -178,7 +178,7 @@ def test_a_request_under_way_is_answered_before_the_end() -> None:
     threads = [threading.Thread(target=one) for one in (ask, end)]
     for thread in threads:
         thread.start()
-    servers.serve([(app, [listening])], lambda: True, lambda: None)
+    servers.serve([(app, [listening])], lambda: True, lambda _: None)
     for thread in threads:
         thread.join()
     assert answers == ["done"]
@@ -195,6 +195,6 @@ def test_a_signal_ends_it_also_before_all_is_ready() -> None:
     client = threading.Thread(target=ask)
     client.start()
     told: list[bool] = []
-    servers.serve([(answering("here"), [listening])], lambda: False, lambda: told.append(True))
+    servers.serve([(answering("here"), [listening])], lambda: False, lambda _: told.append(True))
     client.join()
     assert told == []

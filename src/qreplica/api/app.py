@@ -15,6 +15,7 @@ from qreplica.api import (
     health,
     job_paths,
     jobs,
+    licenses,
     luns,
     metrics,
     nodes,
@@ -22,6 +23,7 @@ from qreplica.api import (
     raid_groups,
     setup,
     snapshots,
+    subsystem,
     virtual_disks,
 )
 from qreplica.api.access import PREFIX
@@ -58,6 +60,8 @@ def create_app(services: Services) -> FastAPI:
         setup,
         auth,
         health,
+        subsystem,
+        licenses,
         controllers,
         ports,
         disks,

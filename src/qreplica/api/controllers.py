@@ -8,7 +8,7 @@ from pydantic import Field
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Time, example
 from qreplica.api.problems import problems
-from qreplica.cluster import duties, standing
+from qreplica.cluster import duties, restarts, standing
 from qreplica.cluster.standing import Standing
 
 router = administered("/controllers", "subsystem")
@@ -28,6 +28,7 @@ class ControllerAnswer(Answer):
             "heartbeat_at": "2026-11-24T09:30:00.000Z",
             "version": "0.1.0",
             "management": "http://192.0.2.1:8080",
+            "restarting": False,
         }
     )
     number: int
@@ -45,6 +46,7 @@ class ControllerAnswer(Answer):
     heartbeat_at: Time | None
     version: str
     management: Annotated[str | None, Field(description="Where its API is; null when that is not known")]
+    restarting: Annotated[bool, Field(description="Whether it is to restart, or is in the middle of it")]
 
 
 @router.get("", summary="List the controllers", responses=problems())
@@ -60,4 +62,12 @@ def fail_back(number: Annotated[int, Path(ge=1, le=2)], services: TheServices) -
     """Hand the controller's jobs back to it, once it lives and the cycle that runs has ended."""
     with services.database.session() as session:
         duties.ask_back(session, number)
+    return list_controllers(services)
+
+
+@router.post("/{number}/restart", summary="Restart a controller", status_code=202, responses=problems(404, 409))
+def restart(number: Annotated[int, Path(ge=1, le=2)], services: TheServices) -> list[ControllerAnswer]:
+    """Restart a controller's daemons, once no other one is restarting; its jobs and hosts use the other meanwhile."""
+    with services.database.session() as session:
+        restarts.ask(session, number, services.config.controller)
     return list_controllers(services)

@@ -203,6 +203,7 @@ class JobAnswer(Answer):
             "lag_seconds": 1801.0,
             "cycle": _CYCLE,
             "error": None,
+            "unlicensed": None,
             "created_at": "2026-11-20T09:00:00.000Z",
         }
     )
@@ -226,12 +227,15 @@ class JobAnswer(Answer):
     lag_seconds: Annotated[float | None, Field(description="Age of the last recovery point's content; null: none yet")]
     cycle: Annotated[CycleAnswer | None, Field(description="The present or last one")]
     error: JobError | None
+    unlicensed: Annotated[
+        str | None, Field(description="Why no further cycle begins for want of a license, and what to do")
+    ]
     created_at: Time
 
     @classmethod
-    def of(cls, status: JobStatus) -> Self:
+    def of(cls, status: JobStatus, unlicensed: str | None) -> Self:
         """Return the answer that shows what a job is doing."""
         facts = asdict(status)
         kind, sentence = facts.pop("error_kind"), facts.pop("error")
         error = None if kind is None else JobError(kind=kind, sentence=sentence or "")
-        return cls.model_validate({**facts, "error": error})
+        return cls.model_validate({**facts, "error": error, "unlicensed": unlicensed})

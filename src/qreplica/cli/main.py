@@ -11,12 +11,14 @@ from qreplica.cli import (
     drill,
     event,
     job,
+    license,  # noqa: A004 - a noun as the others, which are named like their modules
     lun,
     node,
     port,
     rg,
     snapshot,
     status,
+    subsystem,
     vd,
 )
 from qreplica.cli.context import URL_VARIABLE, Target
@@ -24,7 +26,8 @@ from qreplica.cli.context import URL_VARIABLE, Target
 EXIT_CODES = (
     "Exit codes: 0 done, 1 unexpected failure, 2 the request is not valid, 3 no such object, 4 the present state "
     "forbids it, 5 not enough space, 6 not authorised, 7 the other subsystem or the way to it failed, 8 a storage "
-    "engine failed, 9 not possible just now or no connection, 10 what was followed failed or was stopped."
+    "engine failed, 9 not possible just now or no connection, 10 what was followed failed or was stopped, "
+    "11 not permitted: no license is in force."
 )
 
 app = typer.Typer(
@@ -62,7 +65,7 @@ app.command()(access.login)
 app.command()(access.logout)
 app.command()(status.status)
 app.command()(drill.drill)
-for noun in (disk, rg, vd, snapshot, node, lun, port, job, event, controller):
+for noun in (disk, rg, vd, snapshot, node, lun, port, job, event, controller, license, subsystem):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 
 

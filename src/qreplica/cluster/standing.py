@@ -25,7 +25,10 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ControllerStatus:
-    """A controller: since when it stands so, whether its heart beats, and the controllers whose jobs it runs."""
+    """A controller: since when it stands so, whether its heart beats, and the controllers whose jobs it runs.
+
+    ``restarting``: it is to restart, or is in the middle of it.
+    """
 
     number: int
     standing: Standing
@@ -36,6 +39,7 @@ class ControllerStatus:
     heartbeat_at: datetime | None
     version: str
     management: str | None
+    restarting: bool
 
 
 def listing(session: Session, mine: int) -> list[ControllerStatus]:
@@ -66,4 +70,5 @@ def _of(session: Session, row: Controller, mine: int, numbers: list[int]) -> Con
         row.heartbeat_at,
         row.version,
         row.management,
+        row.restarts_asked > row.restarts_done,
     )

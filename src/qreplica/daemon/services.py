@@ -7,6 +7,7 @@ from typing import Protocol
 from qreplica.daemon.config import Config
 from qreplica.iscsi.target.driver import TargetDriver
 from qreplica.iscsi.target.pause import paused
+from qreplica.license.licensing import Licensing
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
@@ -43,6 +44,7 @@ class Services:
     let_go: LetGo
     workers: Wakeable
     reconciler: Reconciling
+    licensing: Licensing
 
 
 def pause_all(config: Config) -> Pause:
