@@ -102,15 +102,6 @@ class Unauthorized(QReplicaError):
     exit_code = 6
 
 
-class Forbidden(QReplicaError):
-    """The caller is known, and may not do this here."""
-
-    kind = "forbidden"
-    title = "Not permitted"
-    status = 403
-    exit_code = 11
-
-
 class RemoteFailed(QReplicaError):
     """The other subsystem, or the way to it, failed or refused."""
 

@@ -27,7 +27,7 @@ EXIT_CODES = (
     "Exit codes: 0 done, 1 unexpected failure, 2 the request is not valid, 3 no such object, 4 the present state "
     "forbids it, 5 not enough space, 6 not authorised, 7 the other subsystem or the way to it failed, 8 a storage "
     "engine failed, 9 not possible just now or no connection, 10 what was followed failed or was stopped, "
-    "11 not permitted: no license is in force."
+    "11 no license is in force."
 )
 
 app = typer.Typer(

@@ -169,7 +169,7 @@ def _values(content: bytes) -> tuple[dict[str, Any], list[str]]:
         repeated.extend(name for name in found if sum(other == name for other, _ in pairs) > 1)
         return found
 
-    begins = content.startswith(_HEAD.encode())
+    begins = content.startswith(_HEAD.encode()) or (bool(content) and _HEAD.encode().startswith(content))
     try:
         values = json.loads(content.decode(), object_pairs_hook=collected)
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
 """Errors of license files, of the keys that sign them, and of calls that need a license."""
 
-from qreplica.errors import Conflict, Forbidden, Invalid
+from qreplica.errors import Conflict, Invalid, QReplicaError
 
 
 class NotALicense(Invalid):
@@ -117,11 +117,13 @@ class LicenseKeyUnusable(Conflict):
     )
 
 
-class NotLicensed(Forbidden):
+class NotLicensed(QReplicaError):
     """A call needs a license, and none is in force."""
 
     kind = "not-licensed"
     title = "No license is in force"
+    status = 403
+    exit_code = 11
     template = (
         "QReplica is not licensed on this subsystem, serial number {serial}: obtain a license key for that number and "
         "upload it with “qreplica license upload FILE”."
