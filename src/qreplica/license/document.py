@@ -146,7 +146,7 @@ def read(content: bytes) -> tuple[License, bytes]:
         license_ = License.model_validate(values)
         raw = base64.b64decode(signature if isinstance(signature, str) else "", validate=True)
     except ValidationError as error:
-        place = error.errors(include_input=False)[0]["loc"][0]
+        place = next(iter(error.errors(include_input=False)[0]["loc"]), None)
         raise LicenseAltered(reason=f"its field “{_known(place)}” is not right") from error
     except ValueError as error:
         raise LicenseAltered(reason="its signature is none") from error

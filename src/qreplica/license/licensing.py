@@ -46,7 +46,10 @@ class LicenseState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OnController:
-    """How a controller stands to the license: whether any is in force there, and whether the latest needs a restart."""
+    """How a controller stands to the license: whether any is in force there, and whether the latest needs a restart.
+
+    One that does not run needs none, since it takes the latest when it starts.
+    """
 
     number: int
     in_force: bool
@@ -161,7 +164,7 @@ class Licensing:
                 OnController(
                     number=one.number,
                     in_force=_is_in_force(session, one.license_id, at),
-                    restart_needed=row is not None and one.license_id != row.id,
+                    restart_needed=row is not None and one.license_id != row.id and self._runs(one),
                 )
                 for one in session.scalars(select(Controller).order_by(Controller.number))
             ]
@@ -175,6 +178,10 @@ class Licensing:
             uploaded_at=None if row is None else row.uploaded_at,
             controllers=tuple(controllers),
         )
+
+    def _runs(self, controller: Controller) -> bool:
+        """Whether a controller was not ended in order: the start of one that was makes a restart needless."""
+        return controller.number == self._controller or controller.heartbeat_at is not None
 
     def tell(self) -> None:
         """Write events, once, when the license will expire within 30 days, and when it has. To be called often."""
