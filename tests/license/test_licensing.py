@@ -156,7 +156,15 @@ def test_a_copied_or_changed_state_has_no_license(start: Start, vendor: Vendor, 
         row = session.query(LicenseKey).one()
         row.document = row.document.replace("Example", "Exemple")
     assert start().obstacle() is not None
-    assert events(database)[-2:] == [("error", "license-not-trusted")] * 2
+    with database.session() as session:
+        session.query(LicenseKey).one().document = "damaged"
+    licensing = start()
+    assert licensing.obstacle() is not None
+    assert licensing.status().state is LicenseState.NONE
+    licensing.tell()
+    assert events(database)[-3:] == [("error", "license-not-trusted")] * 3
+    licensing.upload(make(vendor))
+    start().require()
 
 
 def test_expiry_is_told_thirty_days_before_and_when_it_comes_once(

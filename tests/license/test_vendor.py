@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import CliRunner, Result
 
 from qreplica.license import keys
@@ -106,8 +108,8 @@ def test_a_key_may_be_encrypted_by_file_variable_or_standard_input(tmp_path: Pat
 
 def test_what_is_no_private_key_is_told(private: Path, tmp_path: Path) -> None:
     public = private.with_name("key.pub")
-    pem = subprocess.run(["openssl", "genpkey", "-algorithm", "ed448"], check=True, capture_output=True).stdout
-    (tmp_path / "ed448").write_bytes(pem)
+    other = Ed448PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "ed448").write_bytes(other)
     (tmp_path / "large").write_bytes(bytes(1 << 20))
     for key, reason in (
         (public, "holds no private key"),

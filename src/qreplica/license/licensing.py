@@ -168,7 +168,7 @@ class Licensing:
                 )
                 for one in session.scalars(select(Controller).order_by(Controller.number))
             ]
-        latest = None if row is None else document.read(row.document.encode())[0]
+        latest = _said(row)
         state = _state(latest, controllers, at)
         return LicenseStatus(
             serial=serial,
@@ -221,8 +221,16 @@ def _obstacle(found: License | None, at: datetime) -> QReplicaError | None:
 
 
 def _is_in_force(session: Session, license_id: str | None, at: datetime) -> bool:
-    row = None if license_id is None else session.get(LicenseKey, license_id)
-    return row is not None and _obstacle(document.read(row.document.encode())[0], at) is None
+    found = None if license_id is None else _said(session.get(LicenseKey, license_id))
+    return found is not None and _obstacle(found, at) is None
+
+
+def _said(row: LicenseKey | None) -> License | None:
+    """Return what a license says that was found genuine once; None where the database was damaged since."""
+    try:
+        return None if row is None else document.read(row.document.encode())[0]
+    except QReplicaError:
+        return None
 
 
 def _state(latest: License | None, controllers: Sequence[OnController], at: datetime) -> LicenseState:
@@ -255,9 +263,10 @@ def _message(state: LicenseState, serial: str, latest: License | None) -> str:
 
 def _is_news(row: LicenseKey | None, at: datetime) -> tuple[Severity, str, str] | None:
     """Return the event that is due about a license: severity, kind and message."""
-    expires_at = None if row is None else document.read(row.document.encode())[0].expires_at
-    if row is None or expires_at is None:
+    found = _said(row)
+    if row is None or found is None or found.expires_at is None:
         return None
+    expires_at = found.expires_at
     if at >= expires_at and not row.expiry_told:
         message = (
             f"The license expired at {written(expires_at)}: replication cycles that run are finished, and no other "
