@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,8 @@ from qreplica.daemon.services import Services
 from qreplica.iscsi import nodes, ports
 from qreplica.iscsi.target.driver import NodeSpec
 from qreplica.iscsi.target.memory import MemoryTargetDriver
+from qreplica.lab.licensing import Vendor
+from qreplica.license.licensing import Licensing
 from qreplica.peer.server import peer_app
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
@@ -58,11 +61,21 @@ class Workers:
 
 
 class World:
-    """One subsystem, ``name``, in ``directory``."""
+    """One subsystem, ``name``, in ``directory``; ``now`` is what its licensing takes for the time, if it is set."""
 
-    def __init__(self, directory: Path, name: str = "source", storage: type[MemoryDriver] = MemoryDriver) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str = "source",
+        storage: type[MemoryDriver] = MemoryDriver,
+        *,
+        licensed: bool = True,
+    ) -> None:
         self.directory = directory
         directory.mkdir(exist_ok=True)
+        self.vendor = Vendor(directory / "vendor-key.pub")
+        self.vendor.make_keys()
+        self.now: datetime | None = None
         Secret.unlock(KEY)
         config = Config(
             subsystem=name,
@@ -70,6 +83,7 @@ class World:
             state_dir=directory,
             runtime_dir=directory,
             tgt_control_port=1,
+            license_keys=(self.vendor.public,),
             ports=tuple(
                 PortConfig(number=number, interface=f"p{number}", address=f"192.168.1.{number}")
                 for number in range(1, 5)
@@ -84,6 +98,12 @@ class World:
         self.target = MemoryTargetDriver()
         self.locks = NodeLocks()
         self.workers = Workers()
+        self.licensing = Licensing(
+            self.database, config.license_keys, config.controller, clock=lambda: self.now or datetime.now(UTC)
+        )
+        if licensed:
+            self.licensing.upload(self.vendor.license(self.licensing.status().serial))
+        self.licensing.begin()
         reconciler = Reconciler(config, self.database, self.storage, self.target, self.locks)
 
         def spec_of(session: Session, node: Node) -> NodeSpec:
@@ -101,6 +121,7 @@ class World:
             LettingGo(self.database, self.storage, (self.target, []), self.locks, lock=directory / "roll-back.lock"),
             self.workers,
             reconciler,
+            self.licensing,
         )
         self.app = create_app(self.services)
 

@@ -132,10 +132,18 @@ def test_names_cannot_lead_to_another_path(stocked: Any) -> None:
 
 def test_the_status_page_has_everything_on_one_page(stocked: Any) -> None:
     page = stocked.run("status").out
-    for part in ("Controllers", "RAID groups", "rg1", "Replication jobs", "Latest events", "user admin"):
+    for part in (
+        "Serial number",
+        "Controllers",
+        "RAID groups",
+        "rg1",
+        "Replication jobs",
+        "Latest events",
+        "user admin",
+    ):
         assert part in page, page
     answer = stocked.run("status", "--json").json()
-    assert set(answer) == {"controllers", "raid_groups", "jobs", "events"}
+    assert set(answer) == {"subsystem", "license", "controllers", "raid_groups", "jobs", "events"}
     assert answer["raid_groups"][0]["vd_space"] == GIB
 
 

@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 
 import httpx
 
+from qreplica.daemon.config import load
 from qreplica.iscsi.initiator import Portal, Session
+from qreplica.lab.licensing import Vendor
 
 SOURCE = Path(__file__).parents[2] / "src"
 HOST = "iqn.2026-11.org.example:host"
@@ -67,6 +69,7 @@ class Controller:
         self.iscsi_port, self.peer_port = free_ports(2)
         self.control_port = next(_control_ports)
         self.config = directory / f"qreplicad-{number}.toml"
+        self.vendor = Vendor(directory / "vendor-key.pub")
         self.config.write_text(self.text())
         self.log = directory / f"log-{number}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -87,6 +90,7 @@ class Controller:
             "iscsi_port": self.iscsi_port,
             "peer_port": self.peer_port,
             "tgt_control_port": self.control_port,
+            "license_keys": [str(self.vendor.public)],
             **changes,
         }
         lines = ["tls = false", *(f"{name} = {value!r}" for name, value in values.items())]
@@ -104,6 +108,13 @@ class Controller:
     @property
     def ready(self) -> bool:
         return (self.run / "ready").exists()
+
+    def license(self) -> None:
+        """License the subsystem, before any of its controllers is started."""
+        self.vendor.make_keys()
+        for directory in (self.directory / "state", self.run):
+            directory.mkdir(exist_ok=True, mode=0o700)
+        self.vendor.license_state(load(self.config))
 
     def start(self) -> None:
         self.begin()

@@ -80,6 +80,8 @@ def test_another_database_is_used_when_given(tmp_path: Path) -> None:
             "tls_certificate is of no use with tls = false",
         ),
         (("= 7", "= 7\nlog_format = 'xml'"), "log_format: String should match pattern"),
+        (("= 7", "= 7\nlicense_keys = ['key.pub']"), "license_keys: each must be an absolute path"),
+        (("= 7", "= 7\ncluster = {restart_pause_seconds = -1}"), "cluster.restart_pause_seconds: "),
         (("= 7", "= 7\nspeed = 'fast'"), "speed: Extra inputs are not permitted"),
         (("number = 1", "number = 5"), "ports.0.number: Input should be less than or equal to 4"),
         (("number = 1", "number = 4"), "two ports have the same number 4"),

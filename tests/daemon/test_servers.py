@@ -38,7 +38,7 @@ def inherit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
     """Let sockets be inherited: their descriptors are where the first inherited ones would be."""
 
     def give(first: int, count: str, pid: str | None = None) -> None:
-        monkeypatch.setattr(servers, "_FIRST_INHERITED", first)
+        monkeypatch.setattr(servers, "FIRST_INHERITED", first)
         monkeypatch.setenv("LISTEN_FDS", count)
         if pid is not None:
             monkeypatch.setenv("LISTEN_PID", pid)
@@ -49,7 +49,7 @@ def inherit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
 
 
 def test_the_configured_address_is_listened_on(config: Config) -> None:
-    (listening,) = servers.management_sockets(config)
+    (listening,) = servers.management_sockets(config, servers.inherited_sockets())
     with listening:
         assert listening.getsockname() == config.management_address
         assert not listening.get_inheritable()
@@ -63,7 +63,7 @@ def test_an_inherited_socket_is_taken_and_told_to_nobody_else(
     given = socket.create_server(("127.0.0.1", 0))
     address = given.getsockname()
     inherit(given.detach(), "1", pid)
-    (listening,) = servers.management_sockets(config)
+    (listening,) = servers.management_sockets(config, servers.inherited_sockets())
     with listening:
         assert listening.getsockname() == address
         assert not listening.get_inheritable()
@@ -74,7 +74,7 @@ def test_an_inherited_socket_is_taken_and_told_to_nobody_else(
 def test_what_another_process_was_to_inherit_is_left(config: Config, inherit: Callable[..., int]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as given:
         inherit(given.fileno(), "1", str(os.getpid() + 1))
-        (listening,) = servers.management_sockets(config)
+        (listening,) = servers.management_sockets(config, servers.inherited_sockets())
         with listening:
             assert listening.getsockname() == config.management_address
 
@@ -85,35 +85,35 @@ def test_inherited_descriptors_that_are_no_listening_sockets_are_told_of(
     with (tmp_path / "file").open("w") as file:
         inherit(file.fileno(), "1")
         with pytest.raises(AddressUnusable, match=r"inherited descriptor \d+ cannot be listened on because Socket op"):
-            servers.management_sockets(config)
+            servers.management_sockets(config, servers.inherited_sockets())
     with socket.socket() as deaf:
         inherit(os.dup(deaf.fileno()), "1")
         with pytest.raises(AddressUnusable, match="it is no listening socket"):
-            servers.management_sockets(config)
+            servers.management_sockets(config, servers.inherited_sockets())
     inherit(1000, "1")
     with pytest.raises(AddressUnusable, match="Bad file descriptor"):
-        servers.management_sockets(config)
+        servers.management_sockets(config, servers.inherited_sockets())
     inherit(3, "many")
     with pytest.raises(AddressUnusable, match="LISTEN_FDS is 'many'"):
-        servers.management_sockets(config)
+        servers.management_sockets(config, servers.inherited_sockets())
 
 
 def test_an_address_in_use_is_told_of(config: Config) -> None:
     told = r"127\.0\.0\.1:\d+ cannot be listened on because Address already in use"
     with socket.create_server(config.management_address), pytest.raises(AddressUnusable, match=told):
-        servers.management_sockets(config)
+        servers.management_sockets(config, servers.inherited_sockets())
 
 
 def test_without_tls_only_loopback_is_listened_on(config: Config, inherit: Callable[..., int]) -> None:
     plain = config.model_copy(update={"tls": False})
-    (listening,) = servers.management_sockets(plain)
+    (listening,) = servers.management_sockets(plain, servers.inherited_sockets())
     listening.close()
     told = r"0\.0\.0\.0 cannot be listened on because tls is false"
     with pytest.raises(AddressUnusable, match=told):
         servers.management_sockets(plain.model_copy(update={"management": "0.0.0.0:0"}))
     inherit(socket.create_server(("0.0.0.0", 0)).detach(), "1")  # noqa: S104 - closed at once
     with pytest.raises(AddressUnusable, match=told):
-        servers.management_sockets(plain)
+        servers.management_sockets(plain, servers.inherited_sockets())
 
 
 def test_every_port_has_a_peer_socket_also_while_it_is_down(config: Config) -> None:
@@ -151,7 +151,7 @@ def test_all_are_served_until_a_signal(number: signal.Signals) -> None:
     client = threading.Thread(target=ask)
     client.start()
     apps = [servers.Served(answering(text), [one]) for text, one in zip(("management", "peer"), listening, strict=True)]
-    servers.serve(apps, others.is_set, ready.set)
+    servers.serve(apps, others.is_set, lambda _: ready.set())
     client.join()
     assert answers == ["management", "peer", False, True]
     for url in urls:
@@ -190,7 +190,7 @@ def test_a_request_under_way_is_answered_before_the_end() -> None:
     threads = [threading.Thread(target=one) for one in (ask, end)]
     for thread in threads:
         thread.start()
-    servers.serve([servers.Served(app, [listening])], lambda: True, lambda: None)
+    servers.serve([servers.Served(app, [listening])], lambda: True, lambda _: None)
     for thread in threads:
         thread.join()
     assert answers == ["done"]
@@ -207,6 +207,6 @@ def test_a_signal_ends_it_also_before_all_is_ready() -> None:
     client = threading.Thread(target=ask)
     client.start()
     told: list[bool] = []
-    servers.serve([servers.Served(answering("here"), [listening])], lambda: False, lambda: told.append(True))
+    servers.serve([servers.Served(answering("here"), [listening])], lambda: False, lambda _: told.append(True))
     client.join()
     assert told == []

@@ -24,11 +24,16 @@ TREE = 256 * MIB
 
 def test_a_filesystem_arrives_whole_and_then_its_changes(lab: Lab, observed: Any) -> None:
     told: list[str] = []
-    with labs.passing(lab, told.append):
+    with labs.passing(lab, told.append, licensed=False):
         observed.note_ports()
         figures = Demo(lab, told.append, tree=TREE, size=GIB).run()
         points = CommandLine(lab, Side.TARGET)("snapshot", "list", "--vd", BACKUP)
         generations = CommandLine(lab, Side.SOURCE)("snapshot", "list", "--vd", VD)
+    assert [one["step"] for one in figures["steps"]] == [
+        "refused-without-license",
+        "license-uploaded",
+        "subsystem-restarted",
+    ]
     full, incremental = figures["full"], figures["incremental"]
     assert [one["killed"] for one in full["interruptions"]] == ["source controller 1", "target controller 1"]
     assert incremental["interruptions"] == []

@@ -61,7 +61,9 @@ class Box:
         """Bring a new one into operation."""
         self._attach(platter)
         run("mkfs.ext4", "-q", self._state.link)
-        self._boot()
+        self._mount_state()
+        self.controller.license()
+        self.controller.start()
         call = self.call
         self.controller.set_up()
         for number, disk in enumerate(self.data, 1):
@@ -78,9 +80,12 @@ class Box:
             disk.attach(platter)
 
     def _boot(self) -> None:
+        self._mount_state()
+        self.controller.start()
+
+    def _mount_state(self) -> None:
         self.state.mkdir(exist_ok=True)
         run("mount", "-o", "noatime", self._state.link.resolve(), self.state)
-        self.controller.start()
 
     def call(self, method: str, path: str, body: object = None, *, expect: int = 200) -> Any:
         return self.controller.call(method, path, body, expect=expect)

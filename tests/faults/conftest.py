@@ -26,6 +26,7 @@ class Replication:
         self.target = _controller(folder / "target", "target")
 
     def set_up(self) -> None:
+        self.source.license()
         for one in (self.source, self.target):
             one.start()
             one.set_up()

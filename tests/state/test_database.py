@@ -19,11 +19,12 @@ from sqlalchemy.exc import IntegrityError
 
 from qreplica.access.roles import Role
 from qreplica.events import log
+from qreplica.license.serial import check_serial
 from qreplica.state import database as module
 from qreplica.state.access_models import AccessSession, User
 from qreplica.state.database import Database
 from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull, StateReadOnly, StateTooNew
-from qreplica.state.models import Base, Controller, Event, PathState, Severity
+from qreplica.state.models import Base, Controller, Event, PathState, Severity, Subsystem
 from qreplica.state.models import Path as JobPath
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -281,6 +282,29 @@ def test_administrators_of_an_older_version_are_users_with_the_role_admin(tmp_pa
         assert (user.name, user.role, user.password_hash, user.enabled) == ("eve", Role.ADMIN, "$hash", True)
         assert user.created_at == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         assert session.scalars(select(AccessSession)).all() == []
+    database.dispose()
+
+
+def test_a_subsystem_of_an_older_version_gets_a_serial_number_once(tmp_path: Path) -> None:
+    configuration = Config()
+    configuration.set_main_option("script_location", str(module._MIGRATIONS))
+    database = Database(f"sqlite:///{tmp_path}/old.db")
+    with database._engine.begin() as connection:
+        configuration.attributes["connection"] = connection
+        command.upgrade(configuration, "0005")
+        connection.exec_driver_sql("INSERT INTO subsystem VALUES ('i', 'source', 'iqn.2026-11.org.x', '2026-01-01')")
+        connection.exec_driver_sql("INSERT INTO controllers (number, heartbeat, version) VALUES (1, 7, '0.1.0')")
+        connection.exec_driver_sql("INSERT INTO ports VALUES (1, 1, 'eth0', '192.0.2.1', 24, 0)")
+    database.upgrade()
+    with database.session(read_only=True) as session:
+        serial = session.scalars(select(Subsystem.serial)).one()
+        controller = session.get_one(Controller, 1)
+        assert (controller.heartbeat, controller.license_id, controller.restarts_asked) == (7, None, 0)
+        assert [port.interface for port in controller.ports] == ["eth0"]
+    assert check_serial(serial) == serial
+    database.upgrade()
+    with database.session(read_only=True) as session:
+        assert session.scalars(select(Subsystem.serial)).one() == serial
     database.dispose()
 
 

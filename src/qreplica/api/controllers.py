@@ -9,7 +9,7 @@ from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Time, example
 from qreplica.api.problems import problems
-from qreplica.cluster import duties, standing
+from qreplica.cluster import duties, restarts, standing
 from qreplica.cluster.standing import Standing
 
 router = administered("/controllers", "subsystem", changes=Role.OPERATOR)
@@ -30,6 +30,7 @@ class ControllerAnswer(Answer):
             "version": "0.1.0",
             "management": "https://192.0.2.1:8080",
             "fingerprint": ":".join(["5D", "1F", "4B", "0C"] * 8),
+            "restarting": False,
         }
     )
     number: int
@@ -50,6 +51,7 @@ class ControllerAnswer(Answer):
     fingerprint: Annotated[
         str | None, Field(description="SHA-256 of its API's TLS certificate; null when it speaks plain HTTP")
     ]
+    restarting: Annotated[bool, Field(description="Whether it is to restart, or is in the middle of it")]
 
 
 @router.get("", summary="List the controllers", responses=problems())
@@ -65,4 +67,12 @@ def fail_back(number: Annotated[int, Path(ge=1, le=2)], services: TheServices) -
     """Hand the controller's jobs back to it, once it lives and the cycle that runs has ended."""
     with services.database.session() as session:
         duties.ask_back(session, number)
+    return list_controllers(services)
+
+
+@router.post("/{number}/restart", summary="Restart a controller", status_code=202, responses=problems(404, 409))
+def restart(number: Annotated[int, Path(ge=1, le=2)], services: TheServices) -> list[ControllerAnswer]:
+    """Restart a controller's daemons, once no other one is restarting; its jobs and hosts use the other meanwhile."""
+    with services.database.session() as session:
+        restarts.ask(session, number, services.config.controller)
     return list_controllers(services)

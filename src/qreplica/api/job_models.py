@@ -206,6 +206,7 @@ class JobAnswer(Answer):
             "schedule": "every day at 02:00",
             "next_run_at": "2026-11-25T01:00:00.000Z",
             "paused": False,
+            "unlicensed": None,
             "created_at": "2026-11-20T09:00:00.000Z",
         }
     )
@@ -232,12 +233,15 @@ class JobAnswer(Answer):
     schedule: Annotated[str | None, Field(description="By which it runs, in words; null for none")]
     next_run_at: Annotated[Time | None, Field(description="When it begins by itself next; null for never")]
     paused: Annotated[bool, Field(description="Whether it begins nothing until it is resumed")]
+    unlicensed: Annotated[
+        str | None, Field(description="Why no further cycle begins for want of a license, and what to do")
+    ]
     created_at: Time
 
     @classmethod
-    def of(cls, status: JobStatus) -> Self:
+    def of(cls, status: JobStatus, unlicensed: str | None) -> Self:
         """Return the answer that shows what a job is doing."""
         facts = asdict(status)
         kind, sentence = facts.pop("error_kind"), facts.pop("error")
         error = None if kind is None else JobError(kind=kind, sentence=sentence or "")
-        return cls.model_validate({**facts, "error": error})
+        return cls.model_validate({**facts, "error": error, "unlicensed": unlicensed})

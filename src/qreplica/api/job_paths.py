@@ -4,13 +4,14 @@ from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.job_models import JobAnswer, PathRequest, Port
 from qreplica.api.jobs import show_job
+from qreplica.api.licensed import LICENSED
 from qreplica.api.problems import problems
 from qreplica.replication import multipath
 
 router = administered("/jobs/{name}/paths", "replication", changes=Role.OPERATOR)
 
 
-@router.post("", summary="Add a path", status_code=201, responses=problems(404, 409, 502))
+@router.post("", summary="Add a path", status_code=201, dependencies=LICENSED, responses=problems(403, 404, 409, 502))
 def add_path(name: str, request: PathRequest, services: TheServices) -> JobAnswer:
     """Add a path by an iSCSI port's address of the target, best of its other controller: “Create multi-path”.
 

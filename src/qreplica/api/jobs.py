@@ -19,6 +19,7 @@ from qreplica.api.job_models import (
     OfferedVd,
     TargetRequest,
 )
+from qreplica.api.licensed import LICENSED
 from qreplica.api.problems import problems
 from qreplica.daemon.services import Services
 from qreplica.iscsi.initiator import Chap
@@ -29,7 +30,7 @@ from qreplica.replication.links import chap_of, qreplica_interface
 router = administered("/jobs", "replication", changes=Role.OPERATOR)
 
 
-@router.post("/discover", summary="Find a target's nodes", responses=problems(502))
+@router.post("/discover", summary="Find a target's nodes", dependencies=LICENSED, responses=problems(403, 502))
 def discover(request: DiscoverRequest, services: TheServices) -> Discovered:
     """Ask a target subsystem for its iSCSI nodes that hold backup VDs: the wizard's third step."""
     found = jobs.discover_nodes(request.address, peer_port=request.peer_port, interface=_interface(services))
@@ -40,7 +41,9 @@ def discover(request: DiscoverRequest, services: TheServices) -> Discovered:
     )
 
 
-@router.post("/backup-vds", summary="List a target node's VDs", responses=problems(404, 502))
+@router.post(
+    "/backup-vds", summary="List a target node's VDs", dependencies=LICENSED, responses=problems(403, 404, 502)
+)
 def list_backup_vds(request: TargetRequest, services: TheServices) -> Offered:
     """Ask a target's node for its VDs, proving that the CHAP name and secret are right: the wizard's fifth step."""
     found = jobs.list_backup_vds(
@@ -61,10 +64,14 @@ def list_backup_vds(request: TargetRequest, services: TheServices) -> Offered:
 def list_jobs(services: TheServices) -> list[JobAnswer]:
     """List all jobs by name, each with its present or last cycle."""
     with services.database.session(read_only=True) as session:
-        return [JobAnswer.of(status) for status in jobs.listing(session)]
+        found = jobs.listing(session)
+    unlicensed = _obstacle(services)
+    return [JobAnswer.of(status, unlicensed) for status in found]
 
 
-@router.post("", summary="Make a job", status_code=201, responses=problems(404, 409, 502, 507))
+@router.post(
+    "", summary="Make a job", status_code=201, dependencies=LICENSED, responses=problems(403, 404, 409, 502, 507)
+)
 def create_job(request: JobRequest, services: TheServices) -> JobAnswer:
     """Make a job, after every check, and log on to the backup VD once; a failure leaves nothing behind.
 
@@ -90,7 +97,8 @@ def create_job(request: JobRequest, services: TheServices) -> JobAnswer:
 def show_job(name: str, services: TheServices) -> JobAnswer:
     """Show one job: its state, the step and progress of its cycle, its last recovery point and error."""
     with services.database.session(read_only=True) as session:
-        return JobAnswer.of(jobs.status_of(session, name))
+        status = jobs.status_of(session, name)
+    return JobAnswer.of(status, _obstacle(services))
 
 
 @router.get("/{name}/cycles", summary="List a job's cycles", responses=problems(404))
@@ -102,7 +110,9 @@ def list_cycles(
         return [CycleAnswer.model_validate(cycle) for cycle in jobs.cycles(session, name, limit)]
 
 
-@router.post("/{name}/start", summary="Run a job", status_code=202, responses=problems(404, 409))
+@router.post(
+    "/{name}/start", summary="Run a job", status_code=202, dependencies=LICENSED, responses=problems(403, 404, 409)
+)
 def start_job(name: str, services: TheServices) -> JobAnswer:
     """Run a job: a full copy first, then what changed. One that was stopped or failed goes on from its checkpoint."""
     jobs.start(services.database, name)
@@ -122,6 +132,12 @@ def stop_job(name: str, services: TheServices) -> JobAnswer:
 def delete_job(name: str, services: TheServices) -> None:
     """Delete a job that does not run, with its snapshots. The backup VD keeps its recovery points."""
     jobs.delete(services.database, services.storage, name, controller=services.config.controller)
+
+
+def _obstacle(services: Services) -> str | None:
+    """Return why no job begins another cycle, if that is so."""
+    obstacle = services.licensing.obstacle()
+    return None if obstacle is None else obstacle.sentence
 
 
 def _interface(services: Services) -> str | None:

@@ -42,9 +42,10 @@ class Problem(BaseModel):
 
 _MEANINGS = {
     401: "No valid token: log in first",
-    403: "The caller may not do this",
+    403: "It needs a license that is in force, or more rights than the caller has",
     404: "What was named does not exist",
     409: "The present state forbids it",
+    413: "The body is too large; nothing was changed",
     422: "The request is not valid; nothing was changed",
     429: "Too many failed logins: wait",
     500: "An engine below, or the subsystem itself, failed",
@@ -70,6 +71,7 @@ _EXAMPLES = {
         {"what": "virtual disk", "name": "payroll", "noun": "vd"},
     ),
     409: ("name-taken", "The present state forbids this", 4, "There is already a virtual disk “payroll”.", {}),
+    413: ("license-too-large", "The request is not valid", 2, "The file is larger than 16 KiB.", {}),
     422: ("not-a-size", "The request is not valid", 2, "“ten” is not a size: write a number with a binary unit.", {}),
     429: ("too-many-failures", "Too many failed logins", 9, "“admin” failed 6 times: wait 2 s and try again.", {}),
     500: ("engine-failed", "A storage engine failed", 8, "The file system of RAID group “rg1” is read-only.", {}),

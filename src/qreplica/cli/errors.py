@@ -186,6 +186,15 @@ class FollowedGroupFailed(QReplicaError):
     template = "RG “{name}” is not well, because {reason}"
 
 
+class FollowedRestartUnfinished(QReplicaError):
+    """The restart that was followed did not come to its end."""
+
+    kind = "followed-restart-unfinished"
+    title = "The restart did not finish"
+    exit_code = 10
+    template = "Controller {controllers} has not restarted within 10 minutes: look at the log of its qreplicad."
+
+
 class Refused(Exception):
     """The subsystem answered with a problem; ``body`` is it."""
 

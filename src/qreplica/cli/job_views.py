@@ -73,6 +73,8 @@ def sheet(job: dict[str, Any]) -> RenderableType:
         facts += _cycle(job["cycle"])
     if job["error"] is not None:
         facts.append(("Last error", job["error"]["sentence"]))
+    if job["unlicensed"] is not None:
+        facts.append(("License", job["unlicensed"]))
     return output.sheet(facts)
 
 

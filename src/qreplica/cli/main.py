@@ -15,6 +15,7 @@ from qreplica.cli import (
     drill,
     event,
     job,
+    license,  # noqa: A004 - a noun as the others, which are named like their modules
     lun,
     node,
     port,
@@ -22,6 +23,7 @@ from qreplica.cli import (
     session,
     snapshot,
     status,
+    subsystem,
     user,
     vd,
 )
@@ -30,7 +32,8 @@ from qreplica.cli.context import URL_VARIABLE, Target
 EXIT_CODES = (
     "Exit codes: 0 done, 1 unexpected failure, 2 the request is not valid, 3 no such object, 4 the present state "
     "forbids it, 5 not enough space, 6 not authorised, 7 the other subsystem or the way to it failed, 8 a storage "
-    "engine failed, 9 not possible just now or no connection, 10 what was followed failed or was stopped."
+    "engine failed, 9 not possible just now or no connection, 10 what was followed failed or was stopped, "
+    "11 no license is in force."
 )
 
 app = typer.Typer(
@@ -80,6 +83,8 @@ for noun in (
     event,
     alert,
     controller,
+    subsystem,
+    license,
     configuration,
     user,
     session,

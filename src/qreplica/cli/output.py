@@ -24,6 +24,7 @@ _STYLES = {
     "waiting": "yellow",
     "degraded": "yellow",
     "rebuilding": "cyan",
+    "restarting": "cyan",
     "clean": "green",
     "interrupted": "yellow",
     "damaged": "red",

@@ -11,3 +11,10 @@ class LeaseLost(Conflict):
         "Controller {controller} may no longer act for {key} because its lease, term {term}, has passed to another "
         "holder: nothing was changed, and the present holder goes on."
     )
+
+
+class ControllerNotRunning(Conflict):
+    """A controller that does not run cannot restart."""
+
+    kind = "controller-not-running"
+    template = "Controller {controller} cannot be restarted because it does not run: start its qreplicad."

@@ -25,7 +25,10 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ControllerStatus:
-    """A controller: since when it stands so, whether its heart beats, and the controllers whose jobs it runs."""
+    """A controller: since when it stands so, whether its heart beats, and the controllers whose jobs it runs.
+
+    ``restarting``: it is to restart, or is in the middle of it.
+    """
 
     number: int
     standing: Standing
@@ -37,6 +40,7 @@ class ControllerStatus:
     version: str
     management: str | None
     fingerprint: str | None
+    restarting: bool
 
 
 def listing(session: Session, mine: int) -> list[ControllerStatus]:
@@ -68,4 +72,5 @@ def _of(session: Session, row: Controller, mine: int, numbers: list[int]) -> Con
         row.version,
         row.management,
         row.fingerprint,
+        row.restarts_asked > row.restarts_done,
     )

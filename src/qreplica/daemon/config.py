@@ -57,12 +57,14 @@ class ClusterConfig(_Strict):
 
     ``heartbeat_seconds`` is how often each shows that it lives and renews its leases; after ``takeover_seconds``
     without a sign of life the other one takes over what it did. ``failback``: whether it hands that back by itself when
-    the first one lives again, after the cycle that runs, or only when it is told to.
+    the first one lives again, after the cycle that runs, or only when it is told to. When both are restarted, the
+    second waits ``restart_pause_seconds`` after the first is back, for hosts to log in there again.
     """
 
     heartbeat_seconds: Annotated[float, Field(gt=0, le=10)] = 1.0
     takeover_seconds: Annotated[float, Field(gt=0, le=300)] = 5.0
     failback: Annotated[str, Field(pattern="^(automatic|manual)$")] = "automatic"
+    restart_pause_seconds: Annotated[float, Field(ge=0, le=3600)] = 20.0
 
     @model_validator(mode="after")
     def _leaves_time_for_a_beat(self) -> Self:
@@ -82,6 +84,7 @@ class Config(_Strict):
     (PEM, unencrypted, mode 0600), or with a certificate of its own making; ``tls = false`` is for loopback alone.
     ``iscsi_port`` and ``peer_port`` are the TCP ports on every iSCSI port's address.
     ``tgt_control_port`` numbers tgtd's management socket and must differ between daemons of one machine.
+    ``license_keys`` are the PEM files of the vendors' public keys that licenses are checked with.
     """
 
     subsystem: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
@@ -97,6 +100,7 @@ class Config(_Strict):
     peer_port: Annotated[int, Field(ge=1, le=65535)] = 3261
     tgt_control_port: Annotated[int, Field(ge=1, le=32767)]
     iqn_prefix: Annotated[str, Field(max_length=100)] = "iqn.2026-11.org.qreplica"
+    license_keys: tuple[Path, ...] = ()
     log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
     ports: Annotated[tuple[PortConfig, ...], Field(min_length=1, max_length=4)]
     transfer: TransferConfig = TransferConfig()
@@ -116,6 +120,14 @@ class Config(_Strict):
     def _is_absolute_too(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_absolute():
             message = "it must be an absolute path"
+            raise ValueError(message)
+        return value
+
+    @field_validator("license_keys")
+    @classmethod
+    def _are_absolute(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        if not all(file.is_absolute() for file in value):
+            message = "each must be an absolute path"
             raise ValueError(message)
         return value
 

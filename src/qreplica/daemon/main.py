@@ -4,18 +4,19 @@ import argparse
 import os
 import sys
 import threading
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.alerts.delivery import Delivery
 from qreplica.api.app import create_app
+from qreplica.cluster import restarts
 from qreplica.cluster.duties import Duties
 from qreplica.cluster.leases import Lease, Leases
-from qreplica.daemon import certificate, logs, servers
+from qreplica.daemon import certificate, logs, restarter, servers
 from qreplica.daemon.alerter import Alerter
 from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
@@ -23,14 +24,17 @@ from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.job_scheduler import JobScheduler
 from qreplica.daemon.lease_keeper import LeaseKeeper
 from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
+from qreplica.daemon.license_watch import LicenseWatch
 from qreplica.daemon.lock_breaker import LockBreaker
 from qreplica.daemon.maintainer import Maintainer
 from qreplica.daemon.other_controller import OtherController
 from qreplica.daemon.path_prober import PathProber
 from qreplica.daemon.port_watcher import PortWatcher
 from qreplica.daemon.reconcile import Reconciler
+from qreplica.daemon.restarter import Restarter
 from qreplica.daemon.services import Services, pause_all
 from qreplica.daemon.space_keeper import SpaceKeeper, hold_hosts
+from qreplica.daemon.state import open_state
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes, ports
@@ -38,14 +42,14 @@ from qreplica.iscsi.target.driver import NodeSpec
 from qreplica.iscsi.target.mgmt import Management
 from qreplica.iscsi.target.supervisor import Events, Supervisor
 from qreplica.iscsi.target.tgt import TgtDriver
+from qreplica.license.licensing import Licensing
 from qreplica.peer.server import peer_app
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.scheduler import Scheduler
 from qreplica.replication.workers import Workers
-from qreplica.state import secrets
 from qreplica.state.database import Database
-from qreplica.state.models import Base, Controller, Node, Severity, Subsystem, now
+from qreplica.state.models import Base, Controller, Node, Severity, now
 from qreplica.storage.automatic_snapshots import AutomaticSnapshots
 from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.startup import open_storage
@@ -61,28 +65,37 @@ def main() -> None:
     try:
         config = load(arguments.config)
         logs.configure(config.log_format, subsystem=config.subsystem, controller=config.controller)
-        run(arguments.config, config)
+        kept = run(arguments.config, config)
     except QReplicaError as error:
         print(error.sentence, file=sys.stderr)
         sys.exit(error.exit_code)
+    if kept is not None:
+        restarter.start_again(kept)
 
 
-def run(file: Path, config: Config) -> None:
-    """Start all parts, serve, and end them in the opposite order. ``file`` is what ``config`` was loaded from."""
+def run(file: Path, config: Config) -> list[int] | None:
+    """Start all parts, serve, and end them in the opposite order. ``file`` is what ``config`` was loaded from.
+
+    Return None, or the listening sockets to start again with.
+    """
     threading.excepthook = _end_with
     os.umask(0o077)
     make_directories(config)
     with only_one(config):
-        _run(file, config)
+        return _run(file, config)
 
 
-def _run(file: Path, config: Config) -> None:
+def _run(file: Path, config: Config) -> list[int] | None:
     # First of all: a descriptor that is opened later could take an inherited one's place, and an address that is in
     # use is to be told of before anything changes.
-    management_sockets, peer_sockets = servers.management_sockets(config), servers.peer_sockets(config)
+    inherited = servers.inherited_sockets()
+    kept = restarter.keep(inherited)
+    management_sockets, peer_sockets = servers.management_sockets(config, inherited), servers.peer_sockets(config)
     shown = certificate.identity(config, [one.getsockname()[0] for one in management_sockets])
     url = servers.url_of(management_sockets[0], tls=config.tls)
     database = prepare(config, url, shown)
+    licensing = Licensing(database, config.license_keys, config.controller)
+    licensing.begin()
     storage = BtrfsDriver(config.raid_group_mounts)
     open_storage(database, storage, controller=config.controller)
     management = Management(config.tgt_control_port)
@@ -119,6 +132,7 @@ def _run(file: Path, config: Config) -> None:
         let_go=LettingGo(database, storage, (target, [beside]), locks, lock=roll_backs),
         workers=workers,
         reconciler=reconciler,
+        licensing=licensing,
     )
     apps = [
         servers.Served(create_app(services), management_sockets, shown),
@@ -152,10 +166,21 @@ def _run(file: Path, config: Config) -> None:
         maintainer,
         SpaceKeeper(database, storage, leases, hold_hosts(config.tgtd_pid_files)),
         Alerter(Delivery(database, config.controller), duties.mine),
-        JobScheduler(Scheduler(database, storage, duty_leases, config.controller, begun=workers.wake)),
+        JobScheduler(
+            Scheduler(
+                database,
+                storage,
+                duty_leases,
+                config.controller,
+                begun=workers.wake,
+                may_begin=lambda: licensing.obstacle() is None,
+            )
+        ),
         LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),
         workers,
+        LicenseWatch(licensing),
     )
+    restarting = Restarter(database, config.controller, config.cluster.restart_pause_seconds)
     ready = config.runtime_dir / "ready"
     supervisor.start()
     for part in parts:
@@ -166,29 +191,29 @@ def _run(file: Path, config: Config) -> None:
         management=url,
         certificate=None if shown is None else shown.fingerprint,
     )
+
+    def on_ready(end: Callable[[], None]) -> None:
+        ready.touch()
+        restarting.ready(end)
+
     try:
-        servers.serve(apps, others_ready=lambda: reconciler.tried_once, on_ready=ready.touch)
+        told_to_end = servers.serve(apps, others_ready=lambda: reconciler.tried_once, on_ready=on_ready)
     finally:
         ready.unlink(missing_ok=True)
+        restarting.stop()
         for part in reversed(parts):
             part.stop()
         supervisor.close()
         database.dispose()
         _log.info("ended")
+    return kept if restarting.restarts and not told_to_end else None
 
 
 def prepare(config: Config, url: str | None = None, shown: certificate.Identity | None = None) -> Database:
-    """Make the key and the tables, and write down who this controller is, managed at ``url`` under the certificate.
-
-    Idempotent.
-    """
+    """Open the state, and write down who this controller is, managed at ``url`` under the certificate. Idempotent."""
     (config.runtime_dir / "ready").unlink(missing_ok=True)
-    secrets.unlock(config.state_dir)
-    database = Database(config.database_url)
-    database.upgrade()
+    database = open_state(config)
     with database.session() as session:
-        if session.scalar(select(Subsystem)) is None:
-            session.add(Subsystem(name=config.subsystem, iqn_prefix=config.iqn_prefix))
         ports.note(session, config.controller, config.ports)
         controller = session.get_one(Controller, config.controller)
         controller.started_at = controller.heartbeat_at = now()
@@ -203,6 +228,7 @@ def prepare(config: Config, url: str | None = None, shown: certificate.Identity 
                 f"Certificate {shown.certificate} ends {shown.ends:%Y-%m-%d}: replace it and start qreplicad again.",
                 controller=config.controller,
             )
+        restarts.started(session, config.controller)
         log.record(
             session,
             Severity.INFO,

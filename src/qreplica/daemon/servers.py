@@ -16,7 +16,8 @@ from qreplica.daemon.certificate import Identity
 from qreplica.daemon.config import Config
 from qreplica.errors import Invalid
 
-_FIRST_INHERITED = 3
+#: The first descriptor that a launcher hands over (SD_LISTEN_FDS_START of sd_listen_fds(3)).
+FIRST_INHERITED = 3
 #: IP_FREEBIND of linux/in.h: an address may be bound while its port is down.
 _IP_FREEBIND = 15
 _BACKLOG = 128
@@ -39,14 +40,13 @@ class AddressUnusable(Invalid):
     template = "{address} cannot be listened on because {reason}: correct the configuration, or end what listens there."
 
 
-def management_sockets(config: Config) -> list[socket.socket]:
-    """Return the inherited listening sockets (LISTEN_FDS of sd_listen_fds(3)), or one on the configured address.
+def management_sockets(config: Config, inherited: list[socket.socket]) -> list[socket.socket]:
+    """Return the ``inherited`` listening sockets, or one on the configured address.
 
-    LISTEN_PID is honoured when set; a launcher that cannot know the pid leaves it out. Call it before other files are
-    opened, which could take an inherited descriptor's place. Raises AddressUnusable, also without TLS for an address
-    that others than this machine reach: tokens and passwords would be there for all to read.
+    Raises AddressUnusable, also without TLS for an address that others than this machine reach: tokens and passwords
+    would be there for all to read.
     """
-    listening = _management_sockets(config)
+    listening = inherited or [_listen(*config.management_address)]
     for one in listening:
         address = one.getsockname()[0]
         if not config.tls and not ipaddress.ip_address(address).is_loopback:
@@ -56,14 +56,19 @@ def management_sockets(config: Config) -> list[socket.socket]:
     return listening
 
 
-def _management_sockets(config: Config) -> list[socket.socket]:
+def inherited_sockets() -> list[socket.socket]:
+    """Return the listening sockets that the launcher has handed over (LISTEN_FDS of sd_listen_fds(3)), once.
+
+    LISTEN_PID is honoured when set; a launcher that cannot know the pid leaves it out. Call it before other files are
+    opened, which could take an inherited descriptor's place. Raises AddressUnusable.
+    """
     count = os.environ.pop("LISTEN_FDS", "0")
     for_us = os.environ.pop("LISTEN_PID", str(os.getpid())) == str(os.getpid())
     if for_us and count != "0":
         if not count.isdecimal():
             raise AddressUnusable(address="An inherited socket", reason=f"LISTEN_FDS is {count!r} and no number")
-        return [_inherited(fd) for fd in range(_FIRST_INHERITED, _FIRST_INHERITED + int(count))]
-    return [_listen(*config.management_address)]
+        return [_inherited(fd) for fd in range(FIRST_INHERITED, FIRST_INHERITED + int(count))]
+    return []
 
 
 def url_of(listening: socket.socket, *, tls: bool) -> str | None:
@@ -113,33 +118,50 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(apps: Sequence[Served], others_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
-    """Serve each application on its sockets until SIGTERM or SIGINT.
+def serve(
+    apps: Sequence[Served], others_ready: Callable[[], bool], on_ready: Callable[[Callable[[], None]], None]
+) -> bool:
+    """Serve each application on its sockets until SIGTERM or SIGINT, or until told to end; return whether by a signal.
 
-    ``on_ready`` is called once, when all of them answer and ``others_ready`` says that everything else does.
+    ``on_ready`` is called once, when all of them answer and ``others_ready`` says that everything else does; with what
+    ends the serving, which any thread may call.
     """
-    asyncio.run(_serve(apps, others_ready, on_ready))
+    return asyncio.run(_serve(apps, others_ready, on_ready))
 
 
-async def _serve(apps: Sequence[Served], others_ready: Callable[[], bool], on_ready: Callable[[], None]) -> None:
+async def _serve(
+    apps: Sequence[Served], others_ready: Callable[[], bool], on_ready: Callable[[Callable[[], None]], None]
+) -> bool:
     servers = [_Server(_settings(one)) for one in apps]
     loop = asyncio.get_running_loop()
+    signals: list[int] = []
 
     def end() -> None:
         for server in servers:
             server.should_exit = True
 
+    def end_by(number: int) -> None:
+        signals.append(number)
+        end()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, end_by, number)
     async with asyncio.TaskGroup() as tasks:
         for server, one in zip(servers, apps, strict=True):
             tasks.create_task(server.serve(sockets=one.sockets))
         # uvicorn tells nobody when it has started.
         while not (all(server.started for server in servers) and others_ready()):
             if any(server.should_exit for server in servers):
-                return
+                return bool(signals)
             await asyncio.sleep(_POLL)
-        on_ready()
+        on_ready(lambda: _call_soon(loop, end))
+    return bool(signals)
+
+
+def _call_soon(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    """Have the loop call it, from any thread; one that has ended needs no more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(what)
 
 
 def _settings(served: Served) -> uvicorn.Config:

@@ -8,6 +8,7 @@ from qreplica.daemon.config import Config
 from qreplica.daemon.other_controller import ask_to_reconcile
 from qreplica.iscsi.target.driver import TargetDriver
 from qreplica.iscsi.target.pause import paused
+from qreplica.license.licensing import Licensing
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
@@ -44,6 +45,7 @@ class Services:
     let_go: LetGo
     workers: Wakeable
     reconciler: Reconciling
+    licensing: Licensing
 
     def reconcile_all(self) -> None:
         """Bring this controller's target daemon in line now, and have the other's be brought in line soon.

@@ -27,6 +27,8 @@ _POLL = 0.05
 _LAST_LINES = 5
 _TGTD_SOCKETS = Path("/var/run/tgtd")
 _CONTROL_PORTS = range(1024, 32768)
+#: The hosts of a lab log in again at once.
+_RESTART_PAUSE = 1.0
 
 
 def configure(controller: Controller) -> None:
@@ -39,6 +41,7 @@ def configure(controller: Controller) -> None:
         "state_dir": str(controller.state_dir),
         "runtime_dir": str(controller.runtime_dir),
         "tgt_control_port": _free_control_port(),
+        "license_keys": [str(controller.lab.vendor_public_key)],
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]  # of these types JSON is TOML too
     for port in controller.ports:
@@ -50,6 +53,7 @@ def configure(controller: Controller) -> None:
             f'address = "{port.address}"',
             f"prefix_length = {PREFIX_LENGTH}",
         ]
+    lines += ["", "[cluster]", f"restart_pause_seconds = {_RESTART_PAUSE}"]
     controller.config_file.write_text("\n".join(lines) + "\n")
 
 

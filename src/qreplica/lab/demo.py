@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qreplica.lab import filesystem, sparse
+from qreplica.lab import demo_license, filesystem, sparse
 from qreplica.lab import lab as labs
 from qreplica.lab.administration import CommandLine, login_environment, write_secret
 from qreplica.lab.commands import inside, run
@@ -95,8 +95,12 @@ class Demo:
         self._backups: Node | None = None
 
     def run(self) -> dict[str, Any]:
-        """Do all of it and return the figures. Raises CommandFailed, CopyDiffers, TreeTooSmall."""
+        """Do all of it and return the figures. The source must have no license yet.
+
+        Raises CommandFailed, CopyDiffers, TreeTooSmall, LicenseMatterless.
+        """
         self._place.mkdir(mode=0o700)
+        steps = demo_license.activate(self._lab, self._source, self._tell)
         image, changed = self._place / "disk.img", self._place / "changed.img"
         self._make_filesystem(image)
         host = self._make_source()
@@ -113,6 +117,7 @@ class Demo:
 
         self._verify(changed, changes.known_content)
         return {
+            "steps": [step.as_json() for step in steps],
             "full": full.as_json(),
             "incremental": {**incremental.as_json(), "changed_bytes": applied.bytes + applied.unmapped_bytes},
             "verified": True,

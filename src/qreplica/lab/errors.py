@@ -68,6 +68,13 @@ class CopyDiffers(EngineFailed):
     template = "The copy differs from its source ({what}): this must never be: keep the lab and report it."
 
 
+class LicenseMatterless(EngineFailed):
+    """A license did not decide what it should: a defect."""
+
+    kind = "demo-license-matterless"
+    template = "The license does not do what it should ({what}): this must never be: keep the lab and report it."
+
+
 class LabStuck(EngineFailed):
     """Something that a lab waits for did not happen."""
 

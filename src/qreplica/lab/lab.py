@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 
 from pydantic import BaseModel, ValidationError
 
+from qreplica.daemon import config
 from qreplica.lab import administration, daemons, namespaces, preflight
 from qreplica.lab.errors import LabExists, LabMissing
+from qreplica.lab.licensing import Vendor
 from qreplica.lab.owner import Owner, keep, make_owned, runs
 from qreplica.lab.processes import find, marked_by
 from qreplica.lab.storage_left import mounts
@@ -59,10 +61,11 @@ class _Facts(BaseModel):
         return {one.subsystem: one.url for one in self.daemons if one.number == 1}
 
 
-def up(lab: Lab, tell: Tell, prepare: Callable[[], None] = lambda: None) -> dict[Side, str]:
+def up(lab: Lab, tell: Tell, prepare: Callable[[], None] = lambda: None, *, licensed: bool = True) -> dict[Side, str]:
     """Make the lab and run both controllers of each subsystem; return the first ones' URLs.
 
-    The caller owns it until ``keep``. ``prepare`` is called when there is its directory, and no daemon yet.
+    The caller owns it until ``keep``. ``prepare`` is called when there is its directory, and no daemon yet. Unless
+    ``licensed``, the subsystems begin without a license key, which the lab's vendor can then issue.
 
     What a dead launcher left of the same lab is removed first. Raises LabCannotBe, LabExists, CommandFailed,
     DaemonNotReady; what was made by then is removed again.
@@ -78,7 +81,7 @@ def up(lab: Lab, tell: Tell, prepare: Callable[[], None] = lambda: None) -> dict
         raise LabExists(id=lab.id, directory=lab.directory) from error
     try:
         prepare()
-        return _build(lab, tell)
+        return _build(lab, tell, licensed=licensed)
     except BaseException:
         sweep(lab)
         raise
@@ -90,9 +93,9 @@ def let_stay(lab: Lab) -> None:
 
 
 @contextlib.contextmanager
-def passing(lab: Lab, tell: Tell) -> Iterator[dict[Side, str]]:
-    """Bring a lab up for the length of a block."""
-    urls = up(lab, tell)
+def passing(lab: Lab, tell: Tell, *, licensed: bool = True) -> Iterator[dict[Side, str]]:
+    """Bring a lab up for the length of a block. See ``up``."""
+    urls = up(lab, tell, licensed=licensed)
     try:
         yield urls
     finally:
@@ -174,16 +177,20 @@ def as_json(states: list[ControllerState]) -> str:
     return json.dumps([asdict(one) for one in states], indent=2)
 
 
-def _build(lab: Lab, tell: Tell) -> dict[Side, str]:
+def _build(lab: Lab, tell: Tell, *, licensed: bool) -> dict[Side, str]:
     tell("Laying six network namespaces: switch, host, and two controllers for each subsystem")
     if not any(mount.point == namespaces.NETNS for mount in mounts()):
         (lab.directory / FIRST_NAMESPACES).touch()
     namespaces.build(lab)
     administration.make_password(lab)
+    vendor = Vendor(lab.vendor_public_key)
+    vendor.make_keys()
     tell("Starting both controllers of both subsystems")
     facts = _Facts()
     for controller in lab.controllers:
         daemons.configure(controller)
+        if licensed and controller.number == 1:
+            vendor.license_state(config.load(controller.config_file))
         preferred = PREFERRED_MANAGEMENT_PORTS.get(controller.subsystem) if controller.number == 1 else None
         listener = daemons.listen(preferred if lab.id == DEFAULT_ID else None)
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"

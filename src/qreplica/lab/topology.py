@@ -162,6 +162,11 @@ class Lab:
         return self.directory / "lab.json"
 
     @property
+    def vendor_public_key(self) -> Path:
+        """What the licenses of both subsystems are checked with."""
+        return self.directory / "vendor-key.pub"
+
+    @property
     def password_file(self) -> Path:
         """The administrator's password of both subsystems."""
         return self.directory / "admin-password"

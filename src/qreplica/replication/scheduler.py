@@ -31,7 +31,8 @@ class Scheduler:
 
     It looks after the jobs of those controllers whose duties (``leases``) this one holds, and every transaction in
     which it changes something first confirms that. ``now`` is the wall clock, ``clock`` is monotonic; ``begun`` is
-    called when a job is to have a worker, or to lose it.
+    called when a job is to have a worker, or to lose it. While ``may_begin`` says no, as it does without a license,
+    what is due waits.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Scheduler:
         controller: int,
         *,
         begun: Callable[[], None],
+        may_begin: Callable[[], bool] = lambda: True,
         now: Callable[[], datetime] = models.now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -50,6 +52,7 @@ class Scheduler:
         self._leases = leases
         self._controller = controller
         self._begun = begun
+        self._may_begin = may_begin
         self._now = now
         self._clock = clock
         self._space = SpaceWatch(storage, controller, now)
@@ -92,7 +95,7 @@ class Scheduler:
     def _look(self, database: Database, job: str, *, checks: bool) -> None:
         verdict = self._space.look(database, job)
         changed = verdict.changed
-        if not verdict.exhausted:
+        if not verdict.exhausted and self._may_begin():
             changed = self._begin_what_is_due(database, job) or (checks and self._begin_by_threshold(database, job))
         if changed:
             self._begun()

@@ -8,6 +8,7 @@ from typing import ClassVar
 from sqlalchemy import JSON, BigInteger, Enum, ForeignKey, Integer, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from qreplica.license.serial import new_serial
 from qreplica.state.types import Secret, UtcTime
 from qreplica.storage.driver import RaidLevel
 
@@ -126,10 +127,11 @@ class Severity(StrEnum):
 
 
 class Subsystem(Base):
-    """This subsystem; one row. ``iqn_prefix`` begins the name of every node."""
+    """This subsystem; one row. ``iqn_prefix`` begins the name of every node; licenses are bound to ``serial``."""
 
     __tablename__ = "subsystem"
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    serial: Mapped[str] = mapped_column(default=new_serial)
     name: Mapped[str]
     iqn_prefix: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -140,7 +142,9 @@ class Controller(Base):
 
     ``heartbeat_at`` is None for one that was ended in an orderly way, and for one that never started. ``management``
     is the URL at which it was reached last, None when only it knows; ``fingerprint`` is its TLS certificate's, None
-    without TLS.
+    without TLS. ``license_id`` is the license that its daemon
+    began with. The restarts count up: ``asked`` for, ``begun`` (a start serves all that were asked for by then), and
+    ``done`` when it was ready again; each catches up with the one before.
     """
 
     __tablename__ = "controllers"
@@ -151,7 +155,26 @@ class Controller(Base):
     version: Mapped[str] = mapped_column(default="")
     management: Mapped[str | None]
     fingerprint: Mapped[str | None]
+    license_id: Mapped[str | None]
+    restarts_asked: Mapped[int] = mapped_column(default=0)
+    restarts_begun: Mapped[int] = mapped_column(default=0)
+    restarts_done: Mapped[int] = mapped_column(default=0)
     ports: Mapped[list["Port"]] = relationship(order_by="Port.number", cascade="all, delete-orphan")
+
+
+class LicenseKey(Base):
+    """A license that was uploaded: ``document`` is its file. The one with the highest ``number`` is the subsystem's.
+
+    ``warned``: that it will expire was told; ``expiry_told``: that it has.
+    """
+
+    __tablename__ = "licenses"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(unique=True)
+    document: Mapped[str]
+    uploaded_at: Mapped[datetime] = mapped_column(default=now)
+    warned: Mapped[bool] = mapped_column(default=False)
+    expiry_told: Mapped[bool] = mapped_column(default=False)
 
 
 class Port(Base):
