@@ -53,6 +53,7 @@ def test_the_configured_address_is_listened_on(config: Config) -> None:
     with listening:
         assert listening.getsockname() == config.management_address
         assert not listening.get_inheritable()
+        assert listening.proto == socket.IPPROTO_TCP  # else asyncio leaves Nagle's algorithm on
         socket.create_connection(config.management_address).close()
 
 
@@ -66,6 +67,7 @@ def test_an_inherited_socket_is_taken_and_told_to_nobody_else(
     (listening,) = servers.management_sockets(config, servers.inherited_sockets())
     with listening:
         assert listening.getsockname() == address
+        assert listening.proto == socket.IPPROTO_TCP
         assert not listening.get_inheritable()
         assert "LISTEN_FDS" not in os.environ
         assert "LISTEN_PID" not in os.environ
@@ -120,6 +122,7 @@ def test_every_port_has_a_peer_socket_also_while_it_is_down(config: Config) -> N
     down = PortConfig(number=1, interface="p1", address="192.0.2.1")
     made = servers.peer_sockets(config.model_copy(update={"ports": (down, *config.ports[1:])}))
     try:
+        assert {one.proto for one in made} == {socket.IPPROTO_TCP}
         assert [one.getsockname()[0] for one in made] == ["192.0.2.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"]
     finally:
         for one in made:

@@ -97,7 +97,8 @@ def peer_sockets(config: Config) -> list[socket.socket]:
 
 
 def _listen(address: str, port: int) -> socket.socket:
-    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    # asyncio turns Nagle's algorithm off only where the protocol is named: each answer would wait 40 ms for an ACK.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.IPPROTO_TCP)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
     try:
