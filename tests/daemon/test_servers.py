@@ -112,7 +112,7 @@ def test_without_tls_only_loopback_is_listened_on(config: Config, inherit: Calla
     listening.close()
     told = r"0\.0\.0\.0 cannot be listened on because tls is false"
     with pytest.raises(AddressUnusable, match=told):
-        servers.management_sockets(plain.model_copy(update={"management": "0.0.0.0:0"}))
+        servers.management_sockets(plain.model_copy(update={"management": "0.0.0.0:0"}), [])
     inherit(socket.create_server(("0.0.0.0", 0)).detach(), "1")  # noqa: S104 - closed at once
     with pytest.raises(AddressUnusable, match=told):
         servers.management_sockets(plain, servers.inherited_sockets())

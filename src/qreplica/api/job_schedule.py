@@ -4,6 +4,7 @@ from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.job_models import JobAnswer
 from qreplica.api.jobs import show_job
+from qreplica.api.licensed import LICENSED
 from qreplica.api.problems import problems
 from qreplica.api.schedule_models import BandwidthAnswer, BandwidthRequest, ScheduleAnswer, ScheduleRequest
 from qreplica.replication import bandwidth, configuration, planning
@@ -37,7 +38,7 @@ def show_schedule(name: str, services: TheServices) -> ScheduleAnswer:
     )
 
 
-@router.put("/schedule", summary="Schedule a job", responses=problems(404))
+@router.put("/schedule", summary="Schedule a job", dependencies=LICENSED, responses=problems(403, 404))
 def put_schedule(name: str, request: ScheduleRequest, services: TheServices) -> ScheduleAnswer:
     """Have a job run by day, by week, by month or every so many minutes, in the subsystem's time zone.
 
@@ -86,7 +87,7 @@ def pause_job(name: str, services: TheServices) -> JobAnswer:
     return show_job(name, services)
 
 
-@router.post("/resume", summary="Resume a job", status_code=202, responses=problems(404))
+@router.post("/resume", summary="Resume a job", status_code=202, dependencies=LICENSED, responses=problems(403, 404))
 def resume_job(name: str, services: TheServices) -> JobAnswer:
     """End a pause: the cycle that it interrupted goes on from its checkpoint. What was due meanwhile is not made up."""
     planning.resume(services.database, name)

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, example
+from qreplica.api.licensed import LICENSED
 from qreplica.api.problems import problems
 from qreplica.iscsi import ports, qreplica_port
 
@@ -45,7 +46,12 @@ def list_ports(services: TheServices) -> list[PortAnswer]:
         return [PortAnswer.model_validate(port) for port in ports.listing(session)]
 
 
-@router.put("/{controller}/{number}/qreplica", summary="Enable QReplica on a port", responses=problems(404, 409, 422))
+@router.put(
+    "/{controller}/{number}/qreplica",
+    summary="Enable QReplica on a port",
+    dependencies=LICENSED,
+    responses=problems(403, 404, 409, 422),
+)
 def enable_qreplica(
     controller: Owner,
     number: Number,
