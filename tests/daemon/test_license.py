@@ -1,5 +1,6 @@
 """A license on real controllers: without one nothing replicates, and it takes effect by a restart, one by one."""
 
+import contextlib
 import os
 import random
 import signal
@@ -72,17 +73,25 @@ def until_restarted(controller: Controller) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_second_restart_and_a_kill_find_the_same_sockets(controller: Controller) -> None:
+def held(controller: Controller) -> int:
+    """Return how many descriptors of its management socket the daemon has."""
+    wanted = f"socket:[{os.fstat(controller.listener.fileno()).st_ino}]"
+    found = 0
+    for descriptor in Path(f"/proc/{controller.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found += str(descriptor.readlink()) == wanted
+    return found
+
+
+def test_each_restart_and_a_kill_find_the_same_socket(controller: Controller) -> None:
     controller.start()
     controller.set_up()
-    descriptors = []
+    before = held(controller)
     for _ in range(3):
         controller.call("POST", "/controllers/1/restart", expect=202)
         until_restarted(controller)
-        eventually(lambda: controller.ready)
-        descriptors.append(len(list(Path(f"/proc/{controller.pid}/fd").iterdir())))
-    # A socket that was kept once too often would be one more each time.
-    assert descriptors[2] - descriptors[1] < 3
+        # One that was kept once too often would be one more each time.
+        assert held(controller) == before
     controller.kill()
     controller.start()
     assert controller.call("GET", "/controllers")[0]["restarting"] is False
@@ -94,6 +103,10 @@ def test_what_is_told_to_end_while_it_is_to_restart_ends(controller: Controller)
     controller.call("POST", "/controllers/1/restart", expect=202)
     controller.process.send_signal(signal.SIGTERM)
     assert controller.process.wait(60) in {0, -signal.SIGTERM}
+
+
+def blocks(data: bytes) -> list[bytes]:
+    return [data[at : at + 4096] for at in range(0, len(data), 4096)]
 
 
 def test_both_restart_one_after_the_other_while_a_host_writes(pair: tuple[Controller, Controller]) -> None:
@@ -110,7 +123,10 @@ def test_both_restart_one_after_the_other_while_a_host_writes(pair: tuple[Contro
 
     def watch() -> None:
         while not ended.wait(0.01):
-            seen.append((first.ready, second.ready))
+            serves = first.ready
+            both = serves, second.ready
+            if serves == first.ready:  # else they were not so at one moment
+                seen.append(both)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -140,7 +156,9 @@ def test_both_restart_one_after_the_other_while_a_host_writes(pair: tuple[Contro
     assert [one.pid for one in pair] == pids
     for one in pair:
         with one.log_in(iqn) as session:
-            assert session.read(1, 0, 1 << 20) in {written, write}
+            # Of a write that was cut off any part may be there.
+            found = blocks(session.read(1, 0, 1 << 20))
+            assert all(one in either for one, *either in zip(found, blocks(written), blocks(write), strict=True))
     kinds = [(one["kind"], one["controller"]) for one in first.call("GET", "/events")]
     assert sorted(one for one in kinds if one[0] == "restart-begun") == [("restart-begun", 1), ("restart-begun", 2)]
 
@@ -159,14 +177,12 @@ def test_the_second_does_not_restart_while_the_first_is_not_back(pair: tuple[Con
     assert first.process.wait(60) == 2
     second.call("POST", "/controllers/2/restart", expect=202)
     pid = second.pid
-    started = second.call("GET", "/controllers")[1]["started_at"]
-    for _ in range(3):
-        listed = second.call("GET", "/controllers")
-        assert [one["restarting"] for one in listed] == [True, True]
+    assert [one["restarting"] for one in second.call("GET", "/controllers")] == [True, True]
     second.call("POST", "/controllers/1/restart", expect=409)
     first.config.write_text(good)
     first.start()
-    until_restarted(first)
-    assert first.call("GET", "/controllers")[1]["started_at"] > started
+    back = until_restarted(first)
+    assert back[1]["started_at"] > back[0]["started_at"]
     assert second.pid == pid
-    os.kill(pid, 0)
+    assert second.process is not None
+    assert second.process.poll() is None
