@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import select
 
 from qreplica.iscsi.errors import SessionLost
 from qreplica.peer import messages
 from qreplica.peer.errors import PeerUnreachable, WrongChap
 from qreplica.replication import jobs
 from qreplica.replication.errors import StaleOwner
-from qreplica.state.models import CycleKind, JobState, Outcome, PathState, Step
+from qreplica.state.models import Claim, CycleKind, JobState, Outcome, PathState, Step
 from qreplica.storage.driver import BLOCK, Extent, ExtentKind
 
 from .fakes import lost
@@ -22,6 +23,21 @@ def die(_: str) -> None:
 
 def unreachable(_: str) -> None:
     raise PeerUnreachable(address="192.0.2.11", port=3261, reason="the test says so")
+
+
+def dying_at(place: str, times: int) -> Steps:
+    """Return steps of a worker that dies at the step of that name, when it comes there for that time."""
+    steps = Steps()
+    real = steps.take
+
+    def take(name: str) -> None:
+        real(name)
+        if steps.taken.count(place) >= times:
+            steps.dead = True
+            raise Crash
+
+    steps.take = take  # type: ignore[method-assign]
+    return steps
 
 
 def test_a_full_copy_and_then_only_what_changed(pair: Pair) -> None:
@@ -382,40 +398,43 @@ def test_the_epoch_jumps_over_one_that_the_target_has_seen(pair: Pair) -> None:
     pair.check_points()
 
 
+def test_what_the_target_does_not_go_on_with_is_sent_from_the_start(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It said that the generation is in progress, and has rolled it back when it is asked to go on."""
+    first_copy(pair)
+    fill(pair, 5)
+    jobs.start(pair.database, "nightly")
+    with pytest.raises(Crash):
+        pair.work(dying_at("write", 9))
+    assert pair.cycle_row().checkpoint > 0
+    real = pair.recovery.begin
+
+    def begin(iqn: str, message: messages.Begin) -> messages.Begun:
+        with pair.target_database.session() as session:
+            session.scalars(select(Claim)).one().manifest = None
+        return real(iqn, message)
+
+    monkeypatch.setattr(pair.recovery, "begin", begin)
+    pair.work()
+    assert pair.job().state is JobState.IDLE
+    assert pair.cycle_row().kind is CycleKind.INCREMENTAL
+    pair.check_points()
+
+
 def test_a_plan_that_comes_out_differently_is_sent_from_the_start(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine lists other extents than before: the checkpoint was one of another plan, and does not count."""
     first_copy(pair)
     fill(pair, 5)
     jobs.start(pair.database, "nightly")
-    steps = Steps()
-    writes = 0
-
-    def take(name: str, real: Callable[[str], None] = steps.take) -> None:
-        nonlocal writes
-        real(name)
-        writes += name == "write"
-        if writes == 9:
-            steps.dead = True
-            raise Crash
-
-    steps.take = take  # type: ignore[method-assign]
     with pytest.raises(Crash):
-        pair.work(steps)
+        pair.work(dying_at("write", 9))
     assert pair.cycle_row().checkpoint > 0
     halves = [Extent(0, SIZE // 2, ExtentKind.DATA), Extent(SIZE // 2, SIZE // 2, ExtentKind.DATA)]
     monkeypatch.setattr(pair.storage, "delta", lambda *_: halves)
     # The worst moment: the target has begun anew, and the worker dies before it knows.
-    steps = Steps()
-
-    def die_after_begin(name: str, real: Callable[[str], None] = steps.take) -> None:
-        real(name)
-        if name == "answer begin":
-            steps.dead = True
-            raise Crash
-
-    steps.take = die_after_begin  # type: ignore[method-assign]
     with pytest.raises(Crash):
-        pair.work(steps)
+        pair.work(dying_at("answer begin", 1))
     pair.work()
     assert min(one.offset for one in pair.sessions[-1][0].written()) == 0
     assert [one.generation for one in pair.points()] == [1, 2]

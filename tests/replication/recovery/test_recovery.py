@@ -348,6 +348,22 @@ class TestCommit:
         assert {one.snapshot for one in world.storage.list_snapshots(GROUP, VD)} == kept
         assert sorted(world.points()) == [1, 2]
 
+    def test_what_is_being_committed_is_no_left_over_to_a_stale_owner(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its controller hung before it tidied up, and wakes while another one makes a recovery point."""
+        copy(world, 1, 1, full(b"a"))
+        take = world.storage.take_snapshot
+
+        def and_then(*arguments: str) -> SnapshotInfo:
+            info = take(*arguments)
+            world.recovery._points.tidy(VD, JOB, 1)
+            return info
+
+        monkeypatch.setattr(world.storage, "take_snapshot", and_then)
+        copy(world, 2, 2, full(b"b"))
+        assert world.points() == {1: full(b"a"), 2: full(b"b")}
+
 
 class TestAbortAndRelease:
     def test_abort_goes_back_to_the_newest_point_and_can_be_repeated(self, world: World) -> None:
@@ -446,7 +462,7 @@ def test_a_claim_that_was_changed_since_it_was_read_stays(world: World) -> None:
             change(session, row, vd, generation=7)
     with world.database.session(read_only=True) as session:
         row = session.get_one(Claim, VD)
-        assert (row.epoch, row.generation) == (2, None)
+        assert (row.epoch, row.generation) == (2, 0)
 
 
 class TestRetention:
