@@ -45,7 +45,8 @@ KNOWN = {
     "name": ["rg1", "payroll", "mail", "hosts", "nightly", "d1", "d4", "s1", "fuzz-viewer", "fuzz-admin"],
     "vd": ["payroll", "mail"],
     "node": ["hosts"],
-    "number": [1, 2],
+    "number": [1, 2, 4],
+    "controller": [1, 2],
     "address": ["192.168.1.11"],
     "port": [3260],
     "session": ["x"],
@@ -263,6 +264,8 @@ def example_of(box: Box, described: dict[str, Any]) -> dict[str, Any] | None:
     if "requestBody" not in described:
         return None
     schema = described["requestBody"]["content"]["application/json"]["schema"]
+    if "$ref" not in schema:
+        return None  # a file, byte for byte
     name = schema["$ref"].rpartition("/")[2]
     example: dict[str, Any] = box.world.app.openapi()["components"]["schemas"][name]["examples"][0]
     return example

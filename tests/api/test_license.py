@@ -19,6 +19,12 @@ FREE = {
     ("DELETE", "/jobs/{name}"),
     ("GET", "/jobs/{name}/cycles"),
     ("POST", "/jobs/{name}/stop"),
+    ("POST", "/jobs/{name}/pause"),
+    ("GET", "/jobs/{name}/schedule"),
+    ("DELETE", "/jobs/{name}/schedule"),
+    ("GET", "/jobs/{name}/bandwidth"),
+    ("PUT", "/jobs/{name}/bandwidth"),
+    ("DELETE", "/jobs/{name}/bandwidth"),
     ("DELETE", "/jobs/{name}/paths/{address}/{port}"),
 }
 
