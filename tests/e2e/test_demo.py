@@ -38,6 +38,7 @@ def test_a_filesystem_arrives_whole_and_then_its_changes(lab: Lab, observed: Any
     assert [one["killed"] for one in full["interruptions"]] == ["source controller 1", "target controller 1"]
     assert incremental["interruptions"] == []
     assert figures["verified"] is True
+    assert figures["qreplica_port"]["sent_by_qreplica_ports"] >= incremental["bytes"]
     assert TREE <= full["bytes"] < 2 * TREE
     assert full["bytes"] + full["zero_bytes"] == GIB
     changed = incremental["changed_bytes"]

@@ -14,10 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qreplica.lab import demo_license, filesystem, sparse
+from qreplica.lab import demo_license, demo_port, demo_schedule, filesystem, sparse
 from qreplica.lab import lab as labs
 from qreplica.lab.administration import CommandLine, login_environment, write_secret
 from qreplica.lab.commands import inside, run
+from qreplica.lab.demo_port import Traffic
 from qreplica.lab.errors import CopyDiffers
 from qreplica.lab.host import Done, Request
 from qreplica.lab.topology import Lab, Side
@@ -91,16 +92,18 @@ class Demo:
         self._calm = calm
         self._place = lab.directory / "host"
         self._source = CommandLine(lab, Side.SOURCE, tell)
+        self._quietly = CommandLine(lab, Side.SOURCE)
         self._target = CommandLine(lab, Side.TARGET, tell)
         self._backups: Node | None = None
 
     def run(self) -> dict[str, Any]:
         """Do all of it and return the figures. The source must have no license yet.
 
-        Raises CommandFailed, CopyDiffers, TreeTooSmall, LicenseMatterless.
+        Raises CommandFailed, CopyDiffers, TreeTooSmall, LicenseMatterless, TrafficElsewhere, LabStuck.
         """
         self._place.mkdir(mode=0o700)
         steps = demo_license.activate(self._lab, self._source, self._tell)
+        demo_port.enable(self._source)
         image, changed = self._place / "disk.img", self._place / "changed.img"
         self._make_filesystem(image)
         host = self._make_source()
@@ -113,13 +116,18 @@ class Demo:
         changes = filesystem.change(changed, self._place / "mount")
         self._tell(f"The host changed {changes.changed} files, deleted {changes.deleted}, added {changes.added}")
         applied = self._host("apply-changes", host, changed, older=image)
-        incremental = self._cycle()
+        before = Traffic.now(self._lab)
+        self._tell("The next cycle begins by schedule, at the next full minute")
+        look = partial(labs.check_daemons, self._lab)
+        incremental = self._told(Cycle.of(demo_schedule.wait_for_cycle(self._source, self._quietly, JOB, look)))
+        traffic = Traffic.now(self._lab).check_since(before, incremental.bytes)
 
         self._verify(changed, changes.known_content)
         return {
             "steps": [step.as_json() for step in steps],
             "full": full.as_json(),
             "incremental": {**incremental.as_json(), "changed_bytes": applied.bytes + applied.unmapped_bytes},
+            "qreplica_port": traffic,
             "verified": True,
             "worker_peak_memory": max(full.worker_peak_memory, incremental.worker_peak_memory),
         }

@@ -75,6 +75,16 @@ class LicenseMatterless(EngineFailed):
     template = "The license does not do what it should ({what}): this must never be: keep the lab and report it."
 
 
+class TrafficElsewhere(EngineFailed):
+    """Data of a cycle did not keep to the QReplica port: a defect."""
+
+    kind = "demo-traffic-elsewhere"
+    template = (
+        "Of {carried:size} that a cycle sent, the QReplica ports sent {ours:size}, and other ports {others:size}: this "
+        "must never be: keep the lab and report it."
+    )
+
+
 class LabStuck(EngineFailed):
     """Something that a lab waits for did not happen."""
 
