@@ -14,7 +14,8 @@ _PATIENCE, _POLL = 180.0, 0.5
 def wait_for_cycle(qreplica: CommandLine, quietly: CommandLine, job: str, look: Callable[[], None]) -> dict[str, Any]:
     """Have the job run every minute until it has run once, and return what it is then.
 
-    ``quietly`` asks how it goes. ``look`` is called meanwhile, and ends it by what it raises. Raises CommandFailed, LabStuck.
+    ``quietly`` asks how it goes; ``look`` is called meanwhile, and ends it by what it raises. Raises CommandFailed,
+    LabStuck.
     """
     before = quietly("job", "show", job)["cycle"]["generation"]
     qreplica("job", "schedule", "set", job, "--every", _INTERVAL)
