@@ -35,8 +35,8 @@ class Tended(MemoryDriver):
         self.tended: list[str] = []
         self.failing: dict[str, QReplicaError] = {}
 
-    def tend_group(self, group: str) -> None:
-        super().tend_group(group)
+    def tend_group(self, group: str, spare: int | None = None) -> None:
+        super().tend_group(group, spare)
         self.tended.append(group)
         if group in self.failing:
             raise self.failing[group]

@@ -14,7 +14,7 @@ from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.btrfs_chunks import profiles
 from qreplica.storage.btrfs_disks import members
 from qreplica.storage.btrfs_needs import DATA_PROFILES
-from qreplica.storage.btrfs_room import Room, room
+from qreplica.storage.btrfs_room import Room, emptiest, room
 from qreplica.storage.btrfs_upkeep import exclusive
 from qreplica.storage.capacity import capacity
 from qreplica.storage.driver import GroupHealth, RaidLevel
@@ -202,4 +202,41 @@ def test_room_for_a_replacement_is_made_before_one_is_needed(
     group = make_group(RaidLevel.RAID1, make_disks(2, 768 * MIB), 768 * MIB)
     assert group.room().free <= group.room().needed
     group.tend_until_replaceable()
+    group.check()
+
+
+def test_a_chunk_that_holds_more_than_can_be_spared_is_emptied_later(
+    make_group: Callable[..., SoldOut],
+    make_disks: MakeDisks,  # noqa: F811 - imported above
+) -> None:
+    group = make_group(RaidLevel.RAID1, make_disks(2, 768 * MIB), 768 * MIB)
+    found = emptiest(group.mount, frozenset())
+    assert found is not None
+    holds = found[1]
+    assert emptiest(group.mount, frozenset(), holds) == found
+    assert emptiest(group.mount, frozenset(), holds - 1) is None
+    group.driver.tend_group(group.name, spare=2 * holds - 1)
+    assert exclusive(group.mount) == "none"
+    group.tend_until_replaceable()
+    group.check()
+
+
+def test_what_is_being_moved_counts_as_coming_until_it_is_stopped(
+    make_group: Callable[..., SoldOut],
+    make_disks: MakeDisks,  # noqa: F811 - imported above
+) -> None:
+    group = make_group(RaidLevel.RAID1, make_disks(2, 768 * MIB), 768 * MIB)
+    found = emptiest(group.mount, frozenset())
+    assert found is not None
+    group.driver.tend_group(group.name)
+    moving = [exclusive(group.mount)]
+    coming = group.driver.data_use(group.name).coming
+    moving.append(exclusive(group.mount))
+    assert moving == ["balance"] * 2
+    assert coming >= found[1]
+    group.driver.stop_moving(group.name)
+    group.driver.stop_moving(group.name)
+    assert exclusive(group.mount) == "none"
+    group.driver.let_go(group.name)
+    assert group.driver.data_use(group.name).coming < found[1]
     group.check()

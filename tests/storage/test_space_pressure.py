@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qreplica.storage.driver import DataUse
 from qreplica.storage.space_pressure import Limits, Pressure, VdUse, judge, slice_budget
 from qreplica.units import GIB, MIB
 
@@ -34,11 +35,19 @@ def test_hosts_wait_before_there_is_no_room() -> None:
     assert judge(LIMITS, LIMITS.hold_below, []) is not Pressure.HOLD
 
 
+def test_what_can_be_spared_makes_no_host_wait() -> None:
+    use = DataUse(held=10 * GIB, coming=GIB)
+    spare = LIMITS.spare(use)
+    assert LIMITS.room(DataUse(use.held + spare, use.coming)) == LIMITS.hold_below
+    assert LIMITS.spare(DataUse(held=LIMITS.limit, coming=0)) == 0
+
+
 @given(st.integers(0, 1 << 50))
 def test_limits_leave_room_to_act_in(promisable: int) -> None:
     limits = Limits.of(promisable)
     assert limits.limit == promisable + limits.working
     assert 0 <= limits.hold_below <= limits.let_go_on <= max(1, limits.working)
+    assert limits.hold_below <= limits.begin_below <= limits.working
 
 
 @given(st.integers(0, 17 * GIB), st.integers(0, 17 * GIB))

@@ -15,6 +15,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from qreplica.storage import (
@@ -168,11 +169,11 @@ class BtrfsDriver(StorageDriver):
         found = btrfs_disks.find(btrfs_disks.members(mount), disk)
         return found is not None and not found.missing
 
-    def tend_group(self, group: str) -> None:
+    def tend_group(self, group: str, spare: int | None = None) -> None:
         """See StorageDriver."""
         mount = self._open(group)
         with self._locked(group), in_our_words(group, "to be tended"):
-            self._upkeep.tend(group, mount)
+            self._upkeep.tend(group, mount, spare)
 
     def start_scrub(self, group: str) -> None:
         """See StorageDriver."""
@@ -312,7 +313,14 @@ class BtrfsDriver(StorageDriver):
         """See StorageDriver."""
         mount = self._open(group)
         with in_our_words(group, "to tell what its data holds"):
-            return btrfs_filesystem.data_use(mount)
+            use = btrfs_filesystem.data_use(mount)
+            return replace(use, coming=use.coming + self._upkeep.moving(group, mount))
+
+    def stop_moving(self, group: str) -> None:
+        """See StorageDriver."""
+        mount = self._open(group)
+        with in_our_words(group, "to stop moving what it holds"):
+            self._upkeep.stop_moving(group, mount)
 
     def let_go(self, group: str) -> None:
         """See StorageDriver."""

@@ -47,17 +47,20 @@ def room(place: Path, members: Sequence[Member]) -> Room:
     return Room(sum(member.size - member.given_out for member in counted), needed)
 
 
-def emptiest(place: Path, without: frozenset[Chunk]) -> tuple[Chunk, float] | None:
-    """Return the data chunk that is used least, and to which share, if the others can take in what it holds.
+def emptiest(place: Path, without: frozenset[Chunk], most: int | None = None) -> tuple[Chunk, int] | None:
+    """Return the data chunk of which the least share is used, and how many bytes, if the others can take these in.
 
-    None of those ``without``. What it is given out for is free when it is empty.
+    None of those ``without``, and none that holds more than ``most`` bytes: the kernel gives all that a chunk holds a
+    place anew before it frees the old one (relocate_block_group of relocation.c). What it is given out for is free when
+    it is empty.
     """
     data = [chunk for chunk in btrfs_chunks.chunks(place) if chunk.is_data]
     used = {chunk: _used(place, chunk) for chunk in data}
-    least = min((chunk for chunk in data if chunk not in without), key=lambda one: used[one] / one.length, default=None)
+    open_to = [chunk for chunk in data if chunk not in without and (most is None or used[chunk] <= most)]
+    least = min(open_to, key=lambda one: used[one] / one.length, default=None)
     if least is None or sum(chunk.length - used[chunk] for chunk in data if chunk != least) < used[least]:
         return None
-    return least, used[least] / least.length
+    return least, used[least]
 
 
 def limit_chunks(place: Path, *, least: bool) -> None:

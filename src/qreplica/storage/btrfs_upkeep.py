@@ -82,12 +82,13 @@ class _Memory:
     """What is remembered of an RG, and may be forgotten at any time.
 
     The last rewriting tried; which chunks were begun to be emptied, and when that can be tried anew if they are there
-    still; whether the one that is rewritten is; and how the last replacement that had begun was cut off.
+    still; how many bytes the one that is being emptied held, if one is; and how the last replacement that had begun was
+    cut off.
     """
 
     tried: _Try | None = None
     emptied: dict[Chunk, float] = field(default_factory=dict)
-    emptying: bool = False
+    emptying: int = 0
     cut_off: GroupFull | StorageCommandFailed | None = None
 
 
@@ -100,8 +101,11 @@ class Upkeep:
     def _of(self, group: str) -> _Memory:
         return self._groups.setdefault(group, _Memory())
 
-    def tend(self, group: str, place: Path) -> None:
-        """Take the next step, if none is under way. Raises ReplacementFailed, SpreadingFoundNoRoom, NotMended."""
+    def tend(self, group: str, place: Path, spare: int | None = None) -> None:
+        """Take the next step, if none is under way; see StorageDriver.tend_group for ``spare``.
+
+        Raises ReplacementFailed, SpreadingFoundNoRoom, NotMended.
+        """
         if _is_busy(group, place):
             return
         self._tell_of_replacement(group, place)
@@ -127,7 +131,7 @@ class Upkeep:
             btrfs_label.forget_partings(group, place)
         room = btrfs_room.room(place, members)
         if room.free <= room.needed * _AMPLE:
-            self._empty_one(group, place, worth=_WORTH)
+            self._empty_one(group, place, worth=_WORTH, most=None if spare is None else spare // 2)
 
     def _tell_of_replacement(self, group: str, place: Path) -> None:
         """Raise ReplacementFailed while one that was cut off was not begun again; its program may just be killed."""
@@ -161,7 +165,7 @@ class Upkeep:
                     return False
                 step, again_at = 0, now + _PAUSE
         memory.tried = _Try(frozenset(left), step, again_at)
-        memory.emptying = False
+        memory.emptying = 0
         _balance(group, place, [f"{one}{_FILTERS[step]}" for one in filters])
         return True
 
@@ -189,20 +193,29 @@ class Upkeep:
         if room.free <= room.needed:
             raise NoRoomForReplacement(group=group, free=room.free, needed=room.needed)
 
+    def moving(self, group: str, place: Path) -> int:
+        """Return how many bytes a chunk holds that is being emptied, and may be held twice."""
+        memory = self._of(group)
+        return memory.emptying if memory.emptying and exclusive(place) == "balance" else 0
+
+    def stop_moving(self, group: str, place: Path) -> None:
+        """End the emptying of a chunk, which goes on at another time; idempotent."""
+        if self.moving(group, place):
+            make_way(group, place)
+
     def cut_off(self, group: str, error: GroupFull | StorageCommandFailed) -> None:
         """Note that a replacement that had begun ended so."""
         self._of(group).cut_off = error
 
-    def _empty_one(self, group: str, place: Path, *, worth: float) -> bool:
-        """Begin to empty the chunk with least in it, if that is no more than ``worth``; tell whether."""
+    def _empty_one(self, group: str, place: Path, *, worth: float, most: int | None = None) -> bool:
+        """Begin to empty the chunk with least in it, ``most`` bytes and a share of ``worth`` at most; tell whether."""
         memory, now = self._of(group), time.monotonic()
         memory.emptied = {chunk: again_at for chunk, again_at in memory.emptied.items() if now < again_at}
-        found = btrfs_room.emptiest(place, frozenset(memory.emptied))
-        if found is None or found[1] > worth:
+        found = btrfs_room.emptiest(place, frozenset(memory.emptied), most)
+        if found is None or found[1] > worth * found[0].length:
             return False
-        chunk = found[0]
+        chunk, memory.emptying = found
         memory.emptied[chunk] = now + _PAUSE
-        memory.emptying = True
         _balance(group, place, [f"-dvrange={chunk.start}..{chunk.start + 1}"])
         return True
 

@@ -232,9 +232,12 @@ class StorageDriver(ABC):
         """
 
     @abstractmethod
-    def tend_group(self, group: str) -> None:
+    def tend_group(self, group: str, spare: int | None = None) -> None:
         """Take the next step of what a replacement, a growth or the return of a disk needs; soon returns.
 
+        What need not be done now is left for later when it would hold more than ``spare`` bytes (None: any number) of
+        the RG's room while it lasts: what is moved is held twice until it has moved, and ``data_use`` counts it as
+        coming until then. ``stop_moving`` ends it.
         To be called now and then (some seconds apart) while the RG is open, by one process at a time: after a
         replacement it restores the redundancy of what was written while degraded. Idempotent. Raises what was found
         to hinder it: ReplacementFailed, SpreadingFoundNoRoom, NotMended.
@@ -329,6 +332,13 @@ class StorageDriver(ABC):
     @abstractmethod
     def data_use(self, group: str) -> DataUse:
         """Return how much data the open RG holds; cheap enough for ten times a second. Raises GroupClosed."""
+
+    @abstractmethod
+    def stop_moving(self, group: str) -> None:
+        """End what ``tend_group`` moves though it need not be done now, and give back the room that it holds.
+
+        Idempotent. Raises GroupClosed.
+        """
 
     @abstractmethod
     def let_go(self, group: str) -> None:

@@ -18,6 +18,7 @@ from qreplica.state.models import Disk, RaidGroup, Severity, now
 from qreplica.storage import disks, raid_group_disks, scrubs, startup, upkeep
 from qreplica.storage.driver import DiskErrors, GroupHealth, GroupStatus, StorageDriver
 from qreplica.storage.errors import GroupBusy
+from qreplica.storage.making_room import limits_of
 from qreplica.storage.service_errors import GroupStoppedWriting
 from qreplica.units import format_size
 
@@ -88,7 +89,9 @@ class Maintenance:
     def _tend(self) -> None:
         """Have the driver do its next step; what hinders it is told once and holds nothing else up."""
         try:
-            self._driver.tend_group(self._group)
+            limits = limits_of(self._db, self._group)
+            spare = limits.spare(self._driver.data_use(self._group)) if limits is not None else 0
+            self._driver.tend_group(self._group, spare)
         except Unavailable:
             raise
         except QReplicaError as error:

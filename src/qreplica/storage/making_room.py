@@ -65,6 +65,7 @@ class MakingRoom:
         Lets one snapshot go at most.
         """
         until = time.monotonic() + _ROUND
+        self._driver.stop_moving(self._group)
         # What was written already must find its place before it is known how much is held for nothing.
         self._driver.let_go(self._group)
         let_one_go = False
@@ -158,6 +159,13 @@ class MakingRoom:
                     )
                     log.record(session, Severity.WARNING, "space-not-given-back", f"vd {vd.name}", told)
         self._told = failures
+
+
+def limits_of(db: Database, group: str) -> Limits | None:
+    """Return what the RG may hold; None when it was deleted."""
+    with db.session(read_only=True) as session:
+        row = session.get(RaidGroup, group)
+        return None if row is None else Limits.of(row.usable - row.reserve)
 
 
 def uses(db: Database, driver: StorageDriver, group: str) -> list[VdUse]:

@@ -125,7 +125,7 @@ class MemoryDriver(StorageDriver):
         self._open_groups[group].append(disk)
         self._rebuilding.add(group)
 
-    def tend_group(self, group: str) -> None:
+    def tend_group(self, group: str, spare: int | None = None) -> None:  # noqa: ARG002 - nothing is moved here
         """See StorageDriver."""
         self._group(group)
         self._rebuilding.discard(group)
@@ -257,6 +257,10 @@ class MemoryDriver(StorageDriver):
         """See StorageDriver."""
         self._group(group)
         return DataUse(held=self.group_status(group).allocated, coming=0)
+
+    def stop_moving(self, group: str) -> None:
+        """See StorageDriver."""
+        self._group(group)
 
     def let_go(self, group: str) -> None:
         """See StorageDriver. Nothing lingers here."""

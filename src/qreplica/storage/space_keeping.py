@@ -9,9 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 
 from qreplica.state.database import Database
-from qreplica.state.models import RaidGroup
 from qreplica.storage.driver import StorageDriver
-from qreplica.storage.making_room import MakingRoom, uses
+from qreplica.storage.making_room import MakingRoom, limits_of, uses
 from qreplica.storage.space_pressure import Limits, Pressure, judge
 
 #: In seconds; the second where less than a quarter of the room is left below which hosts wait. A target daemon that
@@ -88,8 +87,5 @@ class SpaceKeeping:
         return limits.room(self._driver.data_use(self._group))
 
     def _read_limits(self) -> Limits | None:
-        """Read what the RG may hold; None when it was deleted."""
-        with self._db.session(read_only=True) as session:
-            group = session.get(RaidGroup, self._group)
-            self._limits = Limits.of(group.usable - group.reserve) if group is not None else None
+        self._limits = limits_of(self._db, self._group)
         return self._limits

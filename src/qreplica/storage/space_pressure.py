@@ -14,8 +14,9 @@ from qreplica.units import MIB
 
 #: What is held too much by less than this is let be: as much is the trees' own, or was counted a moment too early.
 NEWS = 4 * MIB
-#: Room below which hosts wait until there is more; half of the working reserve where that is smaller.
-_HOLD_BELOW = 512 * MIB
+#: Room below which hosts wait until there is more; half of the working reserve where that is smaller. What hosts write
+#: before they are made to wait does not shrink with the RG: of a very small reserve it is up to three quarters.
+_HOLD_BELOW, _HOLD_BELOW_LEAST, _HOLD_BELOW_MOST_SHARE = 512 * MIB, 64 * MIB, 3 / 4
 #: What is left of the working reserve when reclaiming in the background begins.
 _BEGIN = 0.75
 #: Bytes rewritten in a slice of the background: few at first, and the more the nearer the hosts' waiting comes.
@@ -47,10 +48,20 @@ class Limits:
         """Return what is left to the limit; below 0 when it is passed."""
         return self.limit - use.held - use.coming
 
+    def spare(self, use: DataUse) -> int:
+        """Return what may be held for a while beside what hosts write, without their having to wait for it."""
+        return max(0, self.room(use) - self.hold_below)
+
     @property
     def hold_below(self) -> int:
         """The room below which hosts wait."""
-        return min(_HOLD_BELOW, self.working // 2)
+        least = min(_HOLD_BELOW_LEAST, int(self.working * _HOLD_BELOW_MOST_SHARE))
+        return min(_HOLD_BELOW, max(self.working // 2, least))
+
+    @property
+    def begin_below(self) -> int:
+        """The room below which reclaiming in the background begins, before hosts have to wait."""
+        return max(int(self.working * _BEGIN), (self.working + self.hold_below) // 2)
 
     @property
     def let_go_on(self) -> int:
@@ -93,13 +104,13 @@ def judge(limits: Limits, room: int, vds: Iterable[VdUse]) -> Pressure:
     """Return how pressing it is for an RG with ``vds`` that has ``room`` left to its limit."""
     if room < limits.hold_below:
         return Pressure.HOLD
-    if room - sum(vd.owed for vd in vds) < limits.working * _BEGIN:
+    if room - sum(vd.owed for vd in vds) < limits.begin_below:
         return Pressure.RECLAIM
     return Pressure.NONE
 
 
 def slice_budget(limits: Limits, room: int) -> int:
     """Return how many bytes the next slice of reclaiming in the background should rewrite."""
-    begin = limits.working * _BEGIN
-    nearness = min(1.0, max(0.0, (begin - room) / max(1.0, begin - limits.hold_below)))
+    begin = limits.begin_below
+    nearness = min(1.0, max(0.0, (begin - room) / max(1, begin - limits.hold_below)))
     return int(_SLOWEST + nearness * (_FASTEST - _SLOWEST))

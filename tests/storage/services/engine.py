@@ -28,6 +28,7 @@ class Engine(MemoryDriver):
         self.stopped_writing = False
         self.replacing: dict[str, tuple[Path, Path]] = {}
         self.tended = 0
+        self.spare: int | None = None
         self.hindered: QReplicaError | None = None
         self.spreading = False
 
@@ -70,8 +71,9 @@ class Engine(MemoryDriver):
         super().add_disk(group, disk)
         self.members[group].append(disk)
 
-    def tend_group(self, group: str) -> None:
+    def tend_group(self, group: str, spare: int | None = None) -> None:
         self._group(group)
+        self.spare = spare
         self.tended += 1
         if self.hindered is not None:
             raise self.hindered

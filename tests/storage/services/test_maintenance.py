@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from qreplica.state.models import Disk, Severity
+from qreplica.state.models import Disk, RaidGroup, Severity
 from qreplica.storage import disks, raid_group_disks, virtual_disks
 from qreplica.storage.driver import DiskErrors, GroupHealth
 from qreplica.storage.errors import (
@@ -18,6 +19,7 @@ from qreplica.storage.errors import (
     SpreadingFoundNoRoom,
 )
 from qreplica.storage.service_errors import GroupStoppedWriting
+from qreplica.storage.space_pressure import Limits
 from qreplica.units import GIB, MIB
 
 from .mirror import EngineWorld
@@ -38,6 +40,15 @@ def test_an_rg_that_is_well_is_tended_and_left_alone(mirror: EngineWorld) -> Non
         mirror.rounds(3)
     assert mirror.storage.tended == 3
     assert mirror.told() == []
+
+
+def test_upkeep_may_use_what_no_host_has_to_wait_for(mirror: EngineWorld) -> None:
+    mirror.rounds()
+    with mirror.database.session() as session:
+        group = session.scalars(select(RaidGroup)).one()
+        limits = Limits.of(group.usable - group.reserve)
+        assert mirror.storage.spare == limits.spare(mirror.storage.data_use(group.id))
+    assert mirror.storage.spare
 
 
 def test_errors_are_told_once_for_each_growth(mirror: EngineWorld) -> None:
