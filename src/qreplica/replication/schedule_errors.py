@@ -62,7 +62,7 @@ class SnapshotsCleared(NoSpace):
     kind = "snapshots-cleared"
     template = (
         "The {space:size} of snapshot space of “{vd}” were used up ({used:size}), so the job's snapshots were cleared: "
-        "it runs again at {at:%Y-%m-%d %H:%M} ({zone}), with a full copy; if this happens again, give “{vd}” more with "
+        "it runs again at {at} ({zone}), with a full copy; if this happens again, give “{vd}” more with "
         "“qreplica vd set-snapshot-space {vd}”."
     )
 
@@ -70,7 +70,7 @@ class SnapshotsCleared(NoSpace):
 class RestartDropped(NoSpace):
     """The job's snapshots were cleared, and nothing starts it any more."""
 
-    kind = "snapshots-cleared"
+    kind = "restart-dropped"
     template = (
         "Its snapshots were cleared because the snapshot space was used up, and it has no schedule any more by which "
         "it would run: start it, which begins with a full copy."

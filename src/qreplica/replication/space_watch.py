@@ -15,7 +15,7 @@ from qreplica.events import log
 from qreplica.replication import configuration, plans, qsnaps
 from qreplica.replication.path_states import carried_by
 from qreplica.replication.run_planner import RESTART_AFTER
-from qreplica.replication.schedule_errors import SnapshotsCleared, SnapshotSpaceExhausted
+from qreplica.replication.schedule_errors import RestartDropped, SnapshotsCleared, SnapshotSpaceExhausted
 from qreplica.replication.store import ACTIVE, snapshots_of, unfinished, unpin
 from qreplica.state.database import Database
 from qreplica.state.models import Job, JobState, Outcome, Severity
@@ -109,7 +109,7 @@ class SpaceWatch:
             vd=job.source_vd.name,
             space=job.source_vd.snapshot_space,
             used=used,
-            at=at.astimezone(zone),
+            at=f"{at.astimezone(zone):%Y-%m-%d %H:%M}",
             zone=zone.key,
         )
         # Whoever still works on it must not rely on what is deleted.
@@ -155,5 +155,5 @@ def _holds_snapshots(session: Session, job: Job) -> bool:
 
 def _left_over(session: Session, job: Job) -> list[str]:
     """Return what a crash, or the engine, kept from being deleted when the job was cleared."""
-    cleared = job.state is JobState.FAILED and job.error_kind == SnapshotsCleared.kind
+    cleared = job.state is JobState.FAILED and job.error_kind in {SnapshotsCleared.kind, RestartDropped.kind}
     return snapshots_of(session, job.id) if cleared else []

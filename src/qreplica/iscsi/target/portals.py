@@ -17,13 +17,13 @@ def listening(tgtd: Management) -> frozenset[PortalSpec]:
 def listen_on(tgtd: Management, portals: frozenset[PortalSpec]) -> None:
     """Listen on exactly these: close first, then open what can be opened.
 
-    Who came in by another one is cut off. Raises PortalUnusable, and OSError when tgtd's sockets cannot be looked at.
+    Who came in by another one is cut off. Raises PortalUnusable.
     """
     wanted = frozenset(_canonical(portal) for portal in portals)
     present = listening(tgtd)
     for portal in present - wanted:
         _close(tgtd, portal)
-    end_others(tgtd.pid(), wanted)
+    end_others(tgtd, wanted)
     unusable = None
     for portal in sorted(wanted - present, key=_parameter):
         try:

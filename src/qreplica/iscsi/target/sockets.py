@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ def tcp_sockets(pid: int, stack: contextlib.ExitStack) -> Iterator[socket.socket
             handle = libc.syscall(_PIDFD_GETFD, pidfd, int(entry.name), 0)
             if handle < 0:
                 number = ctypes.get_errno()
+                if number == errno.EBADF:
+                    continue  # closed since it was listed
                 raise OSError(number, os.strerror(number))
             found = stack.enter_context(socket.socket(fileno=handle))
             if found.family in {socket.AF_INET, socket.AF_INET6} and found.type == socket.SOCK_STREAM:

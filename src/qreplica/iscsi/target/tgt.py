@@ -30,7 +30,6 @@ from qreplica.iscsi.target.errors import (
     LunMissing,
     NodeMissing,
     TargetCommandFailed,
-    TargetDaemonDown,
     TargetDaemonSilent,
     TidTaken,
 )
@@ -131,13 +130,12 @@ class TgtDriver(TargetDriver):
 
     def set_portals(self, portals: frozenset[PortalSpec]) -> None:
         """Close first, then open what can be opened."""
-        with self._one_at_a_time, self._looking():
+        with self._one_at_a_time:
             listen_on(self._tgtd, portals)
 
     def connections(self) -> list[TargetConnection]:
         """Look at its sockets."""
-        with self._looking():
-            return connections(self._tgtd.pid())
+        return connections(self._tgtd)
 
     def portals(self) -> frozenset[PortalSpec]:
         """Ask what is listened on."""
@@ -213,14 +211,6 @@ class TgtDriver(TargetDriver):
             self._tgtd.request(Mode.TARGET, Op.UPDATE, "state=ready", tid=node.tid)
             node.offline = False
         self._admit(node, rules - node.rules)
-
-    @contextlib.contextmanager
-    def _looking(self) -> Iterator[None]:
-        """Say that the daemon is down when its sockets cannot be looked at."""
-        try:
-            yield
-        except OSError as error:
-            raise TargetDaemonDown(control_port=self._tgtd.control_port, reason=error.strerror) from error
 
     def _forbid(self, node: _Node, rules: set[str]) -> None:
         for rule in sorted(rules):
