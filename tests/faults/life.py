@@ -136,7 +136,10 @@ class Life:
         while not self._stop.is_set():
             chance.choice(steps)(chance)
 
-    def _snapshot(self, _: random.Random) -> None:
+    def _snapshot(self, chance: random.Random) -> None:
+        if len(self._things["snapshot"].there) > 2 * _KEPT:
+            self._delete_snapshot(chance)
+            return
         name = self._begin("snapshot", "s")
         made = self.boxes.source.call("POST", "/snapshots", {"vd": "v1", "name": name}, expect=201)
         self._is_there("snapshot", name)

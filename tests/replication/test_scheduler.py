@@ -612,6 +612,29 @@ def test_the_engine_is_made_to_count_when_as_much_was_written_as_was_left(
     assert stage.pair.job().error_kind == "snapshot-space-exhausted"
 
 
+def test_no_job_fails_by_a_count_that_is_not_settled(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def space_used(group: str, vd: str, *, settled: bool = True) -> SpaceUsed:  # noqa: ARG001 - the driver's
+        return SpaceUsed(total=0, snapshots=SPACE - 1 if settled else SPACE)
+
+    monkeypatch.setattr(stage.storage, "space_used", space_used, raising=False)
+    jobs.start(stage.pair.database, "nightly")
+    stage.look()
+    assert stage.state() is JobState.RUNNING
+
+
+def test_no_job_fails_while_something_of_its_space_can_be_given_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage.storage, "freeing", lambda _: freeing, raising=False)
+    stage.storage.used, freeing = SPACE, True
+    jobs.start(stage.pair.database, "nightly")
+    stage.look()
+    assert stage.state() is JobState.RUNNING
+    freeing = False
+    stage.look()
+    assert stage.pair.job().error_kind == "snapshot-space-exhausted"
+
+
 def test_without_a_schedule_nothing_is_cleared(stage: Stage) -> None:
     configure(stage, restart_after_failure=True)
     run_out(stage)

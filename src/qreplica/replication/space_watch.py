@@ -4,8 +4,9 @@ A job at work fails by name when they do. With "restart an hour later if failed"
 cleared, the base too: nothing else ever takes that (white paper, "Configure the snapshot space").
 """
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -20,11 +21,16 @@ from qreplica.replication.store import ACTIVE, snapshots_of, unfinished, unpin
 from qreplica.state.database import Database
 from qreplica.state.models import Job, JobState, Outcome, Severity
 from qreplica.storage.driver import StorageDriver
+from qreplica.storage.making_room import limits_of, uses
+from qreplica.storage.reclaiming import Reclaiming
 from qreplica.storage.service_errors import NoSnapshotSpace
+from qreplica.storage.space_pressure import NEWS
 from qreplica.units import MIB
 
 #: The engine is not made to count for less than this, in bytes.
 _COUNT_AGAIN = 16 * MIB
+#: How long (seconds) and how much (bytes) is given back at a look.
+_SLICE, _BUDGET = 0.25, 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +53,18 @@ class Verdict:
 class SpaceWatch:
     """For the jobs of one controller; ``look`` is to be called every second for each. Raises what the driver does."""
 
-    def __init__(self, storage: StorageDriver, controller: int, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        storage: StorageDriver,
+        controller: int,
+        now: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._storage = storage
         self._controller = controller
-        self._now = clock
+        self._now = now
+        self._clock = clock
+        self._reclaiming: dict[str, Reclaiming] = {}
         #: For each job what was used when it was counted last, and what its RG held then, in bytes.
         self._counted: dict[str, tuple[int, int]] = {}
 
@@ -65,16 +79,16 @@ class SpaceWatch:
             waits, left_over = _waits_for_space(row), _left_over(session, row)
         verdict = Verdict()
         if fails_or_clears or waits:
-            used = self._used(job, source)
-            if used >= source.space:
+            used = self._used(job, source, surely=fails_or_clears)
+            if used >= source.space and not (fails_or_clears and self._gives_back(database, source)):
                 verdict = Verdict(exhausted=True, changed=fails_or_clears)
                 left_over = self._act(database, job, used) if fails_or_clears else []
         for snapshot in left_over:
             qsnaps.delete(database, self._storage, source.vd, snapshot)
         return verdict
 
-    def _used(self, job: str, source: _Source) -> int:
-        """Return what the snapshots use, never much less than they do.
+    def _used(self, job: str, source: _Source, *, surely: bool) -> int:
+        """Return what the snapshots use, never much less than they do; and if ``surely``, all of the space only if so.
 
         What the engine counted last may be half a minute old, and to have it count anew each second would slow hosts
         down. So it does that when the RG has taken in as much since as the VD had left.
@@ -87,7 +101,32 @@ class SpaceWatch:
         if used < source.space and taken_in >= _COUNT_AGAIN and counted + taken_in >= source.space:
             used = self._storage.space_used(source.group, source.vd).snapshots
             self._counted[job] = (used, held)
+        elif used >= source.space and surely:
+            used = self._storage.space_used(source.group, source.vd).snapshots
         return used
+
+    def _gives_back(self, database: Database, source: _Source) -> bool:
+        """Give back a little of what the VD holds for nothing; tell whether there may be more.
+
+        As where a snapshot is let go of for want of room, nothing goes on a guess: that comes first, for a moment at
+        each look, and what was deleted may still be on its way; unless hosts would have to wait for room meanwhile.
+        """
+        limits = limits_of(database, source.group)
+        room = 0 if limits is None else limits.spare(self._storage.data_use(source.group))
+        if room == 0:
+            return False
+        reclaiming = self._reclaiming.setdefault(source.group, Reclaiming(self._storage, source.group))
+        until = self._clock() + _SLICE
+        while (left := until - self._clock()) > 0:
+            vds = [
+                # Also by less than what is let be elsewhere the space may be exceeded.
+                replace(use, snapshot_space=source.space - NEWS - 1)
+                for use in uses(database, self._storage, source.group)
+                if use.vd == source.vd
+            ]
+            if reclaiming.slice(vds, budget=min(room, _BUDGET), room=room, seconds=left) is None:
+                return self._storage.freeing(source.group)
+        return True
 
     def _act(self, database: Database, job: str, used: int) -> list[str]:
         """Have the job fail, or clear it; return the snapshots that are to be deleted."""
