@@ -1,6 +1,8 @@
 """Who owns a directory."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,16 @@ def test_a_directory_belongs_to_who_made_it_until_it_is_kept(tmp_path: Path) -> 
     assert owner.alive
     keep(tmp_path / "it")
     assert Owner.of(tmp_path / "it") is None
+
+
+def test_a_directory_is_handed_over_to_who_started_the_process(tmp_path: Path) -> None:
+    make_owned(tmp_path / "it")
+    program = (
+        "import sys; from pathlib import Path; from qreplica.lab.owner import hand_over; hand_over(Path(sys.argv[1]))"
+    )
+    (tmp_path / "it/owner").unlink()
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "it")], check=True)
+    assert Owner.of(tmp_path / "it") == Owner.me()
 
 
 def test_others_cannot_look_in(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from qreplica.daemon import config
 from qreplica.lab import administration, daemons, namespaces, preflight
 from qreplica.lab.errors import LabExists, LabMissing
 from qreplica.lab.licensing import Vendor
-from qreplica.lab.owner import Owner, keep, make_owned, runs
+from qreplica.lab.owner import Owner, hand_over, keep, make_owned, runs
 from qreplica.lab.processes import find, marked_by
 from qreplica.lab.storage_left import mounts
 from qreplica.lab.sweep import FIRST_NAMESPACES, sweep
-from qreplica.lab.topology import DEFAULT_ID, PREFERRED_MANAGEMENT_PORTS, Controller, Lab, Side
+from qreplica.lab.topology import DEFAULT_ID, PREFERRED_MANAGEMENT_PORTS, TESTS, Controller, Lab, Side
 
 Tell = Callable[[str], None]
 
@@ -88,8 +88,11 @@ def up(lab: Lab, tell: Tell, prepare: Callable[[], None] = lambda: None, *, lice
 
 
 def let_stay(lab: Lab) -> None:
-    """Let the lab outlive this process, until ``down``."""
-    keep(lab.directory)
+    """Let the lab outlive this process, until ``down``; one of a test run goes with that run."""
+    if lab.root == TESTS:
+        hand_over(lab.directory)
+    else:
+        keep(lab.directory)
 
 
 @contextlib.contextmanager

@@ -23,8 +23,16 @@ class Owner:
     @classmethod
     def me(cls) -> Self:
         """Return this process."""
-        pid = os.getpid()
+        return cls.of_process(os.getpid())
+
+    @classmethod
+    def of_process(cls, pid: int) -> Self:
+        """Return the process that has the pid now."""
         return cls(pid, _started(pid) or 0)
+
+    def write(self, directory: Path) -> None:
+        """Have ``directory`` belong to it."""
+        (directory / _FILE).write_text(f"{self.pid} {self.ticks}\n")
 
     @classmethod
     def of(cls, directory: Path) -> Self | None:
@@ -57,13 +65,18 @@ def make_owned(directory: Path) -> None:
     me = Owner.me()
     unfinished = directory.with_name(f".{directory.name}.{me.pid}.{me.ticks}")
     unfinished.mkdir(mode=0o700)
-    (unfinished / _FILE).write_text(f"{me.pid} {me.ticks}\n")
+    me.write(unfinished)
     unfinished.rename(directory)
 
 
 def keep(directory: Path) -> None:
     """Let ``directory`` outlive its owner."""
     (directory / _FILE).unlink(missing_ok=True)
+
+
+def hand_over(directory: Path) -> None:
+    """Have ``directory`` belong to whoever started this process."""
+    Owner.of_process(os.getppid()).write(directory)
 
 
 def runs(pid: int) -> bool:
