@@ -2,30 +2,21 @@
 
 from collections.abc import Callable, Collection
 
-import structlog
-
 from qreplica.alerts.delivery import Delivery
-from qreplica.daemon.background import Background
-from qreplica.errors import QReplicaError
+from qreplica.daemon.background import Regular
 
 _EVERY = 2.0
 _DUTY = 1
-_log = structlog.get_logger(__name__)
 
 
-class Alerter(Background):
+class Alerter(Regular):
     """The thread that does so; ``duties``: the controllers whose duties this one does now."""
 
     def __init__(self, delivery: Delivery, duties: Callable[[], Collection[int]]) -> None:
-        super().__init__("alerts")
+        super().__init__("alerts", _EVERY, "alerts not delivered")
         self._delivery = delivery
         self._duties = duties
 
-    def _run(self) -> None:
-        more = False
-        while not self._ending.wait(0 if more else _EVERY):
-            try:
-                more = _DUTY in self._duties() and self._delivery.round()
-            except QReplicaError as error:
-                more = False
-                _log.warning("alerts not delivered", reason=error.sentence)
+    def round(self) -> bool:
+        """Tell each channel what is due to it, and whether there may be more. Raises what the database does."""
+        return _DUTY in self._duties() and self._delivery.round()

@@ -1,26 +1,18 @@
 """Has it told in time that the license will expire, and that it has."""
 
-import structlog
-
-from qreplica.daemon.background import Background
-from qreplica.errors import QReplicaError
+from qreplica.daemon.background import Regular
 from qreplica.license.licensing import Licensing
 
 _EVERY = 60.0
-_log = structlog.get_logger(__name__)
 
 
-class LicenseWatch(Background):
+class LicenseWatch(Regular):
     """The thread that looks once a minute."""
 
     def __init__(self, licensing: Licensing) -> None:
-        super().__init__("license")
+        super().__init__("license", _EVERY, "license not looked at", at_once=True)
         self._licensing = licensing
 
-    def _run(self) -> None:
-        while not self._ending.is_set():
-            try:
-                self._licensing.tell()
-            except QReplicaError as error:
-                _log.warning("license not looked at", reason=error.sentence)
-            self._ending.wait(_EVERY)
+    def round(self) -> None:
+        """Look once. Raises what the database does."""
+        self._licensing.tell()

@@ -7,7 +7,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy import select
 
-from qreplica.daemon.background import Background
+from qreplica.daemon.background import Regular
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.replication.links import Target, Way, target_of
@@ -21,7 +21,7 @@ _AT_ONCE = 8
 _log = structlog.get_logger(__name__)
 
 
-class PathProber(Background):
+class PathProber(Regular):
     """The thread that does so, for the jobs of ``owners``: the controllers whose jobs this one runs now."""
 
     def __init__(
@@ -33,11 +33,10 @@ class PathProber(Background):
         every: float = EVERY,
         probe: Callable[[Target, Way], None] = probe,
     ) -> None:
-        super().__init__("paths")
+        super().__init__("paths", every, "paths not probed")
         self._database = database
         self._controller = controller
         self._owners = owners
-        self._every = every
         self._probe = probe
 
     def round(self) -> None:
@@ -67,10 +66,3 @@ class PathProber(Background):
                 message = f"Path {way.portal} works again and stands by."
                 subject = f"job {target.job_name}"
                 log.record(session, Severity.INFO, "path-standby", subject, message, controller=self._controller)
-
-    def _run(self) -> None:
-        while not self._ending.wait(self._every):
-            try:
-                self.round()
-            except QReplicaError as error:
-                _log.warning("paths not probed", reason=error.sentence)

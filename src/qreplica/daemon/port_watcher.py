@@ -2,24 +2,21 @@
 
 from collections import defaultdict
 
-import structlog
 from sqlalchemy import select
 
-from qreplica.daemon.background import Background
-from qreplica.errors import QReplicaError
+from qreplica.daemon.background import Regular
 from qreplica.iscsi.target.driver import TargetConnection, TargetDriver
 from qreplica.state.database import Database
 from qreplica.state.models import Port
 
 _EVERY = 1.0
-_log = structlog.get_logger(__name__)
 
 
-class PortWatcher(Background):
+class PortWatcher(Regular):
     """The thread that does so."""
 
     def __init__(self, database: Database, controller: int, target: TargetDriver, iscsi_port: int) -> None:
-        super().__init__("ports")
+        super().__init__("ports", _EVERY, "ports not looked at")
         self._database = database
         self._controller = controller
         self._target = target
@@ -28,8 +25,10 @@ class PortWatcher(Background):
 
     def round(self) -> None:
         """Look once. Raises what driver and database do."""
+        before, self._seen = self._seen, None  # until all of it has gone well
         connections = self._target.connections()
-        if (seen := frozenset(connections)) == self._seen:
+        if (seen := frozenset(connections)) == before:
+            self._seen = before
             return
         names = self._names() if connections else {}
         hosts = defaultdict[str, list[str]](list)
@@ -51,11 +50,3 @@ class PortWatcher(Background):
                 for address in session.addresses:
                     names[address].add(session.initiator)
         return names
-
-    def _run(self) -> None:
-        while not self._ending.wait(_EVERY):
-            try:
-                self.round()
-            except QReplicaError as error:
-                self._seen = None
-                _log.info("ports not looked at", reason=error.sentence)

@@ -2,13 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import Enum, ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qreplica.access.roles import Role
 from qreplica.state.models import Base, new_id, now
-
-_ROLE = Enum(Role, native_enum=False, length=32, values_callable=lambda members: [member.value for member in members])
+from qreplica.state.types import enum_of
 
 
 class User(Base):
@@ -16,7 +15,7 @@ class User(Base):
 
     __tablename__ = "users"
     name: Mapped[str] = mapped_column(primary_key=True)
-    role: Mapped[Role] = mapped_column(_ROLE)
+    role: Mapped[Role] = mapped_column(enum_of(Role))
     password_hash: Mapped[str]
     enabled: Mapped[bool] = mapped_column(default=True)
     created_at: Mapped[datetime] = mapped_column(default=now)
@@ -34,7 +33,7 @@ class AccessSession(Base):
     digest: Mapped[str] = mapped_column(unique=True)
     user: Mapped[str] = mapped_column(ForeignKey("users.name"))
     name: Mapped[str | None]
-    role: Mapped[Role | None] = mapped_column(_ROLE)
+    role: Mapped[Role | None] = mapped_column(enum_of(Role))
     address: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     expires_at: Mapped[datetime]
@@ -51,7 +50,7 @@ class AuditEntry(Base):
     at: Mapped[datetime] = mapped_column(default=now)
     controller: Mapped[int]
     user: Mapped[str | None]
-    role: Mapped[Role | None] = mapped_column(_ROLE)
+    role: Mapped[Role | None] = mapped_column(enum_of(Role))
     token: Mapped[str | None]
     address: Mapped[str | None]
     operation: Mapped[str]

@@ -3,15 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Enum
+from sqlalchemy import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
 from qreplica.state.models import Base, Severity, now
-from qreplica.state.types import Secret
-
-_SEVERITY = Enum(
-    Severity, native_enum=False, length=32, values_callable=lambda members: [member.value for member in members]
-)
+from qreplica.state.types import Secret, enum_of
 
 
 class AlertChannel(Base):
@@ -22,7 +18,7 @@ class AlertChannel(Base):
 
     __tablename__ = "alert_channels"
     name: Mapped[str] = mapped_column(primary_key=True)
-    severity: Mapped[Severity] = mapped_column(_SEVERITY)
+    severity: Mapped[Severity] = mapped_column(enum_of(Severity))
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
     secret: Mapped[str | None] = mapped_column(Secret)
     sent_to: Mapped[int]

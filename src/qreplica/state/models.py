@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from sqlalchemy import JSON, BigInteger, Enum, ForeignKey, Integer, MetaData, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Integer, MetaData, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from qreplica.license.serial import new_serial
-from qreplica.state.types import Secret, UtcTime
+from qreplica.state.types import Secret, UtcTime, enum_of
 from qreplica.storage.driver import RaidLevel
 
 
@@ -35,15 +35,6 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map: ClassVar = {int: BigInteger().with_variant(Integer, "sqlite"), datetime: UtcTime}
-
-
-def _enum(kind: type[StrEnum]) -> Enum:
-    return Enum(
-        kind,
-        native_enum=False,
-        length=32,
-        values_callable=lambda members: [member.value for member in members],
-    )
 
 
 class VdType(StrEnum):
@@ -203,7 +194,7 @@ class RaidGroup(Base):
     __tablename__ = "raid_groups"
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(unique=True)
-    level: Mapped[RaidLevel] = mapped_column(_enum(RaidLevel))
+    level: Mapped[RaidLevel] = mapped_column(enum_of(RaidLevel))
     usable: Mapped[int]
     reserve: Mapped[int]
     scrub_days: Mapped[int | None] = mapped_column(default=30)
@@ -247,7 +238,7 @@ class ScrubRun(Base):
     checked: Mapped[int] = mapped_column(default=0)
     corrected: Mapped[int] = mapped_column(default=0)
     uncorrectable: Mapped[int] = mapped_column(default=0)
-    outcome: Mapped[ScrubOutcome | None] = mapped_column(_enum(ScrubOutcome))
+    outcome: Mapped[ScrubOutcome | None] = mapped_column(enum_of(ScrubOutcome))
     error: Mapped[str | None]
 
 
@@ -290,7 +281,7 @@ class VirtualDisk(Base):
     __tablename__ = "virtual_disks"
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     name: Mapped[str] = mapped_column(unique=True)
-    type: Mapped[VdType] = mapped_column(_enum(VdType))
+    type: Mapped[VdType] = mapped_column(enum_of(VdType))
     size: Mapped[int]
     snapshot_space: Mapped[int] = mapped_column(default=0)
     raid_group_id: Mapped[str] = mapped_column(ForeignKey("raid_groups.id"))
@@ -315,7 +306,7 @@ class Snapshot(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     vd_id: Mapped[str] = mapped_column(ForeignKey("virtual_disks.id"))
     name: Mapped[str]
-    kind: Mapped[SnapshotKind] = mapped_column(_enum(SnapshotKind))
+    kind: Mapped[SnapshotKind] = mapped_column(enum_of(SnapshotKind))
     size: Mapped[int]
     taken_at: Mapped[datetime | None]
     attempt: Mapped[str | None]
@@ -404,7 +395,7 @@ class Job(Base):
     mutual_user: Mapped[str | None]
     mutual_secret: Mapped[str | None] = mapped_column(Secret)
     pairing_secret: Mapped[str | None] = mapped_column(Secret)
-    state: Mapped[JobState] = mapped_column(_enum(JobState), default=JobState.IDLE)
+    state: Mapped[JobState] = mapped_column(enum_of(JobState), default=JobState.IDLE)
     controller: Mapped[int] = mapped_column(default=1)
     epoch: Mapped[int] = mapped_column(default=0)
     generation: Mapped[int] = mapped_column(default=0)
@@ -432,7 +423,7 @@ class Path(Base):
     address: Mapped[str]
     port: Mapped[int] = mapped_column(default=3260)
     peer_port: Mapped[int] = mapped_column(default=3261)
-    state: Mapped[PathState] = mapped_column(_enum(PathState), default=PathState.STANDBY)
+    state: Mapped[PathState] = mapped_column(enum_of(PathState), default=PathState.STANDBY)
     reason: Mapped[str | None]
     since: Mapped[datetime] = mapped_column(default=now)
 
@@ -450,12 +441,12 @@ class Cycle(Base):
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), index=True)
     generation: Mapped[int]
-    kind: Mapped[CycleKind | None] = mapped_column(_enum(CycleKind))
+    kind: Mapped[CycleKind | None] = mapped_column(enum_of(CycleKind))
     base_generation: Mapped[int | None]
     base_snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
     snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
     snapshot_used: Mapped[int | None]
-    step: Mapped[Step] = mapped_column(_enum(Step), default=Step.SNAPSHOT)
+    step: Mapped[Step] = mapped_column(enum_of(Step), default=Step.SNAPSHOT)
     manifest: Mapped[str | None]
     total_bytes: Mapped[int] = mapped_column(default=0)
     zero_bytes: Mapped[int] = mapped_column(default=0)
@@ -467,7 +458,7 @@ class Cycle(Base):
     started_at: Mapped[datetime] = mapped_column(default=now)
     progressed_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
-    outcome: Mapped[Outcome | None] = mapped_column(_enum(Outcome))
+    outcome: Mapped[Outcome | None] = mapped_column(enum_of(Outcome))
     error: Mapped[str | None]
     worker_peak_memory: Mapped[int] = mapped_column(default=0)
 
@@ -526,7 +517,7 @@ class Event(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     at: Mapped[datetime] = mapped_column(default=now)
     controller: Mapped[int | None]
-    severity: Mapped[Severity] = mapped_column(_enum(Severity))
+    severity: Mapped[Severity] = mapped_column(enum_of(Severity))
     kind: Mapped[str]
     subject: Mapped[str]
     message: Mapped[str]

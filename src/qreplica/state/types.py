@@ -1,13 +1,21 @@
 """Column types: UTC times and secrets encrypted at rest."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from cryptography.fernet import Fernet, InvalidToken
-from sqlalchemy import DateTime, LargeBinary
+from sqlalchemy import DateTime, Enum, LargeBinary
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 from qreplica.state.errors import SecretUnreadable
+
+
+def enum_of(kind: type[StrEnum]) -> Enum:
+    """Return the column type of an enumeration: its values as text, so that a new one needs no change of the table."""
+    return Enum(
+        kind, native_enum=False, length=32, values_callable=lambda members: [member.value for member in members]
+    )
 
 
 class UtcTime(TypeDecorator[datetime]):
