@@ -8,13 +8,14 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from qreplica.access.roles import Role
@@ -236,13 +237,20 @@ def test_migrations_from_nothing_give_the_models(database: Database) -> None:
         command.check(configuration)
 
 
-def test_paths_of_an_older_version_stand_by_since_their_job_was_made(tmp_path: Path) -> None:
+@contextmanager
+def older(place: Path, revision: str) -> Iterator[tuple[Database, Connection]]:
+    """Give a database as an older version left it, and the connection on which it is made."""
     configuration = Config()
     configuration.set_main_option("script_location", str(module._MIGRATIONS))
-    database = Database(f"sqlite:///{tmp_path}/old.db")
+    database = Database(f"sqlite:///{place}/old.db")
     with database._engine.begin() as connection:
         configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "0004")
+        command.upgrade(configuration, revision)
+        yield database, connection
+
+
+def test_paths_of_an_older_version_stand_by_since_their_job_was_made(tmp_path: Path) -> None:
+    with older(tmp_path, "0004") as (database, connection):
         connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
         connection.exec_driver_sql(
             "INSERT INTO virtual_disks (id, name, type, size, snapshot_space, raid_group_id, serial, incomplete,"
@@ -268,12 +276,7 @@ def test_paths_of_an_older_version_stand_by_since_their_job_was_made(tmp_path: P
 
 
 def test_administrators_of_an_older_version_are_users_with_the_role_admin(tmp_path: Path) -> None:
-    configuration = Config()
-    configuration.set_main_option("script_location", str(module._MIGRATIONS))
-    database = Database(f"sqlite:///{tmp_path}/old.db")
-    with database._engine.begin() as connection:
-        configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "0005")
+    with older(tmp_path, "0005") as (database, connection):
         connection.exec_driver_sql("INSERT INTO administrators VALUES ('eve', '$hash', '2026-01-02 03:04:05.000000')")
         connection.exec_driver_sql("INSERT INTO tokens VALUES ('d', 'eve', '2026-01-02', '2026-01-03')")
     database.upgrade()
@@ -286,12 +289,7 @@ def test_administrators_of_an_older_version_are_users_with_the_role_admin(tmp_pa
 
 
 def test_a_subsystem_of_an_older_version_gets_a_serial_number_once(tmp_path: Path) -> None:
-    configuration = Config()
-    configuration.set_main_option("script_location", str(module._MIGRATIONS))
-    database = Database(f"sqlite:///{tmp_path}/old.db")
-    with database._engine.begin() as connection:
-        configuration.attributes["connection"] = connection
-        command.upgrade(configuration, "0005")
+    with older(tmp_path, "0005") as (database, connection):
         connection.exec_driver_sql("INSERT INTO subsystem VALUES ('i', 'source', 'iqn.2026-11.org.x', '2026-01-01')")
         connection.exec_driver_sql("INSERT INTO controllers (number, heartbeat, version) VALUES (1, 7, '0.1.0')")
         connection.exec_driver_sql("INSERT INTO ports VALUES (1, 1, 'eth0', '192.0.2.1', 24, 0)")

@@ -1,6 +1,6 @@
 """What operations are given, and who may call them: each router is ``administered``, or stands in ``OPEN``."""
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 
@@ -24,29 +24,13 @@ OPEN: Final = {
 }
 
 
-def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services
+def _part(name: str) -> Any:  # noqa: ANN401 - as FastAPI's own
+    """Return the dependency on a part of the application."""
 
+    def part(request: Request) -> Any:  # noqa: ANN401 - whatever was put there
+        return getattr(request.app.state, name)
 
-def _setting_up(request: Request) -> SettingUp:
-    setting_up: SettingUp = request.app.state.setting_up
-    return setting_up
-
-
-def _users(request: Request) -> Users:
-    users: Users = request.app.state.users
-    return users
-
-
-def _sessions(request: Request) -> Sessions:
-    sessions: Sessions = request.app.state.sessions
-    return sessions
-
-
-def _audit(request: Request) -> Audit:
-    audit: Audit = request.app.state.audit
-    return audit
+    return Depends(part)
 
 
 def _caller(request: Request) -> Caller:
@@ -55,12 +39,12 @@ def _caller(request: Request) -> Caller:
 
 
 #: The services of this controller.
-TheServices = Annotated[Services, Depends(_services)]
-TheSettingUp = Annotated[SettingUp, Depends(_setting_up)]
+TheServices = Annotated[Services, _part("services")]
+TheSettingUp = Annotated[SettingUp, _part("setting_up")]
 #: The users of this subsystem, their logins and tokens, and what they did.
-TheUsers = Annotated[Users, Depends(_users)]
-TheSessions = Annotated[Sessions, Depends(_sessions)]
-TheAudit = Annotated[Audit, Depends(_audit)]
+TheUsers = Annotated[Users, _part("users")]
+TheSessions = Annotated[Sessions, _part("sessions")]
+TheAudit = Annotated[Audit, _part("audit")]
 #: Who calls, let in by role before.
 TheCaller = Annotated[Caller, Depends(_caller)]
 #: Where the caller is.
