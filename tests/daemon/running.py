@@ -1,6 +1,5 @@
 """A whole controller: a qreplicad process on loopback, with real btrfs, a real tgtd and an inherited socket."""
 
-import contextlib
 import os
 import select
 import signal
@@ -18,6 +17,8 @@ from qreplica.daemon.config import load
 from qreplica.iscsi.initiator import Portal, Session
 from qreplica.lab.licensing import Vendor
 
+from ..ports import control_port, free_port  # noqa: TID252
+
 SOURCE = Path(__file__).parents[2] / "src"
 HOST = "iqn.2026-11.org.example:host"
 NAME, PASSWORD = "admin", "correct horse battery"
@@ -31,8 +32,6 @@ os.set_inheritable(3, True)
 os.environ["LISTEN_FDS"] = "1"
 os.execv(sys.executable, [sys.executable, "-m", "qreplica.daemon", *sys.argv[2:]])
 """
-#: As iscsi/target's, from another part of the range.
-_control_ports = iter(range(1_000 + os.getpid() % 10_000, 20_000))
 
 
 T = TypeVar("T")
@@ -47,18 +46,6 @@ def eventually(look: Callable[[], T]) -> T:
     return found
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
-def free_ports(count: int) -> list[int]:
-    """Return so many different ones."""
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(probe.getsockname()[1]) for probe in probes]
-
-
 class Controller:
     """A controller of the subsystem in ``directory``; ``listener``, its management socket, outlives its daemons."""
 
@@ -66,8 +53,8 @@ class Controller:
         self.directory = directory
         self.number = number
         self.listener = socket.create_server(("127.0.0.1", 0))
-        self.iscsi_port, self.peer_port = free_ports(2)
-        self.control_port = next(_control_ports)
+        self.iscsi_port, self.peer_port = free_port(), free_port()
+        self.control_port = control_port()
         self.config = directory / f"qreplicad-{number}.toml"
         self.vendor = Vendor(directory / "vendor-key.pub")
         self.config.write_text(self.text())
@@ -182,8 +169,10 @@ class Controller:
         while True:
             try:
                 return Session.connect(Portal("127.0.0.1", self.iscsi_port), iqn, name, timeout=5)
-            except Exception:
+            except Exception as error:
                 if time.monotonic() > deadline:
+                    error.add_note(self.log.read_text()[-4000:])
+                    error.add_note(Path(f"/proc/{self.tgtd()}/status").read_text())
                     raise
                 time.sleep(0.05)
 

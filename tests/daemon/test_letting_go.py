@@ -1,6 +1,5 @@
 """Making target daemons let go of a VD's file: pretended ones here, but for the other controller's."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -31,7 +30,8 @@ from qreplica.storage.memory import MemoryDriver
 from qreplica.storage.service_errors import RollBackRunning, VdHasHosts
 from qreplica.units import GIB, MIB
 
-from .running import eventually, free_port
+from ..ports import control_port, free_port  # noqa: TID252
+from .running import eventually
 
 HOST = "iqn.1993-08.org.debian:01:a"
 GROUP, VD = "a" * 32, "1" * 32
@@ -313,7 +313,7 @@ def test_a_vd_that_is_nowhere_attached_needs_nothing(box: Box) -> None:
 
 @pytest.fixture
 def tgtd(tmp_path: Path) -> Iterator[TargetProcess]:
-    process = TargetProcess(Management(20_000 + os.getpid() % 10_000), tmp_path / "2.pid", lambda _: None)
+    process = TargetProcess(Management(control_port()), tmp_path / "2.pid", lambda _: None)
     process.start()
     yield process
     process.kill()

@@ -23,7 +23,8 @@ from qreplica.iscsi.target.tgt import TgtDriver
 from qreplica.state.database import Database
 from qreplica.state.models import Subsystem
 
-from .running import HOST, free_port
+from ..ports import control_port, free_port  # noqa: TID252
+from .running import HOST
 
 pytestmark = pytest.mark.root
 SPEC = NodeSpec(77, "iqn.2026-11.org.qreplica:source.b")
@@ -54,7 +55,7 @@ def other(database: Database, pid_file: Path) -> OtherController:
 @pytest.fixture
 def tgtd(pid_file: Path) -> Iterator[TargetProcess]:
     """The other controller's tgtd, which serves a node."""
-    management = Management(20_000 + os.getpid() % 10_000)
+    management = Management(control_port())
     process = TargetProcess(management, pid_file, lambda _: None)
     process.start()
     TgtDriver(management).apply_node(SPEC)

@@ -15,12 +15,12 @@ from qreplica.daemon import servers
 from qreplica.daemon.config import Config, PortConfig
 from qreplica.daemon.servers import AddressUnusable
 
-from .running import free_ports
+from ..ports import free_port  # noqa: TID252
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    management, peer = free_ports(2)
+    management, peer = free_port(), free_port()
     return Config(
         subsystem="source",
         controller=1,

@@ -1,7 +1,6 @@
 """The host's program, against a tgtd of its own."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from qreplica.iscsi.errors import ChapRefused
 from qreplica.lab import sparse
 from qreplica.lab.host import INITIATOR, Request, perform
 from qreplica.units import MIB
+
+from ..ports import control_port, free_port  # noqa: TID252
 
 pytestmark = pytest.mark.root
 
@@ -35,10 +36,8 @@ class Target:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Target]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    control = str(30_000 + os.getpid() % 900)
+    port = free_port()
+    control = str(control_port())
     disk = tmp_path / "disk"
     with disk.open("xb") as file:
         file.truncate(SIZE)

@@ -1,9 +1,7 @@
 """A tgtd of each test's own: its control port, its TCP port on 127.0.0.1, its files."""
 
-import itertools
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +12,8 @@ import pytest
 
 from qreplica.iscsi.initiator import Portal, Session
 from qreplica.units import MIB
+
+from ...ports import control_port, free_port  # noqa: TID252
 
 IQN = "iqn.2024-05.com.example:backup"
 INITIATOR = "iqn.2024-05.com.example:initiator"
@@ -28,19 +28,11 @@ TUNING = {
     "HeaderDigest": "CRC32C,None",
 }
 
-_control_ports = itertools.count(os.getpid() % 20000 + 10000)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
 
 @dataclass
 class Tgtd:
     folder: Path
-    control: int = field(default_factory=lambda: next(_control_ports))
+    control: int = field(default_factory=control_port)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] = field(init=False)
 

@@ -22,8 +22,9 @@ from qreplica.iscsi.target.mgmt import Management
 from qreplica.iscsi.target.process import TargetProcess
 from qreplica.iscsi.target.tgt import TgtDriver
 
+from ...ports import control_port, free_port  # noqa: TID252
+
 MIB = 1024**2
-_ports = iter(range(20_000 + os.getpid() % 10_000, 32_768))
 _BHS = 48
 _LOGIN_KEYS = (
     "HeaderDigest=None",
@@ -218,10 +219,7 @@ class Hammer:
 
 
 def free_address() -> tuple[str, int]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address: tuple[str, int] = probe.getsockname()
-        return address
+    return "127.0.0.1", free_port()
 
 
 class Tgtd:
@@ -272,7 +270,7 @@ class Tgtd:
 @pytest.fixture
 def management() -> Management:
     """A control port that nothing else uses."""
-    return Management(next(_ports))
+    return Management(control_port())
 
 
 @pytest.fixture

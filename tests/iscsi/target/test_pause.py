@@ -17,6 +17,8 @@ from qreplica.iscsi.target.mgmt import Management, Mode, Op
 from qreplica.iscsi.target.pause import paused, running_tgtd, stopped
 from qreplica.iscsi.target.process import TargetProcess
 
+from ...ports import control_port  # noqa: TID252
+
 pytestmark = pytest.mark.root
 HOST = "iqn.2026-11.org.qreplica:host"
 
@@ -27,10 +29,10 @@ def pid_file(tgtd: Any) -> Path:
 
 
 @pytest.fixture
-def second(management: Management, tmp_path: Path) -> Iterator[TargetProcess]:
+def second(tmp_path: Path) -> Iterator[TargetProcess]:
     """The other controller's tgtd."""
     (tmp_path / "second").mkdir()
-    process = TargetProcess(Management(management.control_port - 15_000), tmp_path / "second" / "tgtd.pid", print)
+    process = TargetProcess(Management(control_port()), tmp_path / "second" / "tgtd.pid", print)
     process.start()
     yield process
     process.kill()

@@ -21,6 +21,8 @@ from qreplica.iscsi.target.portals import listening
 from qreplica.iscsi.target.process import TargetProcess, remove_socket
 from qreplica.iscsi.target.tgt import TgtDriver
 
+from ...ports import control_port  # noqa: TID252
+
 pytestmark = pytest.mark.root
 
 
@@ -130,10 +132,8 @@ def test_a_left_over_that_stands_still_too(process: TargetProcess, orphan: "subp
     assert orphan.wait(10) == -signal.SIGKILL
 
 
-def test_another_control_port_is_left_alone(
-    management: Management, tmp_path: Path, orphan: "subprocess.Popen[bytes]"
-) -> None:
-    other = TargetProcess(Management(management.control_port - 15_000), tmp_path / "other.pid", print)
+def test_another_control_port_is_left_alone(tmp_path: Path, orphan: "subprocess.Popen[bytes]") -> None:
+    other = TargetProcess(Management(control_port()), tmp_path / "other.pid", print)
     other.start()
     other.kill()
     assert orphan.poll() is None

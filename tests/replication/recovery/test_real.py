@@ -2,9 +2,7 @@
 
 import contextlib
 import hashlib
-import os
 import secrets
-import socket
 import subprocess
 import threading
 import time
@@ -35,6 +33,7 @@ from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.driver import RaidLevel
 from qreplica.units import GIB, KIB, MIB
 
+from ...ports import control_port, free_port  # noqa: TID252
 from .world import GROUP, IQN, JOB, VD, begin_message, claim_message, commit_message
 
 pytestmark = pytest.mark.root
@@ -154,7 +153,7 @@ def real(tmp_path: Path) -> Iterator[Real]:
         database = _database(tmp_path / "state.db")
         stack.callback(database.dispose)
         # Apart from the control ports of the target driver's own tests.
-        management = Management(10_000 + os.getpid() % 10_000)
+        management = Management(control_port())
         process = TargetProcess(management, tmp_path / "tgtd.pid", lambda _: None)
         process.start()
         stack.callback(process.kill)
@@ -162,14 +161,9 @@ def real(tmp_path: Path) -> Iterator[Real]:
         recovery = Recovery(
             database, storage, {1: target}, lambda session, node: nodes.spec(session, storage, node), NodeLocks()
         )
-        address = _free_portal()
+        address = PortalSpec("127.0.0.1", free_port())
         target.set_portals(frozenset({address}))
         yield Real(database, storage, process, target, recovery, address)
-
-
-def _free_portal() -> PortalSpec:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return PortalSpec("127.0.0.1", probe.getsockname()[1])
 
 
 def test_a_claim_ends_an_old_owner_in_the_middle_of_its_writes(real: Real) -> None:
