@@ -1,6 +1,7 @@
 """What all tests share: a directory of this run, where a sweep finds whatever a killed run leaves behind."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from qreplica.lab.owner import make_owned
 from qreplica.lab.processes import MARK
 from qreplica.lab.sweep import sweep_dead, sweep_directory
 from qreplica.lab.topology import TESTS
+from qreplica.state.database import Database
 
 _DIRECTORY = pytest.StashKey[Path]()
 
@@ -50,3 +52,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def run_directory(pytestconfig: pytest.Config) -> Path:
     """The directory of this test run; only root has one."""
     return pytestconfig.stash[_DIRECTORY]
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a state database that has gone through all migrations, and nothing else."""
+    file = tmp_path_factory.mktemp("migrated") / "qreplica.db"
+    database = Database(f"sqlite:///{file}")
+    database.upgrade()
+    database.dispose()
+    return file
+
+
+@pytest.fixture(autouse=True)
+def quick_upgrade(monkeypatch: pytest.MonkeyPatch, migrated: Path) -> None:
+    """Copy the tables of a new database: to go through all migrations is most of a fast test's time."""
+    upgrade = Database.upgrade
+
+    def quickly(database: Database) -> None:
+        if database.file is None or database.file.exists():
+            upgrade(database)
+        else:
+            shutil.copyfile(migrated, database.file)
+
+    monkeypatch.setattr(Database, "upgrade", quickly)

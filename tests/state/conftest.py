@@ -15,6 +15,11 @@ from qreplica.state.types import Secret
 SOURCE = Path(__file__).parents[2] / "src"
 
 
+@pytest.fixture(autouse=True)
+def quick_upgrade() -> None:
+    """Here migrations are what is tested."""
+
+
 @pytest.fixture
 def url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'qreplica.db'}"

@@ -1,15 +1,12 @@
 """The whole conversation between a real client and a real server, over loopback."""
 
-import asyncio
 import socket
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import httpx
 import pytest
-import uvicorn
 
 from qreplica.iscsi import nodes
 from qreplica.iscsi.target.driver import Credentials
@@ -32,26 +29,15 @@ from qreplica.peer.pairing import HalfKey, reset_pairing
 from qreplica.peer.server import peer_app
 from qreplica.replication.recovery_errors import BaseMismatch, ClaimedByAnother, StaleEpoch
 
+from ..serving import served  # noqa: TID252
 from .world import BLOCK, IQN, JOB, OTHER_JOB, World, begin_message, claim_message, commit_message
 
 CHAP = Credentials("backups", "a-secret-of-CHAP")
 
 
-@contextmanager
-def serving(world: World, controller: int = 1) -> Iterator[int]:
+def serving(world: World, controller: int = 1) -> AbstractContextManager[int]:
     """Give the port at which a controller of the world's answers."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
-        uvicorn.Config(peer_app(world.database, controller, world.recovery), log_config=None, lifespan="off")
-    )
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
-    thread.start()
-    try:
-        yield int(listening.getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join()
-        listening.close()
+    return served(peer_app(world.database, controller, world.recovery))
 
 
 @pytest.fixture
