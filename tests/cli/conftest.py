@@ -41,7 +41,6 @@ worlds = _load("qreplica_worlds_of_cli", Path(__file__).parents[1] / "api" / "wo
 def cheap_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr(passwords, "_HASHER", hasher)
-    monkeypatch.setattr(passwords, "_NOBODY", hasher.hash("nobody"))
 
 
 @pytest.fixture

@@ -28,7 +28,9 @@ class Replication:
     def set_up(self) -> None:
         self.source.license()
         for one in (self.source, self.target):
-            one.start()
+            one.begin()
+        for one in (self.source, self.target):
+            one.wait_until_ready()
             one.set_up()
             image = str(one.directory / "1.img")
             one.call("POST", "/disks", {"name": "d1", "image": image, "size": "6GiB"}, expect=201)
