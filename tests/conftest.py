@@ -35,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[MARK] = str(directory)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep tests of real parts from running beside each other: they share the machine's disks, ports and time."""
+    if item.get_closest_marker("root") is not None:
+        item.add_marker(pytest.mark.xdist_group("root"))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what the tests left."""
     directory = config.stash.get(_DIRECTORY, None)

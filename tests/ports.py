@@ -11,7 +11,9 @@ from qreplica.iscsi.target.mgmt import SOCKET_DIRECTORY
 _TCP = range(20_000, 32_000)
 #: Labs of a test draw theirs from the same range, and pass over those that have a socket.
 _CONTROL = range(1_024, 32_768)
-_turns, _control_turns = itertools.count(os.getpid()), itertools.count(os.getpid())
+#: Two processes of one run begin far from each other.
+_FIRST = 6_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + os.getpid() % 5_000
+_turns, _control_turns = itertools.count(_FIRST), itertools.count(_FIRST)
 
 
 def free_port() -> int:
