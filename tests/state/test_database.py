@@ -388,4 +388,5 @@ def test_references_are_enforced(database: Database) -> None:
     for table in Base.metadata.sorted_tables:
         assert table.name in {row[1] for row in schema(Path(database.place))}
     with pytest.raises(IntegrityError), database.session() as session:
-        session.execute(text("INSERT INTO ports VALUES (9, 1, 'eth0', '192.0.2.1', 24, 0, '[]')"))
+        columns = "controller, number, interface, address, prefix_length, qreplica, hosts"
+        session.execute(text(f"INSERT INTO ports ({columns}) VALUES (9, 1, 'eth0', '192.0.2.1', 24, 0, '[]')"))

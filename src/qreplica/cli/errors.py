@@ -168,6 +168,13 @@ class WindowUnclear(Invalid):
     template = "“{text}” cannot be read: {reason}."
 
 
+class PrefixUnclear(Invalid):
+    """An address whose prefix cannot be read."""
+
+    kind = "prefix-unclear"
+    template = "“{text}” cannot be read as an address and its prefix: write it as 192.168.1.21/24."
+
+
 class FollowedJobFailed(QReplicaError):
     """The job that was followed did not commit."""
 

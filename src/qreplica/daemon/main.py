@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy.orm import Session
@@ -16,7 +18,7 @@ from qreplica.api.app import create_app
 from qreplica.cluster import restarts
 from qreplica.cluster.duties import Duties
 from qreplica.cluster.leases import Lease, Leases
-from qreplica.daemon import certificate, logs, restarter, servers
+from qreplica.daemon import certificate, logs, port_start, restarter, servers
 from qreplica.daemon.alerter import Alerter
 from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.config import Config, load
@@ -38,6 +40,7 @@ from qreplica.daemon.state import open_state
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes, ports
+from qreplica.iscsi.interfaces import KernelInterfaces
 from qreplica.iscsi.target.driver import NodeSpec
 from qreplica.iscsi.target.mgmt import Management
 from qreplica.iscsi.target.supervisor import Events, Supervisor
@@ -86,14 +89,7 @@ def run(file: Path, config: Config) -> list[int] | None:
 
 
 def _run(file: Path, config: Config) -> list[int] | None:
-    # First of all: a descriptor that is opened later could take an inherited one's place, and an address that is in
-    # use is to be told of before anything changes.
-    inherited = servers.inherited_sockets()
-    kept = restarter.keep(inherited)
-    management_sockets, peer_sockets = servers.management_sockets(config, inherited), servers.peer_sockets(config)
-    shown = certificate.identity(config, [one.getsockname()[0] for one in management_sockets])
-    url = servers.url_of(management_sockets[0], tls=config.tls)
-    database = prepare(config, url, shown)
+    config, database, kept, management_sockets, peer_sockets, shown = _begin(config)
     licensing = Licensing(database, config.license_keys, config.controller)
     licensing.begin()
     storage = BtrfsDriver(config.raid_group_mounts)
@@ -188,7 +184,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
     _log.info(
         "started",
         version=version("qreplica"),
-        management=url,
+        management=servers.url_of(management_sockets[0], tls=config.tls),
         certificate=None if shown is None else shown.fingerprint,
     )
 
@@ -209,10 +205,37 @@ def _run(file: Path, config: Config) -> list[int] | None:
     return kept if restarting.restarts and not told_to_end else None
 
 
-def prepare(config: Config, url: str | None = None, shown: certificate.Identity | None = None) -> Database:
-    """Open the state, and write down who this controller is, managed at ``url`` under the certificate. Idempotent."""
+class _Beginning(NamedTuple):
+    """What a daemon has before it does anything: see ``_run``."""
+
+    config: Config
+    database: Database
+    kept: list[int]
+    management_sockets: list[socket.socket]
+    peer_sockets: list[socket.socket]
+    shown: certificate.Identity | None
+
+
+def _begin(config: Config) -> _Beginning:
+    """Listen, open the state, and bring the ports to what was set for them."""
+    # First of all: a descriptor that is opened later could take an inherited one's place, and an address that is in
+    # use is to be told of before anything changes.
+    inherited = servers.inherited_sockets()
+    kept = restarter.keep(inherited)
+    management_sockets = servers.management_sockets(config, inherited)
     (config.runtime_dir / "ready").unlink(missing_ok=True)
     database = open_state(config)
+    config = port_start.in_force(config, database, KernelInterfaces())
+    peer_sockets = servers.peer_sockets(config)
+    shown = certificate.identity(config, [one.getsockname()[0] for one in management_sockets])
+    prepare(database, config, servers.url_of(management_sockets[0], tls=config.tls), shown)
+    return _Beginning(config, database, kept, management_sockets, peer_sockets, shown)
+
+
+def prepare(
+    database: Database, config: Config, url: str | None = None, shown: certificate.Identity | None = None
+) -> None:
+    """Write down who this controller is, managed at ``url`` under the certificate. Idempotent."""
     with database.session() as session:
         ports.note(session, config.controller, config.ports)
         controller = session.get_one(Controller, config.controller)
@@ -237,7 +260,6 @@ def prepare(config: Config, url: str | None = None, shown: certificate.Identity 
             f"Controller {config.controller} started.",
             controller=config.controller,
         )
-    return database
 
 
 class _TargetEvents(Events):
