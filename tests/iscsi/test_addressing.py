@@ -45,12 +45,15 @@ def test_a_hosts_address_is_taken(wanted: Addressing) -> None:
         ("255.255.255.255", 32, "it is of a range that is reserved"),
         ("240.0.0.1", 24, "it is of a range that is reserved"),
         ("224.0.0.5", 24, "it is a multicast address"),
-        ("0.0.0.0", 0, "a prefix has from 1 to 32 bits"),
+        ("10.0.0.1", 0, "a prefix has from 1 to 32 bits"),
         ("0.1.2.3", 8, "an address that begins with 0 is no host's"),
         ("127.0.0.1", 8, "it is a loopback address, which no other machine reaches"),
         ("fe80::1", 32, "it is an IPv6 address, and ports speak IPv4"),
         ("10.0.0.1", 33, "a prefix has from 1 to 32 bits"),
-        *((text, 24, "it is not an IP address") for text in ("", "10.0.0", "10.0.0.256", "010.0.0.1", "box", "1 ", "٣")),
+        *(
+            (text, 24, "it is not an IP address")
+            for text in ("", "10.0.0", "10.0.0.256", "010.0.0.1", "box", "1 ", "٣")
+        ),
     ],
 )
 def test_what_is_no_hosts_address_is_refused(address: str, prefix_length: int, reason: str) -> None:
@@ -72,7 +75,9 @@ def test_a_port_that_is_on_loopback_may_stay_there() -> None:
 
 @pytest.mark.parametrize("owner", [1, 2])
 def test_no_two_ports_have_one_address(owner: int) -> None:
-    told = f"10.0.0.7 cannot be the address of port 1 of controller 1 because it is that of port 3 of controller {owner}"
+    told = (
+        f"10.0.0.7 cannot be the address of port 1 of controller 1 because it is that of port 3 of controller {owner}"
+    )
     for there in (other(owner, 3, "10.0.0.7"), other(owner, 3, "10.9.0.1", then="10.0.0.7")):
         with pytest.raises(PortAddressTaken, match=told):
             check(Addressing("10.0.0.7", 24), PORT, BEFORE, [there])

@@ -106,7 +106,8 @@ def test_what_leaves_the_address_or_is_bound_to_the_interface_takes_the_gateway(
     assert routes() == {"10.0.0.0/24": None}
 
 
-def test_another_prefix_of_the_same_address(there: There, interfaces: KernelInterfaces) -> None:
+@pytest.mark.usefixtures("there")
+def test_another_prefix_of_the_same_address(interfaces: KernelInterfaces) -> None:
     interfaces.bring("port1", FIRST, set())
     interfaces.bring("port1", Addressing("10.0.0.1", 25), {"10.0.0.1"})
     assert addresses(interfaces) == {("10.0.0.1", 25)}
@@ -115,7 +116,8 @@ def test_another_prefix_of_the_same_address(there: There, interfaces: KernelInte
     assert addresses(interfaces) == {("10.0.0.1", 32)}
 
 
-def test_an_address_that_a_neighbour_has_is_not_taken(there: There, interfaces: KernelInterfaces) -> None:
+@pytest.mark.usefixtures("there")
+def test_an_address_that_a_neighbour_has_is_not_taken(interfaces: KernelInterfaces) -> None:
     interfaces.bring("port1", FIRST, set())
     before = shown("address", "show"), shown("rule", "show")
     with pytest.raises(InterfaceNotSet, match=r"because (..:){5}.. on its network has that address"):
@@ -127,7 +129,9 @@ def test_an_address_that_a_neighbour_has_is_not_taken(there: There, interfaces: 
 
 def test_neighbours_learn_who_has_the_address_now(there: There, interfaces: KernelInterfaces) -> None:
     with neighbour("port2", "far2") as other:
-        there(run, "ip", "neigh", "replace", "10.0.0.2", "lladdr", "02:00:00:00:00:01", "dev", "far", "nud", "reachable")
+        there(
+            run, "ip", "neigh", "replace", "10.0.0.2", "lladdr", "02:00:00:00:00:01", "dev", "far", "nud", "reachable"
+        )
         other(run, "ip", "link", "set", "far2", "up")
         interfaces.bring("port1", SECOND, set())
         own = shown("link", "show", "dev", "port1")[0]["address"]
@@ -135,8 +139,11 @@ def test_neighbours_learn_who_has_the_address_now(there: There, interfaces: Kern
         assert known["lladdr"] == own
 
 
-def test_what_cannot_be_set_is_told(there: There, interfaces: KernelInterfaces) -> None:
-    with pytest.raises(InterfaceNotSet, match="Interface nowhere cannot be given 10.0.0.1/24 because there is no such"):
+@pytest.mark.usefixtures("there")
+def test_what_cannot_be_set_is_told(interfaces: KernelInterfaces) -> None:
+    with pytest.raises(
+        InterfaceNotSet, match=r"Interface nowhere cannot be given 10.0.0.1/24 because there is no such"
+    ):
         interfaces.bring("nowhere", FIRST, set())
     with pytest.raises(InterfaceNotSet, match="mtu greater than device maximum"):
         interfaces.bring("port1", Addressing("10.0.0.1", 24, mtu=70_000), set())
@@ -146,7 +153,8 @@ def test_what_cannot_be_set_is_told(there: There, interfaces: KernelInterfaces) 
     assert (found.mtu, found.largest_mtu) == (1500, 65535)
 
 
-def test_loopback_is_left_alone(there: There, interfaces: KernelInterfaces) -> None:
+@pytest.mark.usefixtures("there")
+def test_loopback_is_left_alone(interfaces: KernelInterfaces) -> None:
     before = shown("address", "show"), shown("rule", "show")
     interfaces.bring("lo", Addressing("127.0.0.5", 8), {"127.0.0.1"})
     assert before == (shown("address", "show"), shown("rule", "show"))

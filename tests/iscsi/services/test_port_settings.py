@@ -30,7 +30,8 @@ def ported(world: World) -> World:
     """Two controllers, each with ports 1 and 4 in subnets of their own."""
     for controller in (1, 2):
         configured = [
-            PortConfig(number=number, interface=f"p{number}", address=f"10.{controller}.{number}.1") for number in (1, 4)
+            PortConfig(number=number, interface=f"p{number}", address=f"10.{controller}.{number}.1")
+            for number in (1, 4)
         ]
         world.do(ports.note, controller=controller, ports=configured)
         with world.database.session() as session:
