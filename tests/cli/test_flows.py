@@ -158,7 +158,7 @@ def test_ports_controllers_and_events_are_listed(stocked: Any) -> None:
     enabled = stocked.run("port", "enable-qreplica", "4").out
     assert "Port 4 of both controllers is the QReplica port now." in enabled
     (row,) = [line for line in stocked.run("port", "list").out.splitlines() if "192.168.1.4/24" in line]
-    assert row.split()[4] == "QReplica"
+    assert row.split()[6] == "QReplica"
     stocked.run("port", "enable-qreplica", "3", code=2)
     stocked.run("port", "enable-qreplica", "4", "--controller", "2", code=3)
     stocked.run("port", "disable-qreplica", "4")

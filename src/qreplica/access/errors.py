@@ -78,6 +78,13 @@ class TokenInvalid(Unauthorized):
     template = "The login has ended or was never valid: log in again with “qreplica login”."
 
 
+class LoginUnused(TokenInvalid):
+    """A login that ended because nobody used it."""
+
+    kind = "login-unused"
+    template = "The login has ended because it was not used for {minutes} minutes: log in again with “qreplica login”."
+
+
 class RoleTooLow(Forbidden):
     """The operation needs a role that the caller does not have."""
 

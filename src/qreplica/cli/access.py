@@ -71,7 +71,10 @@ def login(
     saved_as: SavedAs = None,
     as_json: Json = False,
 ) -> None:
-    """Log in to a subsystem for 12 hours; the token is kept in a file that only you can read."""
+    """Log in to a subsystem for 12 hours, or until the login lies unused for half an hour.
+
+    The token is kept in a file that only you can read.
+    """
     with failures_end(as_json=as_json):
         url = target_of(context).address()
         trust = _trust(url, ca_file, fingerprint)
@@ -128,4 +131,5 @@ def _log_in(url: str, trust: "Trust", name: str, password: str, saved_as: str | 
         output.print_json(answer | {"url": url, "saved_as": called})
         return
     again = f"; it is “{called}” for --on" if called else ""
-    output.print_view(f"Logged in to {url} as {name} until {output.time(answer['expires_at'])}{again}.")
+    end = f"until {output.time(answer['expires_at'])}, or until it is not used for {answer['idle_minutes']} minutes"
+    output.print_view(f"Logged in to {url} as {name} {end}{again}.")
