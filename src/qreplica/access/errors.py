@@ -146,3 +146,33 @@ class LastAdmin(Conflict):
     template = (
         "User “{name}” is the only enabled admin, and without one nobody could manage users: make another admin first."
     )
+
+
+class CertificateNotFit(Invalid):
+    """A TLS certificate that the controllers cannot show."""
+
+    kind = "certificate-not-fit"
+    template = (
+        "The certificate cannot be used because {reason}: give a valid one with its issuers after it and its key, both "
+        "in PEM form."
+    )
+
+
+class CertificateConfigured(Conflict):
+    """A controller's configuration file says which certificate it shows."""
+
+    kind = "certificate-configured"
+    template = (
+        "No certificate can be uploaded because the configuration file of controller {controller} names one: take "
+        "tls_certificate and tls_key out there, restart it, and upload again."
+    )
+
+
+class TlsOff(Conflict):
+    """Nobody would see a certificate."""
+
+    kind = "tls-off"
+    template = (
+        "No certificate can be uploaded because controller {controller} speaks no TLS: take “tls = false” out of its "
+        "configuration, start it again, and upload."
+    )

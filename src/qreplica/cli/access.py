@@ -99,7 +99,7 @@ def _trust(url: str, ca_file: str | None, fingerprint: str | None) -> "Trust":
     from qreplica.cli import trust  # noqa: PLC0415 - start fast
 
     login = credentials.of_url(url)
-    known = trust.Trust(login.pins, login.ca_file) if login else None
+    known = trust.Trust(login.pins, login.ca_file, login.coming) if login else None
     return trust.first(url, ca_file=ca_file, fingerprint=fingerprint, known=known)
 
 
@@ -124,6 +124,7 @@ def _log_in(url: str, trust: "Trust", name: str, password: str, saved_as: str | 
             tuple(others),
             dict(trust.pins),
             trust.ca_file,
+            tuple(trust.coming),
         )
     )
     del answer["token"]

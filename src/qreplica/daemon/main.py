@@ -18,9 +18,10 @@ from qreplica.api.app import create_app
 from qreplica.cluster import restarts
 from qreplica.cluster.duties import Duties
 from qreplica.cluster.leases import Lease, Leases
-from qreplica.daemon import certificate, logs, port_start, restarter, servers
+from qreplica.daemon import certificate, certificate_watch, logs, port_start, restarter, servers
 from qreplica.daemon.alerter import Alerter
 from qreplica.daemon.alone import make_directories, only_one
+from qreplica.daemon.certificate_watch import CertificateWatch
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.job_scheduler import JobScheduler
@@ -175,6 +176,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
         LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),
         workers,
         LicenseWatch(licensing),
+        CertificateWatch(database, config.controller),
     )
     restarting = Restarter(database, config.controller, config.cluster.restart_pause_seconds)
     ready = config.runtime_dir / "ready"
@@ -227,7 +229,7 @@ def _begin(config: Config) -> _Beginning:
     database = open_state(config)
     config = port_start.in_force(config, database, KernelInterfaces())
     peer_sockets = servers.peer_sockets(config)
-    shown = certificate.identity(config, [one.getsockname()[0] for one in management_sockets])
+    shown = certificate.choose(config, database, [one.getsockname()[0] for one in management_sockets])
     prepare(database, config, servers.url_of(management_sockets[0], tls=config.tls), shown)
     return _Beginning(config, database, kept, management_sockets, peer_sockets, shown)
 
@@ -241,16 +243,7 @@ def prepare(
         controller = session.get_one(Controller, config.controller)
         controller.started_at = controller.heartbeat_at = now()
         controller.version, controller.management = version("qreplica"), url
-        controller.fingerprint = None if shown is None else shown.fingerprint
-        if shown is not None and shown.ends - now() < certificate.WARN_BEFORE:
-            log.record(
-                session,
-                Severity.WARNING,
-                "certificate-ends",
-                f"controller {config.controller}",
-                f"Certificate {shown.certificate} ends {shown.ends:%Y-%m-%d}: replace it and start qreplicad again.",
-                controller=config.controller,
-            )
+        certificate_watch.note(controller, shown)
         restarts.started(session, config.controller)
         log.record(
             session,

@@ -132,11 +132,11 @@ class Controller(Base):
     """A controller (1 or 2). ``heartbeat`` counts up while its daemon lives; its change is what proves life.
 
     ``heartbeat_at`` is None for one that was ended in an orderly way, and for one that never started. ``management``
-    is the URL at which it was reached last, None when only it knows; ``fingerprint`` is its TLS certificate's, None
-    without TLS. That ends at ``certificate_ends``, of which was told last so many days before (``certificate_told``; 0:
-    that it has). ``license_id`` is the license that its daemon began with. The restarts count up: ``asked`` for,
-    ``begun`` (a start serves all that were asked for by then), and ``done`` when it was ready again; each catches up
-    with the one before.
+    is the URL at which it was reached last, None when only it knows. ``certificate`` (PEM) is what it shows, with its
+    ``fingerprint`` and where it is from (``access.certificates.Source``), all None without TLS; of its end was told
+    last so many days before (``certificate_told``; 0: that it has ended). ``license_id`` is the license that its daemon
+    began with. The restarts count up: ``asked`` for, ``begun`` (a start serves all that were asked for by then), and
+    ``done`` when it was ready again; each catches up with the one before.
     """
 
     __tablename__ = "controllers"
@@ -147,7 +147,8 @@ class Controller(Base):
     version: Mapped[str] = mapped_column(default="")
     management: Mapped[str | None]
     fingerprint: Mapped[str | None]
-    certificate_ends: Mapped[datetime | None]
+    certificate: Mapped[str | None]
+    certificate_source: Mapped[str | None]
     certificate_told: Mapped[int | None]
     license_id: Mapped[str | None]
     restarts_asked: Mapped[int] = mapped_column(default=0)

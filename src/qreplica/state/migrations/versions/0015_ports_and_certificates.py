@@ -16,7 +16,8 @@ depends_on: str | Sequence[str] | None = None
 def upgrade() -> None:
     """Bring the tables to this revision."""
     number = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-    op.add_column("controllers", sa.Column("certificate_ends", types.UtcTime(timezone=True), nullable=True))
+    op.add_column("controllers", sa.Column("certificate", sa.String(), nullable=True))
+    op.add_column("controllers", sa.Column("certificate_source", sa.String(), nullable=True))
     op.add_column("controllers", sa.Column("certificate_told", number, nullable=True))
     op.add_column("ports", sa.Column("gateway", sa.String(), nullable=True))
     op.add_column("ports", sa.Column("mtu", number, nullable=True))
