@@ -104,6 +104,8 @@ def test_what_leaves_the_address_or_is_bound_to_the_interface_takes_the_gateway(
             socket.create_connection(where, 2)  # nothing else of the machine goes that way
     interfaces.bring("port1", Addressing("10.0.0.2", 24), set())
     assert routes() == {"10.0.0.0/24": None}
+    interfaces.bring("port1", Addressing("10.0.1.3", 24), {"10.0.0.2"})
+    assert (rules(), routes()) == ({("from", "10.0.1.3"), ("oif", "port1")}, {"10.0.1.0/24": None})
 
 
 @pytest.mark.usefixtures("there")

@@ -4,6 +4,7 @@ The table makes what is sent from the port's address, or is bound to the interfa
 port are, leave by this interface and by its gateway, whatever the machine's other routes say (ip-rule(8)).
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -97,7 +98,9 @@ class KernelInterfaces:
                 # Else the kernel would take the newer addresses of the same subnet away with the older.
                 Path("/proc/sys/net/ipv4/conf", name, "promote_secondaries").write_text("1\n")
                 _ip("address", "del", f"{address}/{length}", "dev", name)
-        arp.announce(name, wanted.address)
+        # A courtesy: neighbours that do not hear it learn by themselves.
+        with contextlib.suppress(OSError):
+            arp.announce(name, wanted.address)
 
 
 class _Failed(Exception):
@@ -106,9 +109,9 @@ class _Failed(Exception):
 
 def _look(name: str) -> Interface:
     # Not by /sys, which may show those of another network namespace.
-    if name not in {one["ifname"] for one in _listed("link", "show")}:
+    found = next((one for one in _listed("-details", "address", "show") if one["ifname"] == name), None)
+    if found is None:
         raise _Failed("there is no such interface")
-    (found,) = _listed("-details", "address", "show", "dev", name)
     return Interface(
         number=found["ifindex"],
         is_up="UP" in found["flags"],
