@@ -34,6 +34,8 @@ class Interfaces:
         return Interface(1, is_up=True, mtu=self.mtu[name], largest_mtu=9000, addresses=held)
 
     def bring(self, name: str, wanted: Addressing, leave: Container[str]) -> None:
+        if name not in self.mtu:
+            raise InterfaceNotSet(interface=name, addressing=wanted, reason="there is no such interface")
         self.mtu[name] = wanted.mtu or self.mtu[name]
         if wanted.address in self.refused:
             raise InterfaceNotSet(interface=name, addressing=wanted, reason="somebody has it")
@@ -173,10 +175,9 @@ def test_a_missing_interface_keeps_no_daemon_from_starting(
     in_force(config, database, interfaces)
     put(database, address="127.0.0.21")
     del interfaces.mtu["p1"]
-    interfaces.refused = {"127.0.0.21", "127.0.0.11"}
-    interfaces.mtu.setdefault("p1", 1500)
     assert in_force(config, database, interfaces).ports[0].address == "127.0.0.11"
-    assert len(told(database)) == 1
+    assert used(database)[0] == ("127.0.0.11", None, None)
+    assert "there is no such interface" in told(database)[0]
 
 
 def test_a_setting_outlives_the_row_of_its_port(config: Config, database: Database, interfaces: Interfaces) -> None:
