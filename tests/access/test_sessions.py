@@ -8,6 +8,7 @@ from sqlalchemy import select
 from qreplica.access import sessions as module
 from qreplica.access.errors import (
     LoginNeeded,
+    LoginUnused,
     TokenExists,
     TokenInvalid,
     TokenRoleTooHigh,
@@ -77,6 +78,46 @@ def test_a_login_ends_after_its_lifetime_and_is_swept_by_the_next(
     sessions.log_in("eve", PASSWORD, HOME)
     with database.session(read_only=True) as session:
         assert len(session.scalars(select(AccessSession)).all()) == 1
+
+
+def test_a_login_that_lies_unused_ends_and_says_so(
+    sessions: Sessions, eve: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = sessions.log_in("eve", PASSWORD, HOME)
+    assert login.idle_minutes == 30
+    token = sessions.make_token(eve, "t", Role.VIEWER, 1, HOME)
+    assert token.idle_minutes is None
+    start, minute = now(), timedelta(minutes=1)
+    for used_at in (29 * minute, 59 * minute, 90 * minute):  # each use counts from then on
+        monkeypatch.setattr(module, "now", lambda moment=start + used_at: moment)
+        sessions.caller(login.token, HOME)
+    monkeypatch.setattr(module, "now", lambda: start + 122 * minute)
+    for _ in range(2):
+        with pytest.raises(LoginUnused) as ended:
+            sessions.caller(login.token, HOME)
+    assert ended.value.sentence == (
+        "The login has ended because it was not used for 30 minutes: log in again with “qreplica login”."
+    )
+    assert isinstance(ended.value, TokenInvalid)
+    # A token ends by its date alone, and only what is valid is listed.
+    assert sessions.caller(token.token, HOME).token == "t"
+    assert [one.name for one in sessions.listing()] == ["t"]
+
+
+def test_an_unused_login_never_ends_too_early(
+    sessions: Sessions, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last use is written down once a minute, so that the one just before the next writing must count too."""
+    login = sessions.log_in("eve", PASSWORD, HOME)
+    start = now()
+    for moment in (start + timedelta(seconds=58), start + timedelta(minutes=30, seconds=55)):
+        monkeypatch.setattr(module, "now", lambda moment=moment: moment)
+        assert sessions.caller(login.token, HOME).user == "eve"
+    patient = Sessions(database, controller=2, idle=timedelta(hours=2))
+    monkeypatch.setattr(module, "now", lambda: start + timedelta(hours=2))
+    with pytest.raises(LoginUnused):
+        sessions.caller(login.token, HOME)
+    assert patient.caller(login.token, HOME).user == "eve"
 
 
 def test_failed_logins_are_logged_and_slowed_for_known_and_unknown_names_alike(sessions: Sessions, log: Any) -> None:

@@ -1,5 +1,6 @@
 """Nodes, LUNs, ports, controllers: what tgtd serves follows before the answer comes."""
 
+import json
 from typing import Any
 
 import pytest
@@ -185,3 +186,32 @@ def test_a_backup_vd_is_taken_from_a_job_whose_subsystem_is_gone(world: Any, adm
     admin.call("DELETE", "/nodes/backups/claim", expect=204)
     assert lineage.initiator not in world.target.specs[node.iqn].initiators
     admin.call("DELETE", "/luns/backups/1", expect=204)
+
+
+def test_a_port_is_set_for_the_next_start_of_its_controller(world: Any, admin: Any) -> None:
+    first = admin.call("GET", "/ports")[0]
+    assert (first["address"], first["pending"], first["gateway"]) == ("192.168.1.1", None, None)
+    setting = {"address": "10.0.0.1", "prefix_length": 16, "gateway": "10.0.0.254", "mtu": 9000}
+    answer = admin.call("PATCH", "/ports/1/1", setting)
+    assert (answer["address"], answer["pending"]) == ("192.168.1.1", setting)
+    assert admin.call("PATCH", "/ports/1/1", {"gateway": None})["pending"] == setting | {"gateway": None}
+    assert admin.call("GET", "/ports")[0]["pending"] == setting | {"gateway": None}
+    for path, body, status, kind in (
+        ("/ports/2/1", {"mtu": 9000}, 404, "no-such-port"),
+        ("/ports/1/1", {}, 422, "nothing-to-set"),
+        ("/ports/1/1", {"address": None}, 422, "request-invalid"),
+        ("/ports/1/1", {"interface": "eth0"}, 422, "request-invalid"),
+        ("/ports/1/1", {"address": "10.0.255.255"}, 422, "port-address-invalid"),
+        ("/ports/1/2", {"address": "10.0.0.1"}, 409, "port-address-taken"),
+        ("/ports/1/2", {"address": "10.0.0.2"}, 409, "port-subnets-overlap"),
+        ("/ports/1/1", {"gateway": "10.1.0.1"}, 422, "port-gateway-invalid"),
+        ("/ports/1/1", {"mtu": 9217}, 422, "port-mtu-invalid"),
+    ):
+        assert admin.call("PATCH", path, body, expect=status)["type"] == f"urn:qreplica:error:{kind}"
+    with world.database.session() as session:
+        session.get_one(Port, (1, 2)).hosts = ["iqn.2026-11.org.example:host (192.168.1.100)"]
+    assert "192.168.1.100" in admin.call("PATCH", "/ports/1/2", {"mtu": 9000}, expect=409)["detail"]
+    assert admin.call("PATCH", "/ports/1/2?drop_hosts=true", {"mtu": 9000})["pending"]["mtu"] == 9000
+    entry = admin.call("GET", "/audit?operation=set_port")[0]
+    assert (entry["subject"], entry["status"]) == ("/api/v1/ports/1/2?drop_hosts=true", 200)
+    assert json.loads(entry["details"]) == {"mtu": 9000}

@@ -38,7 +38,7 @@ class Staff:
 
     def log_in(self, name: str, password: str = PASSWORD) -> httpx.Client:
         answer = self.admin.call("POST", "/login", {"name": name, "password": password})
-        assert (answer["user"], set(answer)) == (name, {"user", "role", "token", "expires_at"})
+        assert (answer["user"], set(answer)) == (name, {"user", "role", "token", "expires_at", "idle_minutes"})
         return self.client(answer["token"])
 
 

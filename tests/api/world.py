@@ -172,9 +172,9 @@ class World:
 
 
 @contextlib.contextmanager
-def served(app: FastAPI, certificate: Path | None = None, key: Path | None = None) -> Iterator[int]:
-    """Serve ``app`` on loopback, by TLS with a certificate, and give the port."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def served(app: FastAPI, certificate: Path | None = None, key: Path | None = None, *, port: int = 0) -> Iterator[int]:
+    """Serve ``app`` on loopback, by TLS with a certificate, and give the port: ``port``, or any for 0."""
+    listener = socket.create_server(("127.0.0.1", port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the daemon's own sockets have it
     config = uvicorn.Config(
         app, log_config=None, access_log=False, lifespan="off", ssl_certfile=certificate, ssl_keyfile=key

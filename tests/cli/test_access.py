@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from qreplica.cli.client import normal
 from qreplica.cli.errors import NotAUrl
 from qreplica.state.access_models import AccessSession
-from qreplica.state.models import Controller
+from qreplica.state.models import Controller, now
 
 
 def test_setup_logs_in_and_keeps_the_token_for_the_user_alone(world: Any, url: str, shell: Any) -> None:
@@ -31,7 +32,7 @@ def test_setup_logs_in_and_keeps_the_token_for_the_user_alone(world: Any, url: s
 def test_login_json_has_no_token(logged_in: Any) -> None:
     ended = logged_in.run("login", "--name", "admin", "--json", QREPLICA_PASSWORD="correct horse battery")
     answer = ended.json()
-    assert set(answer) == {"user", "role", "expires_at", "url", "saved_as"}
+    assert set(answer) == {"user", "role", "expires_at", "idle_minutes", "url", "saved_as"}
     (login,) = json.loads(logged_in.credentials.read_text())["logins"]
     assert login["token"] not in ended.out + ended.err
 
@@ -139,3 +140,16 @@ def test_the_other_controller_is_asked_when_the_first_does_not_answer(world: Any
             answering.join()
     first(url)
     assert [one["name"] for one in shell.run("node", "list", "--json").json()] == ["one"]
+
+
+def test_a_login_that_lay_unused_is_told_of_and_how_to_go_on(logged_in: Any, world: Any) -> None:
+    shown = logged_in.run("login", "--name", "admin", QREPLICA_PASSWORD="correct horse battery").out
+    assert "or until it is not used for 30 minutes" in " ".join(shown.split())
+    assert logged_in.run("vd", "list", "--json").json() == []
+    with world.database.session() as session:
+        for row in session.query(AccessSession):
+            row.used_at = now() - timedelta(minutes=32)
+    ended = logged_in.run("vd", "list", code=6).err
+    assert "not used for 30 minutes: log in again with “qreplica login”" in " ".join(ended.split())
+    logged_in.run("login", "--name", "admin", QREPLICA_PASSWORD="correct horse battery")
+    logged_in.run("vd", "list")

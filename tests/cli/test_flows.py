@@ -8,6 +8,11 @@ import pytest
 from qreplica.units import GIB
 
 
+def flat(text: str) -> str:
+    """Return the text in one line, whatever the width of the terminal."""
+    return " ".join(text.split())
+
+
 @pytest.fixture
 def stocked(world: Any, logged_in: Any) -> Any:
     """Give the shell of a subsystem that has an RG with a VD."""
@@ -149,11 +154,11 @@ def test_the_status_page_has_everything_on_one_page(stocked: Any) -> None:
 
 def test_ports_controllers_and_events_are_listed(stocked: Any) -> None:
     (row,) = [line for line in stocked.run("port", "list").out.splitlines() if "192.168.1.4/24" in line]
-    assert row.split() == ["1", "4", "192.168.1.4/24", "p4", "iSCSI", "-"]
+    assert row.split() == ["1", "4", "192.168.1.4/24", "-", "-", "p4", "iSCSI", "-"]
     enabled = stocked.run("port", "enable-qreplica", "4").out
     assert "Port 4 of both controllers is the QReplica port now." in enabled
     (row,) = [line for line in stocked.run("port", "list").out.splitlines() if "192.168.1.4/24" in line]
-    assert row.split()[4] == "QReplica"
+    assert row.split()[6] == "QReplica"
     stocked.run("port", "enable-qreplica", "3", code=2)
     stocked.run("port", "enable-qreplica", "4", "--controller", "2", code=3)
     stocked.run("port", "disable-qreplica", "4")
@@ -171,3 +176,21 @@ def test_times_are_in_the_administrators_zone(stocked: Any) -> None:
         shown = stocked.run("snapshot", "show", "payroll", "s", TZ=zone).out
         local = datetime.fromisoformat(taken) + timedelta(hours=hours)
         assert f"Taken      {local:%Y-%m-%d %H:%M:%S}" in shown
+
+
+def test_a_port_is_set_and_shown_until_its_controller_restarts(stocked: Any) -> None:
+    done = stocked.run("port", "set", "4", "--address", "10.0.0.4/16", "--gateway", "10.0.0.1", "--mtu", "9000")
+    assert "has 10.0.0.4/16, gateway 10.0.0.1, MTU 9000 bytes when controller 1 was restarted" in flat(done.out)
+    assert "“qreplica controller restart 1”" in flat(done.out)
+    listed = flat(stocked.run("port", "list", COLUMNS="200").out)
+    assert "192.168.1.4/24" in listed
+    assert "10.0.0.4/16, gateway 10.0.0.1, MTU 9000 bytes" in listed
+    found = stocked.run("port", "set", "4", "--gateway", "none", "--json").json()
+    assert found["pending"]["gateway"] is None
+    stocked.run("port", "set", "3", "--address", "192.168.1.33")
+    again = stocked.run("port", "set", "3", "--address", "192.168.1.3/24")
+    assert "Port 3 of controller 1 is so already: 192.168.1.3/24" in flat(again.out)
+    assert "an address and its prefix" in stocked.run("port", "set", "3", "--address", "10.0.0.1/x", code=2).err
+    assert "Nothing is said" in stocked.run("port", "set", "3", code=2).err
+    stocked.run("port", "set", "3", "--address", "192.168.1.4", code=4)
+    stocked.run("port", "set", "3", "--controller", "2", "--mtu", "9000", code=3)

@@ -11,6 +11,7 @@ from qreplica.daemon.config import Config, PortConfig
 from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.lock_breaker import LockBreaker
 from qreplica.daemon.main import prepare
+from qreplica.daemon.state import open_state
 from qreplica.iscsi import ports
 from qreplica.state.database import Database
 from qreplica.state.errors import StateBusy
@@ -33,7 +34,8 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def database(config: Config) -> Iterator[Database]:
-    made = prepare(config)
+    made = open_state(config)
+    prepare(made, config)
     yield made
     made.dispose()
 
@@ -97,7 +99,9 @@ def test_preparing_again_keeps_the_subsystem_and_tells_of_the_start(config: Conf
     with database.session() as session:
         first = session.query(Subsystem).one()
         session.get_one(Controller, 2).heartbeat = 41
-    again = prepare(config.model_copy(update={"subsystem": "renamed"}))
+    renamed = config.model_copy(update={"subsystem": "renamed"})
+    again = open_state(renamed)
+    prepare(again, renamed)
     with again.session(read_only=True) as session:
         assert session.query(Subsystem).one().id == first.id
         assert session.query(Event).filter_by(kind="controller-started").count() == 2

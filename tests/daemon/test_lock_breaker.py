@@ -13,6 +13,7 @@ import pytest
 from qreplica.daemon.config import Config, PortConfig
 from qreplica.daemon.lock_breaker import Holder, LockBreaker, may_be_killed
 from qreplica.daemon.main import prepare
+from qreplica.daemon.state import open_state
 from qreplica.iscsi.target.pause import stopped
 from qreplica.state.database import Database
 from qreplica.state.errors import StateBusy
@@ -42,16 +43,11 @@ class Busy:
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     port = PortConfig(number=4, interface="lo", address="127.0.0.1")
-    made = prepare(
-        Config(
-            subsystem="source",
-            controller=1,
-            state_dir=tmp_path,
-            runtime_dir=tmp_path,
-            tgt_control_port=1,
-            ports=(port,),
-        )
+    config = Config(
+        subsystem="source", controller=1, state_dir=tmp_path, runtime_dir=tmp_path, tgt_control_port=1, ports=(port,)
     )
+    made = open_state(config)
+    prepare(made, config)
     yield made
     made.dispose()
 

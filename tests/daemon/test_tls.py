@@ -5,15 +5,15 @@ import signal
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
 from qreplica.daemon.certificate import of_own
 
-from .certificates import bring
+from .certificates import authority, bring
 from .running import NAME, PASSWORD, SOURCE, Controller
 
 pytestmark = pytest.mark.root
@@ -64,6 +64,14 @@ def test_a_controller_shows_the_certificate_that_it_made_also_after_a_restart(
 def test_the_command_line_speaks_to_it_by_its_fingerprint(controller: Controller, tmp_path: Path) -> None:
     configure(controller)
     controller.start()
+    qreplica = command_line(controller, tmp_path)
+    qreplica("node", "create", "one")
+    assert "one" in qreplica("node", "list")
+    assert controller.terminate() == 0
+
+
+def command_line(controller: Controller, tmp_path: Path) -> Callable[..., str]:
+    """Set the subsystem up by the command line, and return what runs it."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(SOURCE),
@@ -71,16 +79,40 @@ def test_the_command_line_speaks_to_it_by_its_fingerprint(controller: Controller
         "QREPLICA_PASSWORD": PASSWORD,
     }
 
-    def qreplica(*words: str) -> Any:
+    def qreplica(*words: str) -> str:
         argv = [sys.executable, "-c", "from qreplica.cli.main import main; main()", *words]
-        return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=60, env=environment).stdout
+        done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     url = f"https://127.0.0.1:{controller.listener.getsockname()[1]}"
     shown = of_own(tmp_path / "state", 1)
     secret = str(tmp_path / "state" / "setup-secret")
     qreplica("--url", url, "setup", "--name", NAME, "--setup-secret-file", secret, "--fingerprint", shown.fingerprint)
-    qreplica("node", "create", "one")
-    assert "one" in qreplica("node", "list")
+    return qreplica
+
+
+def test_an_uploaded_certificate_is_shown_after_the_restart_and_the_command_line_goes_on(
+    controller: Controller, tmp_path: Path
+) -> None:
+    place = tmp_path / "given"
+    place.mkdir()
+    signer = authority(place)
+    certificate, key = bring(place, signer=signer)
+    configure(controller)
+    controller.start()
+    qreplica = command_line(controller, tmp_path)
+    chain = place / "chain.pem"
+    chain.write_text(certificate.read_text() + signer.file.read_text())
+    qreplica("certificate", "upload", str(chain), "--key", str(key))
+    secret = key.read_text().splitlines()[1]
+    key.unlink()
+    qreplica("subsystem", "restart", "--yes", "--follow")
+    # Not by its fingerprint, but since the authority has signed it, whose certificate alone is known.
+    url = f"https://localhost:{controller.listener.getsockname()[1]}/api/v1/health"
+    context = ssl.create_default_context(cafile=signer.file)
+    assert httpx.get(url, verify=context, trust_env=False).json() == {"status": "ok"}
+    assert secret not in controller.log.read_text()
     assert controller.terminate() == 0
 
 

@@ -1,10 +1,13 @@
-"""A network namespace of a test's own, in which packets can be dropped without a word."""
+"""Network namespaces of a test's own, with a neighbour, and in which packets can be dropped without a word."""
 
 import contextlib
 import ctypes
 import os
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of unshare(2)
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -36,6 +39,24 @@ def black_hole(*ports: int) -> Iterator[None]:
         yield
     finally:
         run("nft", "delete", "table", "inet", "hole")
+
+
+@contextlib.contextmanager
+def neighbour(mine: str, theirs: str) -> Iterator[Callable[..., Any]]:
+    """Give what calls a function on another machine, at the other end of a cable: a thread in a namespace of its own.
+
+    The cable's ends are the interfaces ``mine``, in this thread's namespace, and ``theirs``; neither is up yet.
+    """
+    with ThreadPoolExecutor(1) as thread:
+
+        def there(function: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+            return thread.submit(function, *arguments, **more).result()
+
+        there(lambda: _check(_libc.unshare(_NEW_NETWORK)))
+        namespace = f"/proc/{os.getpid()}/task/{there(threading.get_native_id)}/ns/net"
+        run("ip", "link", "add", mine, "type", "veth", "peer", "name", theirs, "netns", namespace)
+        there(run, "ip", "link", "set", "lo", "up")
+        yield there
 
 
 def run(*command: str, stdin: str | None = None) -> None:

@@ -25,7 +25,7 @@ from qreplica.state import database as module
 from qreplica.state.access_models import AccessSession, User
 from qreplica.state.database import Database
 from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull, StateReadOnly, StateTooNew
-from qreplica.state.models import Base, Controller, Event, PathState, Severity, Subsystem
+from qreplica.state.models import Base, Controller, Event, PathState, Port, Severity, Subsystem
 from qreplica.state.models import Path as JobPath
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -388,4 +388,4 @@ def test_references_are_enforced(database: Database) -> None:
     for table in Base.metadata.sorted_tables:
         assert table.name in {row[1] for row in schema(Path(database.place))}
     with pytest.raises(IntegrityError), database.session() as session:
-        session.execute(text("INSERT INTO ports VALUES (9, 1, 'eth0', '192.0.2.1', 24, 0, '[]')"))
+        session.add(Port(controller=9, number=1, interface="eth0", address="192.0.2.1", prefix_length=24))

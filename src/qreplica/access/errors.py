@@ -78,6 +78,13 @@ class TokenInvalid(Unauthorized):
     template = "The login has ended or was never valid: log in again with “qreplica login”."
 
 
+class LoginUnused(TokenInvalid):
+    """A login that ended because nobody used it."""
+
+    kind = "login-unused"
+    template = "The login has ended because it was not used for {minutes} minutes: log in again with “qreplica login”."
+
+
 class RoleTooLow(Forbidden):
     """The operation needs a role that the caller does not have."""
 
@@ -138,4 +145,34 @@ class LastAdmin(Conflict):
     kind = "last-admin"
     template = (
         "User “{name}” is the only enabled admin, and without one nobody could manage users: make another admin first."
+    )
+
+
+class CertificateNotFit(Invalid):
+    """A TLS certificate that the controllers cannot show."""
+
+    kind = "certificate-not-fit"
+    template = (
+        "The certificate cannot be used because {reason}: give a valid one with its issuers after it and its key, both "
+        "in PEM form."
+    )
+
+
+class CertificateConfigured(Conflict):
+    """A controller's configuration file says which certificate it shows."""
+
+    kind = "certificate-configured"
+    template = (
+        "No certificate can be uploaded because the configuration file of controller {controller} names one: take "
+        "tls_certificate and tls_key out there, restart it, and upload again."
+    )
+
+
+class TlsOff(Conflict):
+    """Nobody would see a certificate."""
+
+    kind = "tls-off"
+    template = (
+        "No certificate can be uploaded because controller {controller} speaks no TLS: take “tls = false” out of its "
+        "configuration, start it again, and upload."
     )

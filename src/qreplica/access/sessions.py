@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from qreplica.access import passwords
 from qreplica.access.errors import (
     LoginNeeded,
+    LoginUnused,
     TokenExists,
     TokenInvalid,
     TokenRoleTooHigh,
@@ -29,8 +30,9 @@ from qreplica.state.access_models import AccessSession, User
 from qreplica.state.database import Database
 from qreplica.state.models import Severity, now
 
-#: How long a login lasts.
+#: How long a login lasts, and how long it may lie unused unless the configuration says otherwise.
 LIFETIME = timedelta(hours=12)
+USUAL_IDLE = timedelta(minutes=30)
 #: The longest and the usual life of a token, in days.
 LONGEST_DAYS, USUAL_DAYS = 366, 90
 #: How exactly the last use is known: each note of it is a write.
@@ -42,12 +44,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A login or token, whose secret is told this once, and when it ends."""
+    """A login or token, whose secret is told this once, and when it ends.
+
+    A login ends earlier when it is not used for ``idle_minutes``; None for a token.
+    """
 
     user: str
     role: Role
     token: str = field(repr=False)
     expires_at: datetime
+    idle_minutes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +67,23 @@ class Caller:
 
 
 class Sessions:
-    """The logins and tokens of a subsystem, as one of its controllers lets them in."""
+    """The logins and tokens of a subsystem, as one of its controllers lets them in.
 
-    def __init__(self, database: Database, controller: int) -> None:
+    A login that was not used for ``idle`` ends; both controllers need the same.
+    """
+
+    def __init__(self, database: Database, controller: int, idle: timedelta = USUAL_IDLE) -> None:
         self._database = database
         self._controller = controller
+        self._idle = idle
         self._throttle = Throttle()
         self._note_tried: dict[str, datetime] = {}
 
     def log_in(self, name: str, password: str, address: str | None) -> Given:
-        """Give a login for 12 hours. Raises WrongLogin, UserDisabled, and TooManyFailures after several failures."""
+        """Give a login for 12 hours, less when it lies unused.
+
+        Raises WrongLogin, UserDisabled, and TooManyFailures after several failures.
+        """
         self._throttle.check(name)
         with self._database.session(read_only=True) as session:
             user = session.get(User, name)
@@ -92,7 +105,7 @@ class Sessions:
             row.used_from = address
             session.add(row)
             self._record(session, Severity.INFO, "logged-in", f"user {name}", f"“{name}” logged in.")
-            return Given(name, user.role, secret, row.expires_at)
+            return Given(name, user.role, secret, row.expires_at, self._idle // timedelta(minutes=1))
 
     def make_token(self, caller: Caller, name: str, role: Role, days: int, address: str | None) -> Given:
         """Give the caller a token that ends in ``days`` days and may do at most what ``role`` may.
@@ -121,12 +134,17 @@ class Sessions:
         return Given(caller.user, role, secret, row.expires_at)
 
     def caller(self, token: str, address: str | None) -> Caller:
-        """Return who holds ``token``, with the user's role as it is now. Raises TokenInvalid."""
+        """Return who holds ``token``, with the user's role as it is now; a login is used by that.
+
+        Raises TokenInvalid, as LoginUnused for a login that lay unused for too long.
+        """
         with self._database.session(read_only=True) as session:
             row = session.scalar(select(AccessSession).where(AccessSession.digest == _digest(token)))
             user = session.get(User, row.user) if row is not None and row.expires_at > now() else None
             if row is None or user is None or not user.enabled:
                 raise TokenInvalid
+        if self._lay_unused(row):
+            raise LoginUnused(minutes=self._idle // timedelta(minutes=1))
         if row.used_at is None or now() - row.used_at > _NOTE_EVERY:
             self._note_use(row.id, address)
         return Caller(user.name, lower(user.role, row.role or user.role), row.id, row.name)
@@ -154,7 +172,8 @@ class Sessions:
         """Return the logins and tokens that are valid, of one user or of all, the latest first."""
         rows = select(AccessSession).where(AccessSession.expires_at > now()).order_by(AccessSession.created_at.desc())
         with self._database.session(read_only=True) as session:
-            return list(session.scalars(rows if user is None else rows.where(AccessSession.user == user)))
+            found = session.scalars(rows if user is None else rows.where(AccessSession.user == user))
+            return [row for row in found if not self._lay_unused(row)]
 
     def revoke(self, number: str, user: str | None = None) -> None:
         """End a login or token by its id, of ``user`` alone if given. Raises NotFound."""
@@ -175,6 +194,10 @@ class Sessions:
         """End what the caller holds; ending what has ended succeeds."""
         with self._database.session() as session:
             session.execute(delete(AccessSession).where(AccessSession.id == caller.session))
+
+    def _lay_unused(self, row: AccessSession) -> bool:
+        """Whether a login was not used for so long that it has ended; never too early, since the use is not exact."""
+        return row.name is None and now() - (row.used_at or row.created_at) > self._idle + _NOTE_EVERY
 
     def _failed(self, name: str) -> None:
         self._throttle.failed(name)

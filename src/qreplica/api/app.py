@@ -1,5 +1,6 @@
 """The application that answers administrators: REST under ``/api/v1``, and the metrics."""
 
+from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from qreplica.api import (
     alerts,
     audit,
     auth,
+    certificates,
     controllers,
     disks,
     events,
@@ -63,7 +65,7 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     app.state.setting_up = SettingUp(services.database, config.state_dir, config.controller)
     app.state.users = Users(services.database)
-    app.state.sessions = Sessions(services.database, config.controller)
+    app.state.sessions = Sessions(services.database, config.controller, timedelta(minutes=config.login_idle_minutes))
     app.state.audit = Audit(services.database, config.controller)
     app.state.setting_up.offer()
     secret_files.make_once(config.state_dir / secret_files.METRICS)
@@ -80,6 +82,7 @@ def create_app(services: Services) -> FastAPI:
         health,
         subsystem,
         licenses,
+        certificates,
         controllers,
         ports,
         disks,

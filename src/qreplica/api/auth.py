@@ -30,17 +30,24 @@ class LoginAnswer(Answer):
             "role": "admin",
             "token": "dZ0mN0Jq2u8mIYV0cHh6fKx5n3cU4b7zQk1w9sXyE2A",
             "expires_at": "2026-11-25T11:00:00.000Z",
+            "idle_minutes": 30,
         }
     )
     user: str
     role: Role
     token: Annotated[str, Field(description="Send it as `Authorization: Bearer TOKEN`")]
     expires_at: Time
+    idle_minutes: Annotated[
+        int | None, Field(description="A login that is not used for so long ends earlier; null for a token")
+    ]
 
 
 @open_router.post("/login", summary="Log in", responses=problems(401, 403, 429))
 def log_in(request: LoginRequest, sessions: TheSessions, address: Address) -> LoginAnswer:
-    """Give a token that is valid for 12 hours. After four failures a name has to wait, twice as long each time."""
+    """Give a token that is valid for 12 hours, and ends earlier when it is not used for `idle_minutes`.
+
+    After four failures a name has to wait, twice as long each time.
+    """
     return LoginAnswer.model_validate(sessions.log_in(request.name, request.password.get_secret_value(), address))
 
 

@@ -9,9 +9,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qreplica.access import secret_files
+from qreplica.access import certificate_pem, secret_files
 from qreplica.api.access import Address, TheServices, TheSessions
 from qreplica.api.operations import token_of
 from qreplica.api.problems import problems
@@ -21,7 +22,7 @@ from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.replication import jobs
 from qreplica.replication.status import JobStatus
-from qreplica.state.models import JobState, PathState, ScrubOutcome
+from qreplica.state.models import Controller, JobState, PathState, ScrubOutcome
 from qreplica.storage import raid_group_status, raid_groups, scrubs, virtual_disks
 from qreplica.storage.driver import GroupHealth
 from qreplica.storage.raid_group_status import shown_disks
@@ -75,6 +76,7 @@ class _Present(Collector):
             yield from _scrubs(session, self._services)
             yield from _virtual_disks(session, self._services)
             yield from _events(session)
+            yield _certificates(session)
             yield from _jobs(jobs.listing(session))
         yield _target_daemon(self._services)
 
@@ -189,6 +191,14 @@ def _events(session: Session) -> Iterator[Metric]:
     for severity, count in log.counts(session).items():
         held.add_metric([severity.value], count)
     yield held
+
+
+def _certificates(session: Session) -> Metric:
+    ends = _gauge("certificate_end_seconds", "Unix time when a controller's TLS certificate ends", "controller")
+    for one in session.scalars(select(Controller).where(Controller.certificate.is_not(None))):
+        if one.certificate is not None:
+            ends.add_metric([str(one.number)], certificate_pem.facts_of(one.certificate).ends_at.timestamp())
+    return ends
 
 
 def _target_daemon(services: Services) -> Metric:

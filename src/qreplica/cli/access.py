@@ -71,7 +71,10 @@ def login(
     saved_as: SavedAs = None,
     as_json: Json = False,
 ) -> None:
-    """Log in to a subsystem for 12 hours; the token is kept in a file that only you can read."""
+    """Log in to a subsystem for 12 hours, or until the login lies unused for half an hour.
+
+    The token is kept in a file that only you can read.
+    """
     with failures_end(as_json=as_json):
         url = target_of(context).address()
         trust = _trust(url, ca_file, fingerprint)
@@ -96,7 +99,7 @@ def _trust(url: str, ca_file: str | None, fingerprint: str | None) -> "Trust":
     from qreplica.cli import trust  # noqa: PLC0415 - start fast
 
     login = credentials.of_url(url)
-    known = trust.Trust(login.pins, login.ca_file) if login else None
+    known = trust.Trust(login.pins, login.ca_file, login.coming) if login else None
     return trust.first(url, ca_file=ca_file, fingerprint=fingerprint, known=known)
 
 
@@ -121,6 +124,7 @@ def _log_in(url: str, trust: "Trust", name: str, password: str, saved_as: str | 
             tuple(others),
             dict(trust.pins),
             trust.ca_file,
+            tuple(trust.coming),
         )
     )
     del answer["token"]
@@ -128,4 +132,5 @@ def _log_in(url: str, trust: "Trust", name: str, password: str, saved_as: str | 
         output.print_json(answer | {"url": url, "saved_as": called})
         return
     again = f"; it is “{called}” for --on" if called else ""
-    output.print_view(f"Logged in to {url} as {name} until {output.time(answer['expires_at'])}{again}.")
+    end = f"until {output.time(answer['expires_at'])}, or until it is not used for {answer['idle_minutes']} minutes"
+    output.print_view(f"Logged in to {url} as {name} {end}{again}.")

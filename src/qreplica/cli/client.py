@@ -19,7 +19,7 @@ from qreplica.cli.errors import (
     Refused,
     SubsystemUnreachable,
 )
-from qreplica.cli.trust import Trust
+from qreplica.cli.trust import Pinned, Trust
 
 #: Seconds to wait for an answer: deleting a large snapshot or fencing a target may take a while.
 PATIENCE = 120.0
@@ -50,6 +50,7 @@ class Client:
         self.url = url
         self._trust = trust or Trust()
         self._https: dict[str, httpx.Client] = {}
+        self._pinned: dict[str, Pinned] = {}
         self._token = token
         self._answering = [url, *others]
 
@@ -59,7 +60,12 @@ class Client:
         login = credentials.of_url(url)
         if login is None:
             return cls(url, None)
-        return cls(url, login.token, login.also, Trust(login.pins, login.ca_file))
+        return cls(url, login.token, login.also, Trust(login.pins, login.ca_file, login.coming))
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the controllers are known by their certificates' fingerprints."""
+        return bool(self._trust.pins)
 
     def __enter__(self) -> Self:
         return self
@@ -138,13 +144,23 @@ class Client:
                     break
             else:
                 self._answering.sort(key=lambda one: one != url)
+                self._move_on(url)
                 return response
         raise SubsystemUnreachable(url=self.url, reason=str(failure) or type(failure).__name__) from failure
+
+    def _move_on(self, url: str) -> None:
+        """Know a controller by what it shows now, and no more by what it showed before."""
+        context = self._pinned.get(url)
+        if context is not None and context.moved is not None:
+            credentials.know(self.url, pins={url: context.moved})
+            context.fingerprint, context.coming, context.moved = context.moved, (), None
 
     def _http(self, url: str) -> httpx.Client:
         """Return what speaks to one controller, and to nobody who is not it."""
         if url not in self._https:
             verify = self._trust.context(url) if url.startswith("https:") else True
+            if isinstance(verify, Pinned):
+                self._pinned[url] = verify
             timeout = httpx.Timeout(PATIENCE, connect=10)
             self._https[url] = httpx.Client(timeout=timeout, trust_env=False, verify=verify)
         return self._https[url]

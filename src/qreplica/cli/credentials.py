@@ -6,7 +6,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from qreplica.cli.errors import CredentialsDamaged, NoSuchLogin
@@ -16,7 +16,7 @@ from qreplica.cli.errors import CredentialsDamaged, NoSuchLogin
 class SavedLogin:
     """A login to the subsystem at ``url``; ``name`` is what ``--on`` calls it, ``also`` is where else it answers.
 
-    ``pins`` and ``ca_file`` are what it is known by, see ``trust.Trust``.
+    ``pins``, ``coming`` and ``ca_file`` are what it is known by, see ``trust.Trust``.
     """
 
     url: str
@@ -27,6 +27,7 @@ class SavedLogin:
     also: Sequence[str] = ()
     pins: Mapping[str, str] = field(default_factory=dict)
     ca_file: str | None = None
+    coming: Sequence[str] = ()
 
 
 def file() -> Path:
@@ -65,6 +66,16 @@ def save(login: SavedLogin) -> None:
     with _alone():
         others = [one for one in load() if one.url != login.url and (login.name is None or one.name != login.name)]
         _write([*others, login])
+
+
+def know(url: str, *, coming: Sequence[str] | None = None, pins: Mapping[str, str] | None = None) -> None:
+    """Note of the login to ``url`` which fingerprints are coming, and ``pins`` that are others than before."""
+    with _alone():
+        _write([_knowing(login, coming, pins) if login.url == url else login for login in load()])
+
+
+def _knowing(login: SavedLogin, coming: Sequence[str] | None, pins: Mapping[str, str] | None) -> SavedLogin:
+    return replace(login, coming=login.coming if coming is None else tuple(coming), pins={**login.pins, **(pins or {})})
 
 
 def forget(url: str) -> None:

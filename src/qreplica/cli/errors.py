@@ -84,8 +84,9 @@ class CertificateChanged(RemoteFailed):
 
     kind = "certificate-changed"
     template = (
-        "{url} shows the certificate {found} instead of {expected}, so that somebody else may answer there: if "
-        "qreplicad got a new one, which its log shows, log in again with --fingerprint."
+        "{url} shows the certificate {found} instead of {expected}, {whose}, so that somebody else may answer there: "
+        "if it got a new one, which the event “certificate-uploaded” and the log of qreplicad tell with its "
+        "fingerprint, log in again with --fingerprint {found}, or with --ca-file and a file of who signed it."
     )
 
 
@@ -114,6 +115,13 @@ class AnswerNotUnderstood(RemoteFailed):
         "What answers at {url} does not answer as a subsystem (HTTP status {status}): check the address, and that both "
         "sides run the same version."
     )
+
+
+class PemUnreadable(Invalid):
+    """A file of a certificate or key that is none."""
+
+    kind = "pem-unreadable"
+    template = "{file} cannot be read because {reason}: name a file in PEM form."
 
 
 class CredentialsDamaged(Invalid):
@@ -166,6 +174,13 @@ class WindowUnclear(Invalid):
 
     kind = "window-unclear"
     template = "“{text}” cannot be read: {reason}."
+
+
+class PrefixUnclear(Invalid):
+    """An address whose prefix cannot be read."""
+
+    kind = "prefix-unclear"
+    template = "“{text}” cannot be read as an address and its prefix: write it as 192.168.1.21/24."
 
 
 class FollowedJobFailed(QReplicaError):

@@ -2,7 +2,7 @@
 
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import typer
 
 from qreplica import fingerprints
-from qreplica.cli import asking
+from qreplica.cli import asking, output
 from qreplica.cli.errors import CaFileUnusable, CertificateChanged, CertificateUnknown, SubsystemUnreachable
 
 _PATIENCE = 10.0
@@ -22,16 +22,18 @@ _HTTPS = 443
 class Trust:
     """What proves each controller: the certificate's fingerprint by URL, else the authorities in ``ca_file``.
 
-    Without a ``ca_file`` those that the system knows.
+    Without a ``ca_file`` those that the system knows. ``coming`` are fingerprints that the subsystem itself has told: a
+    controller that is known by another one may show one of these from some moment on.
     """
 
     pins: Mapping[str, str] = field(default_factory=dict)
     ca_file: str | None = None
+    coming: Sequence[str] = ()
 
     def context(self, url: str) -> ssl.SSLContext:
         """Return what refuses everybody else at ``url``. Raises CaFileUnusable."""
         if url in self.pins:
-            return _Pinned.of(url, self.pins[url])
+            return Pinned.of(url, self.pins[url], self.coming)
         try:
             return ssl.create_default_context(cafile=self.ca_file)
         except (OSError, ssl.SSLError) as error:
@@ -45,30 +47,41 @@ class Trust:
         if url not in self.pins:
             return self
         told = {other: fingerprint for other, fingerprint in others.items() if fingerprint is not None}
-        return type(self)({**told, **self.pins}, self.ca_file)
+        return type(self)({**self.pins, **told}, self.ca_file, self.coming)
 
 
-class _Pinned(ssl.SSLContext):
-    """A context by which a connection is made to the holder of one certificate, whoever has signed it."""
+class Pinned(ssl.SSLContext):
+    """A context by which a connection is made to the holder of one certificate, whoever has signed it.
+
+    ``moved`` is the fingerprint of another one, of those that were ``coming``, that was shown instead.
+    """
 
     url: str
     fingerprint: str
+    coming: Sequence[str]
+    moved: str | None
 
     @classmethod
-    def of(cls, url: str, fingerprint: str) -> Self:
+    def of(cls, url: str, fingerprint: str, coming: Sequence[str] = ()) -> Self:
+        """Return one for the holder of that fingerprint's certificate, or of one that is coming."""
         made = cls(ssl.PROTOCOL_TLS_CLIENT)
         made.check_hostname = False
         made.verify_mode = ssl.CERT_NONE  # what is checked below is stronger
-        made.url, made.fingerprint = url, fingerprint
+        made.url, made.fingerprint, made.coming, made.moved = url, fingerprint, coming, None
         return made
 
     def wrap_socket(self, *arguments: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401 - the base class's
         """Shake hands, and raise CertificateChanged before anything is said to somebody else."""
         connection = super().wrap_socket(*arguments, **options)
         found = _shown(connection)
-        if found != self.fingerprint:
+        if found == self.fingerprint:
+            return connection
+        if found in self.coming:
+            self.moved = found
+        else:
+            whose = _whose(connection)
             connection.close()
-            raise CertificateChanged(url=self.url, found=found, expected=self.fingerprint)
+            raise CertificateChanged(url=self.url, found=found, whose=whose, expected=self.fingerprint)
         return connection
 
 
@@ -126,6 +139,17 @@ def _look(url: str, context: ssl.SSLContext) -> ssl.SSLSocket:
     except OSError as error:
         plain.close()
         raise SubsystemUnreachable(url=url, reason=error) from error
+
+
+def _whose(connection: ssl.SSLSocket) -> str:
+    """Return of whom the certificate is and who signed it, as the certificate says."""
+    from qreplica.access import certificate_pem  # noqa: PLC0415 - start fast
+
+    try:
+        facts = certificate_pem.facts_of(ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b""))
+    except ValueError:
+        return "which cannot be read"
+    return f"which says that it is of {output.printable(facts.subject)} and signed by {output.printable(facts.issuer)}"
 
 
 def _shown(connection: ssl.SSLSocket) -> str:

@@ -1,4 +1,4 @@
-"""The certificate that a controller's management API shows: the administrator's, or one of its own making."""
+"""The certificate that a controller's management API shows: its configuration's, the uploaded, or one of its own."""
 
 import datetime as dt
 import ipaddress
@@ -18,15 +18,18 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from qreplica import fingerprints
+from qreplica.access import certificate_pem, certificates
+from qreplica.access.certificates import Source
 from qreplica.daemon.config import Config
-from qreplica.errors import Invalid
+from qreplica.errors import Invalid, QReplicaError
+from qreplica.events import log
+from qreplica.state.database import Database
+from qreplica.state.models import Severity
 
 #: How long one of our own making is valid. Clients know it by its fingerprint, so that a new one is a nuisance.
 _VALID = dt.timedelta(days=3652)
 #: Clocks of clients may be late.
 _EARLIER = dt.timedelta(days=1)
-#: How long before its end a certificate is warned of at the daemon's start.
-WARN_BEFORE = dt.timedelta(days=30)
 
 
 class CertificateUnusable(Invalid):
@@ -41,18 +44,47 @@ class CertificateUnusable(Invalid):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A certificate (with the chain to its issuer) and its key, both checked; ``ends`` is when it ends."""
+    """A certificate (with the chain to its issuer) and its key, both checked; ``ends`` is when it ends.
+
+    ``pem`` is the certificate alone.
+    """
 
     certificate: Path
     key: Path
     fingerprint: str
     ends: dt.datetime
+    pem: str
+    source: Source
 
 
 def of_own(state_dir: Path, controller: int) -> Identity:
     """Return the certificate of its own making that a controller has. Raises CertificateUnusable."""
     file = _own_file(state_dir, controller)
-    return checked(file, file)
+    return checked(file, file, Source.OWN)
+
+
+def choose(config: Config, database: Database, addresses: Iterable[str]) -> Identity | None:
+    """Return what the management API at ``addresses`` proves itself by: see ``identity``, and before it the uploaded.
+
+    One that was uploaded and has ended is shown all the same, since whoever knows it by its fingerprint goes on, and
+    may upload another. One that cannot be used any more is told of by an event. Raises CertificateUnusable.
+    """
+    if not config.tls or config.tls_certificate is not None:
+        return identity(config, addresses)
+    try:
+        with database.session(read_only=True) as session:
+            given = certificates.uploaded(session)
+        if given is not None:
+            chain, key = given
+            # Open as long as the daemon is: the server reads it when it starts.
+            file = Path(f"/proc/self/fd/{certificate_pem.memory_file(key + chain)}")
+            return checked(file, file, Source.UPLOADED, though_ended=True)
+    except QReplicaError as error:
+        message = f"The TLS certificate that was uploaded is not shown, because it cannot be used: {error.sentence}"
+        with database.session() as session:
+            subject = f"controller {config.controller}"
+            log.record(session, Severity.ERROR, "certificate-not-shown", subject, message, controller=config.controller)
+    return identity(config, addresses)
 
 
 def identity(config: Config, addresses: Iterable[str]) -> Identity | None:
@@ -63,17 +95,18 @@ def identity(config: Config, addresses: Iterable[str]) -> Identity | None:
     if not config.tls:
         return None
     if config.tls_certificate is not None and config.tls_key is not None:
-        return checked(config.tls_certificate, config.tls_key)
+        return checked(config.tls_certificate, config.tls_key, Source.FILE)
     file = _own_file(config.state_dir, config.controller)
     if not file.exists() or _first(file, file).not_valid_after_utc <= _now():
         _make(file, addresses)
     return of_own(config.state_dir, config.controller)
 
 
-def checked(certificate: Path, key: Path) -> Identity:
+def checked(certificate: Path, key: Path, source: Source = Source.FILE, *, though_ended: bool = False) -> Identity:
     """Return the identity in the two files, which may be one. Raises CertificateUnusable.
 
-    The key is private, unencrypted and the certificate's; the certificate is valid now; OpenSSL takes both.
+    The key is private, unencrypted and the certificate's; the certificate is valid now, or has been if
+    ``though_ended``; OpenSSL takes both.
     """
 
     def refuse(reason: object) -> CertificateUnusable:
@@ -84,14 +117,15 @@ def checked(certificate: Path, key: Path) -> Identity:
         raise refuse("the key is not the certificate's")
     if _now() < shown.not_valid_before_utc:
         raise refuse(f"it is not valid before {shown.not_valid_before_utc:%Y-%m-%d %H:%M} UTC")
-    if _now() >= shown.not_valid_after_utc:
+    if _now() >= shown.not_valid_after_utc and not though_ended:
         raise refuse(f"it ended {shown.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except ssl.SSLError as error:
         raise refuse(f"OpenSSL refuses it ({error.reason})") from error
     shown_bytes = shown.public_bytes(serialization.Encoding.DER)
-    return Identity(certificate, key, fingerprints.of(shown_bytes), shown.not_valid_after_utc)
+    pem = shown.public_bytes(serialization.Encoding.PEM).decode()
+    return Identity(certificate, key, fingerprints.of(shown_bytes), shown.not_valid_after_utc, pem, source)
 
 
 def _own_file(state_dir: Path, controller: int) -> Path:

@@ -85,6 +85,7 @@ class Config(_Strict):
     ``iscsi_port`` and ``peer_port`` are the TCP ports on every iSCSI port's address.
     ``tgt_control_port`` numbers tgtd's management socket and must differ between daemons of one machine.
     ``license_keys`` are the PEM files of the vendors' public keys that licenses are checked with.
+    ``login_idle_minutes`` is for how long a login may lie unused until it ends; both controllers need the same.
     """
 
     subsystem: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
@@ -101,6 +102,7 @@ class Config(_Strict):
     tgt_control_port: Annotated[int, Field(ge=1, le=32767)]
     iqn_prefix: Annotated[str, Field(max_length=100)] = "iqn.2026-11.org.qreplica"
     license_keys: tuple[Path, ...] = ()
+    login_idle_minutes: Annotated[int, Field(ge=1, le=720)] = 30
     log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
     ports: Annotated[tuple[PortConfig, ...], Field(min_length=1, max_length=4)]
     transfer: TransferConfig = TransferConfig()

@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 from sqlalchemy.orm import Session
@@ -16,9 +18,10 @@ from qreplica.api.app import create_app
 from qreplica.cluster import restarts
 from qreplica.cluster.duties import Duties
 from qreplica.cluster.leases import Lease, Leases
-from qreplica.daemon import certificate, logs, restarter, servers
+from qreplica.daemon import certificate, certificate_watch, logs, port_start, restarter, servers
 from qreplica.daemon.alerter import Alerter
 from qreplica.daemon.alone import make_directories, only_one
+from qreplica.daemon.certificate_watch import CertificateWatch
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
 from qreplica.daemon.job_scheduler import JobScheduler
@@ -38,6 +41,7 @@ from qreplica.daemon.state import open_state
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes, ports
+from qreplica.iscsi.interfaces import KernelInterfaces
 from qreplica.iscsi.target.driver import NodeSpec
 from qreplica.iscsi.target.mgmt import Management
 from qreplica.iscsi.target.supervisor import Events, Supervisor
@@ -86,14 +90,7 @@ def run(file: Path, config: Config) -> list[int] | None:
 
 
 def _run(file: Path, config: Config) -> list[int] | None:
-    # First of all: a descriptor that is opened later could take an inherited one's place, and an address that is in
-    # use is to be told of before anything changes.
-    inherited = servers.inherited_sockets()
-    kept = restarter.keep(inherited)
-    management_sockets, peer_sockets = servers.management_sockets(config, inherited), servers.peer_sockets(config)
-    shown = certificate.identity(config, [one.getsockname()[0] for one in management_sockets])
-    url = servers.url_of(management_sockets[0], tls=config.tls)
-    database = prepare(config, url, shown)
+    config, database, kept, management_sockets, peer_sockets, shown = _begin(config)
     licensing = Licensing(database, config.license_keys, config.controller)
     licensing.begin()
     storage = BtrfsDriver(config.raid_group_mounts)
@@ -179,6 +176,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
         LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),
         workers,
         LicenseWatch(licensing),
+        CertificateWatch(database, config.controller),
     )
     restarting = Restarter(database, config.controller, config.cluster.restart_pause_seconds)
     ready = config.runtime_dir / "ready"
@@ -188,7 +186,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
     _log.info(
         "started",
         version=version("qreplica"),
-        management=url,
+        management=servers.url_of(management_sockets[0], tls=config.tls),
         certificate=None if shown is None else shown.fingerprint,
     )
 
@@ -209,25 +207,43 @@ def _run(file: Path, config: Config) -> list[int] | None:
     return kept if restarting.restarts and not told_to_end else None
 
 
-def prepare(config: Config, url: str | None = None, shown: certificate.Identity | None = None) -> Database:
-    """Open the state, and write down who this controller is, managed at ``url`` under the certificate. Idempotent."""
+class _Beginning(NamedTuple):
+    """What a daemon has before it does anything: see ``_run``."""
+
+    config: Config
+    database: Database
+    kept: list[int]
+    management_sockets: list[socket.socket]
+    peer_sockets: list[socket.socket]
+    shown: certificate.Identity | None
+
+
+def _begin(config: Config) -> _Beginning:
+    """Listen, open the state, and bring the ports to what was set for them."""
+    # First of all: a descriptor that is opened later could take an inherited one's place, and an address that is in
+    # use is to be told of before anything changes.
+    inherited = servers.inherited_sockets()
+    kept = restarter.keep(inherited)
+    management_sockets = servers.management_sockets(config, inherited)
     (config.runtime_dir / "ready").unlink(missing_ok=True)
     database = open_state(config)
+    config = port_start.in_force(config, database, KernelInterfaces())
+    peer_sockets = servers.peer_sockets(config)
+    shown = certificate.choose(config, database, [one.getsockname()[0] for one in management_sockets])
+    prepare(database, config, servers.url_of(management_sockets[0], tls=config.tls), shown)
+    return _Beginning(config, database, kept, management_sockets, peer_sockets, shown)
+
+
+def prepare(
+    database: Database, config: Config, url: str | None = None, shown: certificate.Identity | None = None
+) -> None:
+    """Write down who this controller is, managed at ``url`` under the certificate. Idempotent."""
     with database.session() as session:
         ports.note(session, config.controller, config.ports)
         controller = session.get_one(Controller, config.controller)
         controller.started_at = controller.heartbeat_at = now()
         controller.version, controller.management = version("qreplica"), url
-        controller.fingerprint = None if shown is None else shown.fingerprint
-        if shown is not None and shown.ends - now() < certificate.WARN_BEFORE:
-            log.record(
-                session,
-                Severity.WARNING,
-                "certificate-ends",
-                f"controller {config.controller}",
-                f"Certificate {shown.certificate} ends {shown.ends:%Y-%m-%d}: replace it and start qreplicad again.",
-                controller=config.controller,
-            )
+        certificate_watch.note(controller, shown)
         restarts.started(session, config.controller)
         log.record(
             session,
@@ -237,7 +253,6 @@ def prepare(config: Config, url: str | None = None, shown: certificate.Identity 
             f"Controller {config.controller} started.",
             controller=config.controller,
         )
-    return database
 
 
 class _TargetEvents(Events):

@@ -96,6 +96,11 @@ def peer_sockets(config: Config) -> list[socket.socket]:
     return [_listen(port.address, config.peer_port) for port in config.ports]
 
 
+def check_free(address: str, port: int) -> None:
+    """Raise AddressUnusable when the address could not be listened on."""
+    _listen(address, port).close()
+
+
 def _listen(address: str, port: int) -> socket.socket:
     # asyncio turns Nagle's algorithm off only where the protocol is named: each answer would wait 40 ms for an ACK.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, socket.IPPROTO_TCP)

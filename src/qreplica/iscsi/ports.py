@@ -2,17 +2,18 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from qreplica.daemon.config import PortConfig
-from qreplica.state.models import Controller, Port
+from qreplica.state.models import Controller, Port, PortSetting
 
 
 def note(session: Session, controller: int, ports: Iterable[PortConfig]) -> None:
     """Bring the table to what the controller was configured with; idempotent.
 
-    Its last port is the QReplica port if the other controller's is. Nobody is logged in by any of them yet.
+    Its last port is the QReplica port if the other controller's is. Nobody is logged in by any of them yet. What was
+    set for a port that is there no more is forgotten.
     """
     owner = session.get(Controller, controller)
     if owner is None:
@@ -23,6 +24,8 @@ def note(session: Session, controller: int, ports: Iterable[PortConfig]) -> None
     for number, port in present.items():
         if number not in wanted:
             owner.ports.remove(port)
+            gone = (PortSetting.controller == controller, PortSetting.number == number)
+            session.execute(delete(PortSetting).where(*gone))
     for number, configured in wanted.items():
         row = present.get(number)
         if row is None:

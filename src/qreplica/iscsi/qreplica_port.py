@@ -61,9 +61,13 @@ def _both(session: Session, port: tuple[int, int]) -> list[Port]:
     return list(session.scalars(select(Port).where(Port.number == NUMBER).order_by(Port.controller)))
 
 
+def running_jobs(session: Session) -> list[str]:
+    """Return the names of the jobs that send by the port just now, if there is one."""
+    return list(session.scalars(select(Job.name).where(Job.state.in_(_RUNNING)).order_by(Job.name)))
+
+
 def _refuse_running(session: Session, what: str) -> None:
-    running = session.scalars(select(Job.name).where(Job.state.in_(_RUNNING)).order_by(Job.name)).all()
-    if running:
+    if running := running_jobs(session):
         raise JobRunsMeanwhile(what=what, jobs=", ".join(running))
 
 

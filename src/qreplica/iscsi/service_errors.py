@@ -95,3 +95,80 @@ class HostsOnPort(Conflict):
         "Port {port} cannot become the QReplica port while {count} host session(s) use it ({hosts}): log these out, or "
         "have them dropped (“--drop-hosts”), which breaks what has no other path."
     )
+
+
+class PortAddressInvalid(Invalid):
+    """No host can have the address."""
+
+    kind = "port-address-invalid"
+    template = (
+        "{address}/{prefix_length} cannot be the address of port {port} of controller {controller} because {reason}: "
+        "give a host's IPv4 address and the length of its subnet's prefix, such as 192.168.1.1/24."
+    )
+
+
+class PortAddressTaken(Conflict):
+    """Another port has the address."""
+
+    kind = "port-address-taken"
+    template = (
+        "{address} cannot be the address of port {port} of controller {controller} because it is that of port "
+        "{other_port} of controller {other_controller}: choose another one, or change that port first."
+    )
+
+
+class PortSubnetsOverlap(Conflict):
+    """Two ports of one controller would be in the same subnet."""
+
+    kind = "port-subnets-overlap"
+    template = (
+        "Port {port} of controller {controller} cannot be in {subnet} because that overlaps {other} of its port "
+        "{other_port}, and answers would leave by the wrong port: choose a subnet that no other port is in."
+    )
+
+
+class PortGatewayInvalid(Invalid):
+    """The router cannot be reached by the port."""
+
+    kind = "port-gateway-invalid"
+    template = (
+        "{gateway} cannot be the gateway of port {port} of controller {controller} because {reason}: give a router's "
+        "address in {subnet}, or none."
+    )
+
+
+class PortMtuInvalid(Invalid):
+    """An MTU that the interface cannot have."""
+
+    kind = "port-mtu-invalid"
+    template = (
+        "An MTU of {mtu} bytes is not possible on port {port} of controller {controller}: choose one from {least} to "
+        "{most}."
+    )
+
+
+class NothingToSet(Invalid):
+    """A change that says nothing."""
+
+    kind = "nothing-to-set"
+    template = "Nothing is said about port {port} of controller {controller}: give its address, gateway or MTU."
+
+
+class JobsUsePort(Conflict):
+    """The QReplica port cannot be given another address while a job runs."""
+
+    kind = "jobs-use-port"
+    template = (
+        "Port {port} of controller {controller} cannot be changed because it is the QReplica port and a job runs "
+        "({jobs}): stop it, or wait until its cycle ends."
+    )
+
+
+class HostsUsePort(Conflict):
+    """Hosts are logged in by the port that is to be changed."""
+
+    kind = "hosts-use-port"
+    template = (
+        "Port {port} of controller {controller} cannot be changed while {count} host session(s) use it ({hosts}): log "
+        "these out, or have them dropped (“--drop-hosts”), which breaks what has no other path."
+    )

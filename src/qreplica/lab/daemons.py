@@ -27,6 +27,8 @@ _POLL = 0.05
 _LAST_LINES = 5
 _TGTD_SOCKETS = Path("/var/run/tgtd")
 _CONTROL_PORTS = range(1024, 32768)
+#: Who plays with a lab goes for lunch in between (minutes).
+_LOGIN_IDLE = 720
 #: The hosts of a lab log in again at once.
 _RESTART_PAUSE = 1.0
 
@@ -41,6 +43,7 @@ def configure(controller: Controller) -> None:
         "state_dir": str(controller.state_dir),
         "runtime_dir": str(controller.runtime_dir),
         "tgt_control_port": _free_control_port(),
+        "login_idle_minutes": _LOGIN_IDLE,
         "license_keys": [str(controller.lab.vendor_public_key)],
     }
     lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]  # of these types JSON is TOML too

@@ -1,4 +1,4 @@
-"""The tables of users, their logins and tokens, and the audit log."""
+"""The tables of users, their logins and tokens, the audit log, and the certificate that both controllers show."""
 
 from datetime import datetime
 
@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from qreplica.access.roles import Role
 from qreplica.state.models import Base, new_id, now
-from qreplica.state.types import enum_of
+from qreplica.state.types import Secret, enum_of
 
 
 class User(Base):
@@ -58,3 +58,13 @@ class AuditEntry(Base):
     details: Mapped[str | None]
     status: Mapped[int | None]
     problem: Mapped[str | None]
+
+
+class UploadedCertificate(Base):
+    """The administrator's TLS certificate of both controllers, in one row: PEM, its own first, then its issuers'."""
+
+    __tablename__ = "certificates"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    chain: Mapped[str]
+    key: Mapped[str] = mapped_column(Secret)
+    uploaded_at: Mapped[datetime] = mapped_column(default=now)

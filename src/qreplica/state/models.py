@@ -132,8 +132,9 @@ class Controller(Base):
     """A controller (1 or 2). ``heartbeat`` counts up while its daemon lives; its change is what proves life.
 
     ``heartbeat_at`` is None for one that was ended in an orderly way, and for one that never started. ``management``
-    is the URL at which it was reached last, None when only it knows; ``fingerprint`` is its TLS certificate's, None
-    without TLS. ``license_id`` is the license that its daemon
+    is the URL at which it was reached last, None when only it knows. ``certificate`` (PEM) is what it shows, with its
+    ``fingerprint`` and where it is from (``access.certificates.Source``), all None without TLS; of its end was told
+    last so many days before (``certificate_told``; 0: that it has ended). ``license_id`` is the license that its daemon
     began with. The restarts count up: ``asked`` for, ``begun`` (a start serves all that were asked for by then), and
     ``done`` when it was ready again; each catches up with the one before.
     """
@@ -146,6 +147,9 @@ class Controller(Base):
     version: Mapped[str] = mapped_column(default="")
     management: Mapped[str | None]
     fingerprint: Mapped[str | None]
+    certificate: Mapped[str | None]
+    certificate_source: Mapped[str | None]
+    certificate_told: Mapped[int | None]
     license_id: Mapped[str | None]
     restarts_asked: Mapped[int] = mapped_column(default=0)
     restarts_begun: Mapped[int] = mapped_column(default=0)
@@ -172,7 +176,8 @@ class Port(Base):
     """iSCSI port 1 to 4 of a controller.
 
     ``qreplica``: hosts cannot log in there, and jobs' sessions leave through it. ``hosts`` are the initiators that are
-    logged in by it (“NAME (ADDRESS)”), as its controller saw them last.
+    logged in by it (“NAME (ADDRESS)”), as its controller saw them last. The rest is what its controller uses since its
+    last start: ``mtu`` and ``largest_mtu`` are the interface's (bytes), None where that was missing.
     """
 
     __tablename__ = "ports"
@@ -181,8 +186,26 @@ class Port(Base):
     interface: Mapped[str]
     address: Mapped[str]
     prefix_length: Mapped[int]
+    gateway: Mapped[str | None]
+    mtu: Mapped[int | None]
+    largest_mtu: Mapped[int | None]
     qreplica: Mapped[bool] = mapped_column(default=False)
     hosts: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+
+class PortSetting(Base):
+    """What an administrator has set for a port: its controller takes it from there, not from its configuration file.
+
+    ``mtu`` (bytes) is None while that of the interface is left alone.
+    """
+
+    __tablename__ = "port_settings"
+    controller: Mapped[int] = mapped_column(ForeignKey("controllers.number"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    address: Mapped[str]
+    prefix_length: Mapped[int]
+    gateway: Mapped[str | None]
+    mtu: Mapped[int | None]
 
 
 class RaidGroup(Base):
