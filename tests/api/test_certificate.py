@@ -102,5 +102,5 @@ def test_a_monitoring_system_sees_when_it_ends(world: Any, admin: Any, given: di
     start(world)
     metrics = admin.http.get("/metrics").text
     end = certificate_pem.facts_of(given["certificate"]).ends_at.timestamp()
-    (line,) = [one for one in metrics.splitlines() if one.startswith("qreplica_certificate_end_seconds{")]
+    (line,) = [one for one in metrics.splitlines() if one.startswith("qreplica_certificate_expiry_timestamp_seconds{")]
     assert float(line.partition(" ")[2]) == end

@@ -96,6 +96,7 @@ def test_a_job_is_made_started_stopped_and_deleted(
         ({"node": "iqn.2026-11.org.qreplica:target.nope"}, 502, "node-not-offered"),
         ({"source_vd": "nope"}, 404, "not-found"),
         ({"name": "No Name"}, 422, "not-a-name"),
+        ({"rpo_minutes": 0}, 422, "rpo-wrong"),
         ({"address": "not an address"}, 422, "portal-invalid"),
         ({"peer_port": 1}, 502, "peer-unreachable"),
     ],
@@ -142,10 +143,10 @@ def test_a_running_cycle_is_shown_with_progress_and_a_finished_one_with_its_lag(
     metrics = admin.http.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
     for line in (
-        'qreplica_job_state{job="j",state="running"} 1.0',
-        'qreplica_job_state{job="j",state="idle"} 0.0',
-        'qreplica_cycle_percent{job="j"} 25.0',
-        'qreplica_cycle_rate_bytes_per_second{job="j"} 5.24288e+07',
+        'qreplica_job_state{replication_job="j",state="running"} 1.0',
+        'qreplica_job_state{replication_job="j",state="idle"} 0.0',
+        'qreplica_cycle_percent{replication_job="j"} 25.0',
+        'qreplica_cycle_rate_bytes_per_second{replication_job="j"} 5.24288e+07',
         'qreplica_vd_size_bytes{type="RAID",vd="v"} 1.073741824e+09',
         'qreplica_raid_group_online{raid_group="rg1"} 1.0',
         'qreplica_target_daemon_up{controller="1"} 1.0',
@@ -194,8 +195,8 @@ def test_paths_are_shown_added_and_removed(
     (first, _) = admin.call("GET", "/jobs/j")["paths"]
     assert (first["state"], first["reason"]) == ("failed", "Its cable is out: put it in.")
     metrics = admin.http.get("/metrics").text
-    assert 'qreplica_path_state{job="j",path="127.0.0.1:3260",state="failed"} 1.0' in metrics
-    assert 'qreplica_path_state{job="j",path="127.0.0.1:3270",state="standby"} 1.0' in metrics
+    assert 'qreplica_path_state{path="127.0.0.1:3260",replication_job="j",state="failed"} 1.0' in metrics
+    assert 'qreplica_path_state{path="127.0.0.1:3270",replication_job="j",state="standby"} 1.0' in metrics
     admin.call("DELETE", "/jobs/j/paths/127.0.0.1/3260", expect=204)
     assert [path["port"] for path in admin.call("GET", "/jobs/j")["paths"]] == [3270]
     assert admin.call("DELETE", "/jobs/j/paths/127.0.0.1/3260", expect=404)["type"].endswith("path-missing")

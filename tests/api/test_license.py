@@ -25,6 +25,9 @@ FREE = {
     ("GET", "/jobs/{name}/bandwidth"),
     ("PUT", "/jobs/{name}/bandwidth"),
     ("DELETE", "/jobs/{name}/bandwidth"),
+    ("GET", "/jobs/{name}/rpo"),
+    ("PUT", "/jobs/{name}/rpo"),
+    ("DELETE", "/jobs/{name}/rpo"),
     ("DELETE", "/jobs/{name}/paths/{address}/{port}"),
 }
 

@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from qreplica.iscsi import nodes
 from qreplica.replication import creation
+from qreplica.state.lag_models import JobLag
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, PathState, Step, VdType, now
 from qreplica.storage import raid_groups, virtual_disks
 from qreplica.storage.driver import RaidLevel
@@ -74,6 +76,7 @@ def test_the_wizard_takes_options_and_what_there_is_only_one_of(
     made = logged_in.run(
         *("job", "create", "nightly", "--source-vd", "payroll", "--address", "127.0.0.1", "--node", iqn),
         *("--peer-port", port, "--chap-user", "replica", "--chap-secret-file", "-", "--vd", "copy", "--json"),
+        *("--rpo", "90"),
         stdin=SECRET,
     ).json()
     assert (made["source_vd"], made["target_vd"], made["target_lun"]) == ("payroll", "copy", 1)
@@ -81,6 +84,7 @@ def test_the_wizard_takes_options_and_what_there_is_only_one_of(
     assert (first["address"], first["port"], first["peer_port"]) == ("127.0.0.1", 3260, int(port))
     assert (first["state"], first["reason"]) == ("standby", None)
     assert SECRET not in str(made)
+    assert (made["rpo_minutes"], made["rpo_met"]) == (90, True)
     logged_in.run("job", "delete", "nightly", "--yes")
     # Only the name and the address: one source VD, one node, one backup VD; who logs on has to be said.
     given = ("job", "create", "nightly", "--address", "127.0.0.1", "--peer-port", port)
@@ -209,6 +213,42 @@ def test_a_job_is_listed_with_its_progress_and_lag(world: Any, logged_in: Any, j
     sheet = logged_in.run("job", "show", "nightly").out
     assert "Step            transfer, 25.0 % of 400 MiB" in sheet
     assert "Time left       6.0 s" in sheet
+    assert ("RPO goal        -" in sheet, "Backlog         -" in sheet) == (True, True)
+
+
+def test_a_job_that_lags_is_listed_with_its_goal_backlog_and_last_progress(
+    world: Any, logged_in: Any, job: str
+) -> None:
+    run, at = logged_in.run, now()
+    assert run("job", "rpo", "show", "nightly").out == "The job has no RPO goal.\n"
+    assert run("job", "rpo", "set", "nightly", "60").out == "The RPO goal of job “nightly” is 1h.\n"
+    assert run("job", "rpo", "show", "nightly", "--json").json() == {"rpo_minutes": 60}
+    assert "is not an interval" in run("job", "rpo", "set", "nightly", "soon", code=2).err
+    assert "cannot be" in run("job", "rpo", "set", "nightly", "400d", code=2).err
+    run("job", "rpo", "set", "none", "1h", code=3)
+    with world.database.session() as session:
+        cycle = Cycle(job_id=job, generation=1, outcome=Outcome.COMMITTED, step=Step.DONE, finished_at=at)
+        cycle.taken_at = at - timedelta(hours=2)
+        session.add(cycle)
+        session.get_one(Job, job).state = JobState.WAITING
+        lag = session.get_one(JobLag, job)
+        lag.backlog, lag.counted_at, lag.progressed_at, lag.stalled_since = 300 * MIB, at, at, at
+    shown = at.astimezone(ZoneInfo("Europe/Vienna"))
+    for command in (("job", "list"), ("status",)):
+        (row,) = [line for line in run(*command).out.splitlines() if line.startswith("nightly")]
+        expected = f"nightly payroll target:payroll-copy waiting {shown:%m-%d %H:%M} - 2 h 00 min of 1h 300 MiB 1"
+        assert row.split() == expected.split()
+    sheet = run("job", "show", "nightly").out
+    for line in (
+        "Lag             2 h 00 min of 1h",
+        "RPO goal        1h, missed",
+        f"Backlog         300 MiB at most, counted {shown:%Y-%m-%d %H:%M:%S}",
+        f"Last progress   {shown:%Y-%m-%d %H:%M:%S}: it makes no progress since {shown:%Y-%m-%d %H:%M:%S}",
+    ):
+        assert line in sheet, line
+    run("job", "rpo", "set", "nightly", "1d")
+    assert "RPO goal        1d, met" in run("job", "show", "nightly").out
+    assert run("job", "rpo", "delete", "nightly").out == "Job “nightly” has no RPO goal.\n"
 
 
 @pytest.mark.usefixtures("job")

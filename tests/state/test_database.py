@@ -25,8 +25,10 @@ from qreplica.state import database as module
 from qreplica.state.access_models import AccessSession, User
 from qreplica.state.database import Database
 from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull, StateReadOnly, StateTooNew
-from qreplica.state.models import Base, Controller, Event, PathState, Port, Severity, Subsystem
+from qreplica.state.lag_models import JobLag
+from qreplica.state.models import Base, Controller, Cycle, Event, PathState, Port, Severity, Subsystem
 from qreplica.state.models import Path as JobPath
+from qreplica.state.schedule_models import QReplicaSettings
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -249,29 +251,59 @@ def older(place: Path, revision: str) -> Iterator[tuple[Database, Connection]]:
         yield database, connection
 
 
+def add_job(connection: Connection) -> None:
+    """Insert job “j” of VD “v”, which has no path."""
+    connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
+    connection.exec_driver_sql(
+        "INSERT INTO virtual_disks (id, name, type, size, snapshot_space, raid_group_id, serial, incomplete,"
+        " created_at) VALUES ('v', 'v', 'RAID', 1, 0, 'g', 's', 0, '2026-01-01')"
+    )
+    connection.exec_driver_sql(
+        "INSERT INTO raid_groups (id, name, level, usable, reserve, incomplete, created_at)"
+        " VALUES ('g', 'g', 'jbod', 1, 0, 0, '2026-01-01')"
+    )
+    connection.exec_driver_sql(
+        "INSERT INTO jobs (id, name, source_vd_id, target_subsystem, target_subsystem_name, target_node,"
+        " target_lun, target_vd, target_vd_name, target_serial, target_size, state, controller, epoch, generation,"
+        " created_at)"
+        " VALUES ('j', 'j', 'v', 's', 's', 'n', 1, 't', 't', 's', 1, 'idle', 1, 1, 0, '2026-01-02 03:04:05.000000')"
+    )
+
+
 def test_paths_of_an_older_version_stand_by_since_their_job_was_made(tmp_path: Path) -> None:
     with older(tmp_path, "0004") as (database, connection):
-        connection.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
-        connection.exec_driver_sql(
-            "INSERT INTO virtual_disks (id, name, type, size, snapshot_space, raid_group_id, serial, incomplete,"
-            " created_at) VALUES ('v', 'v', 'RAID', 1, 0, 'g', 's', 0, '2026-01-01')"
-        )
-        connection.exec_driver_sql(
-            "INSERT INTO raid_groups (id, name, level, usable, reserve, incomplete, created_at)"
-            " VALUES ('g', 'g', 'jbod', 1, 0, 0, '2026-01-01')"
-        )
-        connection.exec_driver_sql(
-            "INSERT INTO jobs (id, name, source_vd_id, target_subsystem, target_subsystem_name, target_node,"
-            " target_lun, target_vd, target_vd_name, target_serial, target_size, state, controller, epoch, generation,"
-            " created_at)"
-            " VALUES ('j', 'j', 'v', 's', 's', 'n', 1, 't', 't', 's', 1, 'idle', 1, 1, 0, '2026-01-02 03:04:05.000000')"
-        )
+        add_job(connection)
         connection.exec_driver_sql("INSERT INTO paths VALUES ('p', 'j', 0, '192.0.2.1', 3260, 3261)")
     database.upgrade()
     with database.session(read_only=True) as session:
         path = session.scalars(select(JobPath)).one()
         assert (path.address, path.state, path.reason) == ("192.0.2.1", PathState.STANDBY, None)
         assert path.since == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    database.dispose()
+
+
+def test_cycles_of_an_older_version_know_when_their_snapshot_was_taken(tmp_path: Path) -> None:
+    with older(tmp_path, "0010") as (database, connection):
+        add_job(connection)
+        connection.exec_driver_sql("INSERT INTO qreplica_settings VALUES (1, 3.0, 60, 0, 30, 'UTC')")
+        connection.exec_driver_sql(
+            "INSERT INTO snapshots (id, vd_id, name, kind, size, taken_at)"
+            " VALUES ('c2', 'v', 'r', 'replication', 1, '2026-01-02 03:04:05.000000')"
+        )
+        for number in (1, 2):
+            connection.exec_driver_sql(
+                "INSERT INTO cycles (id, job_id, generation, step, total_bytes, zero_bytes, sent_bytes, done_bytes,"
+                " checkpoint, resumes, rate, started_at, worker_peak_memory)"
+                " VALUES (?, 'j', ?, 'done', 0, 0, 0, 0, 0, 0, 0, '2026-01-01', 0)",
+                (f"c{number}", number),
+            )
+    database.upgrade()
+    with database.session(read_only=True) as session:
+        taken = [one.taken_at for one in session.scalars(select(Cycle).order_by(Cycle.generation))]
+        assert taken == [None, datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)]
+        assert session.scalars(select(QReplicaSettings.progress_minutes)).one() == 15
+        lag = session.scalars(select(JobLag)).one()
+        assert (lag.job_id, lag.rpo_minutes, lag.progressed_at) == ("j", None, None)
     database.dispose()
 
 

@@ -220,6 +220,59 @@ def test_no_change_is_no_delta(driver: StorageDriver, group: str, vd: str) -> No
     assert driver.delta(group, vd, "s1", "s2") == []
 
 
+def data_of_delta(driver: StorageDriver, group: str, vd: str, base: str) -> int:
+    driver.flush(group, vd)
+    driver.take_snapshot(group, vd, "now")
+    found = sum(one.length for one in driver.delta(group, vd, base, "now") if one.kind is ExtentKind.DATA)
+    driver.delete_snapshot(group, vd, "now")
+    return found
+
+
+def test_what_was_written_since_a_snapshot_is_counted(driver: StorageDriver, group: str, vd: str) -> None:
+    path = driver.vd_path(group, vd)
+    write(path, 0, b"o" * (4 * MIB))
+    driver.flush(group, vd)
+    driver.take_snapshot(group, vd, "base")
+    assert driver.changed_since(group, vd, "base") == 0
+    for offset in (0, 4 * BLOCK, 4 * BLOCK, MIB + BLOCK, 5 * MIB):
+        write(path, offset, b"n" * BLOCK)
+        driver.flush(group, vd)
+    assert driver.changed_since(group, vd, "base") == 4 * BLOCK == data_of_delta(driver, group, vd, "base")
+    driver.take_snapshot(group, vd, "later")
+    write(path, 2 * MIB, b"n" * MIB)
+    driver.flush(group, vd)
+    assert driver.changed_since(group, vd, "later") == MIB
+    assert driver.changed_since(group, vd, "base") == MIB + 4 * BLOCK
+    with pytest.raises(SnapshotMissing):
+        driver.changed_since(group, vd, "gone")
+    with pytest.raises(VdMissing):
+        driver.changed_since(group, "gone", "base")
+
+
+def test_what_was_written_since_is_never_too_little_after_a_roll_back(
+    driver: StorageDriver, group: str, vd: str
+) -> None:
+    """A delta takes back too what had been written before the base and was rolled back."""
+
+    def fill(offset: int, length: int, value: bytes, snapshot: str) -> None:
+        write(driver.vd_path(group, vd), offset, value * length)
+        driver.flush(group, vd)
+        driver.take_snapshot(group, vd, snapshot)
+
+    fill(0, 4 * MIB, b"1", "s1")
+    fill(MIB, MIB, b"2", "s2")
+    fill(2 * MIB, MIB, b"3", "base")
+    fill(3 * MIB, BLOCK, b"4", "s4")
+    driver.roll_back(group, vd, "s2")
+    write(driver.vd_path(group, vd), 0, b"5" * BLOCK)
+    driver.flush(group, vd)
+    for origin in ("s4", "s1", "base"):
+        assert driver.changed_since(group, vd, "base") >= data_of_delta(driver, group, vd, "base") > 0
+        driver.roll_back(group, vd, origin)
+    driver.take_snapshot(group, vd, "anew")
+    assert driver.changed_since(group, vd, "anew") == 0
+
+
 def test_space_used_grows_with_what_snapshots_hold(driver: StorageDriver, group: str, vd: str) -> None:
     path = driver.vd_path(group, vd)
     for round_ in range(3):

@@ -11,6 +11,10 @@ from qreplica.replication.status import JobStatus
 from qreplica.state.models import CycleKind, JobState, Outcome, PathState, Step
 
 _IQN = "iqn.2026-11.org.qreplica:target:backups"
+RpoMinutes = Annotated[
+    int | None,
+    Field(description="The RPO goal: how old the newest recovery point's content may become; null for none"),
+]
 _TARGET = {"address": "192.168.1.11", "node": _IQN, "chap_user": "replica", "chap_secret": "twelve-or-more"}
 
 
@@ -37,13 +41,14 @@ class TargetRequest(DiscoverRequest):
 class JobRequest(TargetRequest):
     """A replication job to make."""
 
-    model_config = example({"name": "nightly", "source_vd": "payroll", "lun": 1, **_TARGET})
+    model_config = example({"name": "nightly", "source_vd": "payroll", "lun": 1, "rpo_minutes": 60, **_TARGET})
     name: Name
     source_vd: Annotated[str, Field(description="The VD to replicate")]
     lun: Annotated[int, Field(ge=1, le=255, description="The backup VD's LUN of the node")]
     port: Annotated[Port, Field(description="The TCP port of the target's iSCSI portal")] = 3260
     mutual_user: Annotated[str | None, Field(description="By which the node proves itself to us")] = None
     mutual_secret: SecretIn | None = None
+    rpo_minutes: RpoMinutes = None
 
 
 class OfferedNode(Answer):
@@ -200,7 +205,14 @@ class JobAnswer(Answer):
             "epoch": 7,
             "base_generation": 3,
             "last_committed_at": "2026-11-24T09:00:20.000Z",
+            "recovery_point_at": "2026-11-24T09:00:00.000Z",
             "lag_seconds": 1801.0,
+            "rpo_minutes": 60,
+            "rpo_met": True,
+            "backlog_bytes": 62914560,
+            "backlog_at": "2026-11-24T09:29:55.000Z",
+            "last_progress_at": "2026-11-24T09:30:01.000Z",
+            "stalled_since": None,
             "cycle": _CYCLE,
             "error": None,
             "schedule": "every day at 02:00",
@@ -227,7 +239,26 @@ class JobAnswer(Answer):
     epoch: Annotated[int, Field(description="The fencing number of its owner")]
     base_generation: Annotated[int | None, Field(description="The last recovery point that both sides hold")]
     last_committed_at: Time | None
+    recovery_point_at: Annotated[
+        Time | None, Field(description="When the snapshot was taken on the source that the last recovery point holds")
+    ]
     lag_seconds: Annotated[float | None, Field(description="Age of the last recovery point's content; null: none yet")]
+    rpo_minutes: RpoMinutes
+    rpo_met: Annotated[bool | None, Field(description="Whether the goal is met; null without one")]
+    backlog_bytes: Annotated[
+        Size | None,
+        Field(
+            description="What is still to be sent, at most: the rest of the cycle, and what was written since its "
+            "snapshot; null: not known"
+        ),
+    ]
+    backlog_at: Annotated[Time | None, Field(description="When what was written was counted last")]
+    last_progress_at: Annotated[
+        Time | None, Field(description="When the checkpoint last grew, or a further step or cycle was begun")
+    ]
+    stalled_since: Annotated[
+        Time | None, Field(description="Since when it makes no progress, once that lasts as long as is configured")
+    ]
     cycle: Annotated[CycleAnswer | None, Field(description="The present or last one")]
     error: JobError | None
     schedule: Annotated[str | None, Field(description="By which it runs, in words; null for none")]

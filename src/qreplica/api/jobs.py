@@ -89,6 +89,7 @@ def create_job(request: JobRequest, services: TheServices) -> JobAnswer:
         controller=services.config.controller,
         port=request.port,
         peer_port=request.peer_port,
+        rpo_minutes=request.rpo_minutes,
     )
     return show_job(request.name, services)
 

@@ -12,7 +12,13 @@ from qreplica.replication.configuration import Configuration
 
 router = administered("", "replication")
 
-_CONFIGURATION = {"ratio": 2.0, "threshold": 50, "restart_after_failure": False, "check_minutes": 60}
+_CONFIGURATION = {
+    "ratio": 2.0,
+    "threshold": 50,
+    "restart_after_failure": False,
+    "check_minutes": 60,
+    "progress_minutes": 15,
+}
 _ZONE = {"time_zone": "Europe/Berlin"}
 
 Ratio = Annotated[float, Field(description="Snapshot space that a source VD without any gets, in sizes of the VD")]
@@ -24,6 +30,7 @@ Restart = Annotated[
     Field(description="Clear a job's snapshots when the space runs out, and run it an hour later with a full copy"),
 ]
 Minutes = Annotated[int, Field(description="Minutes between checks of the threshold")]
+Progress = Annotated[int, Field(description="Minutes without progress after which a job at work is told of")]
 
 
 class ConfigurationRequest(Strict):
@@ -34,6 +41,7 @@ class ConfigurationRequest(Strict):
     threshold: Threshold = 50
     restart_after_failure: Restart = False
     check_minutes: Minutes = 60
+    progress_minutes: Progress = 15
 
 
 class ConfigurationAnswer(Answer):
@@ -44,6 +52,7 @@ class ConfigurationAnswer(Answer):
     threshold: Threshold
     restart_after_failure: Restart
     check_minutes: Minutes
+    progress_minutes: Progress
 
 
 class TimeZoneRequest(Strict):
@@ -62,7 +71,7 @@ class TimeZoneAnswer(Answer):
 
 @router.get("/qreplica/configuration", summary="Show the QReplica configuration", responses=problems())
 def show_configuration(services: TheServices) -> ConfigurationAnswer:
-    """Show the three settings of the QReplica configuration, and how often the threshold is checked."""
+    """Show the three settings of the QReplica configuration, and after how long what is looked at and told."""
     with services.database.session(read_only=True) as session:
         return ConfigurationAnswer.model_validate(configuration.get(session))
 

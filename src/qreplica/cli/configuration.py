@@ -35,6 +35,9 @@ def set_(
         ),
     ] = None,
     check_minutes: Annotated[int | None, typer.Option(help="Minutes between checks of the threshold.")] = None,
+    progress_minutes: Annotated[
+        int | None, typer.Option(help="Minutes without progress after which a job at work is told of.")
+    ] = None,
     time_zone: Annotated[str | None, typer.Option(help="Of schedules, such as Europe/Berlin.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -45,6 +48,7 @@ def set_(
             "threshold": threshold,
             "restart_after_failure": restart_after_failure,
             "check_minutes": check_minutes,
+            "progress_minutes": progress_minutes,
         }
         changed = {name: value for name, value in given.items() if value is not None}
         if changed:
@@ -65,6 +69,7 @@ def _sheet(answer: dict[str, Any]) -> RenderableType:
             ("Snapshot space", f"{answer['ratio']:g} to 1"),
             ("Threshold", f"{answer['threshold']} %, checked every {answer['check_minutes']} min"),
             ("Restart the task an hour later if failed", "yes" if answer["restart_after_failure"] else "no"),
+            ("No progress", f"told of after {answer['progress_minutes']} min"),
             ("Time zone", answer["time_zone"]),
         ]
     )

@@ -4,13 +4,15 @@ from typing import Annotated
 
 import typer
 
-from qreplica.cli import asking, job_path, job_schedule, job_views, wizard
+from qreplica.cli import asking, job_path, job_rpo, job_schedule, job_views, wizard
 from qreplica.cli.context import Json, Session, Yes, path, session
+from qreplica.units import parse_minutes
 
 app = typer.Typer(no_args_is_help=True, help="Replication jobs, on the source subsystem.")
 app.add_typer(job_path.app, name="path")
 app.add_typer(job_schedule.app, name="schedule")
 app.add_typer(job_schedule.bandwidth, name="bandwidth")
+app.add_typer(job_rpo.app, name="rpo")
 
 Name = Annotated[str, typer.Argument(help="The job's name.")]
 PeerPort = Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the target's peer conversation.")]
@@ -82,6 +84,7 @@ def create(
     vd: Annotated[str | None, typer.Option(help="The backup VD's name, in place of --lun.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the target's iSCSI portal.")] = 3260,
     peer_port: PeerPort = 3261,
+    rpo: Annotated[str | None, typer.Option(help="How old its copy may become, such as 30m, 1h or 1d.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make a replication job. What is not given is asked for on a terminal, step by step."""
@@ -99,6 +102,7 @@ def create(
             mutual_file=mutual_secret_file,
             lun=lun,
             vd=vd,
+            rpo_minutes=None if rpo is None else parse_minutes(rpo),
         )
         job = here.api.post("/jobs", wizard.complete(here.api, given))
         here.say(

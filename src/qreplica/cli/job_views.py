@@ -1,55 +1,95 @@
 """How replication jobs look."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import RenderableType
+from rich.text import Text
 
 from qreplica.cli import output
-from qreplica.units import format_duration, format_rate
+from qreplica.units import format_duration, format_minutes, format_rate
+
+#: How what is missed, or stands still, looks.
+_BAD = "red"
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of the list, which is ``shown`` where it tells of a job."""
+
+    title: str
+    cell: Callable[[dict[str, Any]], str | Text]
+    figure: bool = False
+    shown: Callable[[dict[str, Any]], bool] = lambda _: True
 
 
 def table(jobs: list[dict[str, Any]]) -> RenderableType:
-    """Return the jobs, one a line, with when they run next where one does so by itself."""
-    columns = ["Job", "Source", "Backup VD", "State", "Step", "Done", "Rate", "Point", "Lag", "Paths"]
-    by_themselves = any(job["next_run_at"] is not None for job in jobs)
+    """Return the jobs, one a line, with the columns that tell something of any."""
+    columns = [one for one in _COLUMNS if any(map(one.shown, jobs))]
     return output.rows(
-        output.table(*columns, *(["Next run"] if by_themselves else []), right=_FIGURES),
-        (
-            [
-                job["name"],
-                job["source_vd"],
-                f"{job['target_subsystem']}:{job['target_vd']}",
-                output.state(_state(job)),
-                *_progress(job),
-                output.text(job["base_generation"]),
-                lag(job),
-                _working(job["paths"]),
-                *([output.minute(job["next_run_at"])] if by_themselves else []),
-            ]
-            for job in jobs
-        ),
+        output.table(*(one.title for one in columns), right=[one.title for one in columns if one.figure]),
+        ([one.cell(job) for one in columns] for job in jobs),
         empty="There are no replication jobs: make one with “qreplica job create”.",
     )
-
-
-_FIGURES = ("Done", "Rate", "Point", "Lag", "Paths")
 
 
 def _state(job: dict[str, Any]) -> str:
     return "paused" if job["paused"] and job["state"] != "stopping" else str(job["state"])
 
 
-def _progress(job: dict[str, Any]) -> list[str]:
-    cycle = job["cycle"]
-    if cycle is None or cycle["finished_at"] is not None:
-        return [output.NOTHING] * 3
-    return [cycle["step"], f"{cycle['percent']:.0f} %", format_rate(cycle["rate"])]
+def _under_way(job: dict[str, Any]) -> bool:
+    return job["cycle"] is not None and job["cycle"]["finished_at"] is None
 
 
-def lag(job: dict[str, Any]) -> str:
-    """Return how old the copy is: the time since the snapshot of the last recovery point was taken."""
-    seconds = job["lag_seconds"]
-    return "never" if seconds is None else format_duration(seconds)
+def _of_cycle(show: Callable[[dict[str, Any]], str]) -> Callable[[dict[str, Any]], str]:
+    return lambda job: show(job["cycle"]) if _under_way(job) else output.NOTHING
+
+
+def lag(job: dict[str, Any]) -> Text:
+    """Return how old the copy is, of how old it may become: since the snapshot of the last recovery point was taken."""
+    seconds, goal = job["lag_seconds"], job["rpo_minutes"]
+    age = "never" if seconds is None else format_duration(seconds)
+    of = "" if goal is None else f" of {format_minutes(goal)}"
+    return Text(age + of, style=_BAD if job["rpo_met"] is False else "")
+
+
+def _progressed(job: dict[str, Any]) -> Text:
+    return Text(output.minute(job["last_progress_at"]), style=_BAD if job["stalled_since"] else "")
+
+
+def _may_stand_still(job: dict[str, Any]) -> bool:
+    return job["state"] == "waiting" or job["stalled_since"] is not None
+
+
+def _working(paths: list[dict[str, Any]]) -> str:
+    """Return how many paths there are, and how many of them work if not all do."""
+    working = sum(one["state"] != "failed" for one in paths)
+    return str(working) if working == len(paths) else f"{working} of {len(paths)}"
+
+
+_COLUMNS = (
+    _Column("Job", lambda job: str(job["name"])),
+    _Column("Source", lambda job: str(job["source_vd"])),
+    _Column("Backup VD", lambda job: f"{job['target_subsystem']}:{job['target_vd']}"),
+    _Column("State", lambda job: output.state(_state(job))),
+    _Column("Step", _of_cycle(lambda cycle: str(cycle["step"])), shown=_under_way),
+    _Column("Done", _of_cycle(lambda cycle: f"{cycle['percent']:.0f} %"), figure=True, shown=_under_way),
+    _Column("Rate", _of_cycle(lambda cycle: format_rate(cycle["rate"])), figure=True, shown=_under_way),
+    _Column("Progress", _progressed, shown=_may_stand_still),
+    _Column("Point", lambda job: output.text(job["base_generation"]), figure=True),
+    _Column("Lag", lag, figure=True),
+    _Column(
+        "Backlog",
+        lambda job: output.size(job["backlog_bytes"]),
+        figure=True,
+        shown=lambda job: job["backlog_bytes"] is not None,
+    ),
+    _Column("Paths", lambda job: _working(job["paths"]), figure=True),
+    _Column(
+        "Next run", lambda job: output.minute(job["next_run_at"]), shown=lambda job: job["next_run_at"] is not None
+    ),
+)
 
 
 def sheet(job: dict[str, Any]) -> RenderableType:
@@ -67,7 +107,11 @@ def sheet(job: dict[str, Any]) -> RenderableType:
         ("Controller", str(job["controller"])),
         ("Recovery point", output.text(job["base_generation"])),
         ("Committed", output.time(job["last_committed_at"])),
+        ("Content of", output.time(job["recovery_point_at"])),
         ("Lag", lag(job)),
+        ("RPO goal", _goal(job)),
+        ("Backlog", _backlog(job)),
+        ("Last progress", _last_progress(job)),
     ]
     if job["cycle"] is not None:
         facts += _cycle(job["cycle"])
@@ -78,10 +122,24 @@ def sheet(job: dict[str, Any]) -> RenderableType:
     return output.sheet(facts)
 
 
-def _working(paths: list[dict[str, Any]]) -> str:
-    """Return how many paths there are, and how many of them work if not all do."""
-    working = sum(one["state"] != "failed" for one in paths)
-    return str(working) if working == len(paths) else f"{working} of {len(paths)}"
+def _goal(job: dict[str, Any]) -> Text:
+    if job["rpo_minutes"] is None:
+        return Text(output.NOTHING)
+    goal = format_minutes(job["rpo_minutes"])
+    return Text(f"{goal}, met") if job["rpo_met"] else Text(f"{goal}, missed", style=_BAD)
+
+
+def _backlog(job: dict[str, Any]) -> str:
+    if job["backlog_bytes"] is None:
+        return output.NOTHING
+    return f"{output.size(job['backlog_bytes'])} at most, counted {output.time(job['backlog_at'])}"
+
+
+def _last_progress(job: dict[str, Any]) -> Text:
+    shown = output.time(job["last_progress_at"])
+    if job["stalled_since"] is None:
+        return Text(shown)
+    return Text(f"{shown}: it makes no progress since {output.time(job['stalled_since'])}", style=_BAD)
 
 
 def _path(one: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ class Given:
     mutual_file: str | None
     lun: int | None
     vd: str | None
+    rpo_minutes: int | None
 
 
 def complete(api: "Client", given: Given) -> dict[str, Any]:
@@ -49,7 +50,8 @@ def complete(api: "Client", given: Given) -> dict[str, Any]:
         body["mutual_user"] = given.mutual_user
         body["mutual_secret"] = asking.mutual_secret(given.mutual_user, given.mutual_file)
     lun = given.lun if given.lun is not None else _lun(api, body, given.vd)
-    return {"name": given.name, "source_vd": source, "lun": lun, "port": given.port, **body}
+    goal = {} if given.rpo_minutes is None else {"rpo_minutes": given.rpo_minutes}
+    return {"name": given.name, "source_vd": source, "lun": lun, "port": given.port, **goal, **body}
 
 
 def node_body(portal: Portal, node: str, user: str | None, secret: str | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from qreplica.daemon.alone import make_directories, only_one
 from qreplica.daemon.certificate_watch import CertificateWatch
 from qreplica.daemon.config import Config, load
 from qreplica.daemon.heartbeat import Heartbeat
-from qreplica.daemon.job_scheduler import JobScheduler
+from qreplica.daemon.job_looker import JobLooker
 from qreplica.daemon.lease_keeper import LeaseKeeper
 from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
 from qreplica.daemon.license_watch import LicenseWatch
@@ -48,6 +48,8 @@ from qreplica.iscsi.target.supervisor import Events, Supervisor
 from qreplica.iscsi.target.tgt import TgtDriver
 from qreplica.license.licensing import Licensing
 from qreplica.peer.server import peer_app
+from qreplica.replication.backlog import BacklogWatch
+from qreplica.replication.lag_watch import LagWatch
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.scheduler import Scheduler
@@ -163,7 +165,9 @@ def _run(file: Path, config: Config) -> list[int] | None:
         maintainer,
         SpaceKeeper(database, storage, leases, hold_hosts(config.tgtd_pid_files)),
         Alerter(Delivery(database, config.controller), duties.mine),
-        JobScheduler(
+        JobLooker(
+            "schedules",
+            1.0,
             Scheduler(
                 database,
                 storage,
@@ -171,8 +175,10 @@ def _run(file: Path, config: Config) -> list[int] | None:
                 config.controller,
                 begun=workers.wake,
                 may_begin=lambda: licensing.obstacle() is None,
-            )
+            ),
         ),
+        JobLooker("lag", 5.0, LagWatch(database, duty_leases, config.controller, obstacle=licensing.obstacle)),
+        JobLooker("backlog", 5.0, BacklogWatch(database, storage, duty_leases, config.controller)),
         LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),
         workers,
         LicenseWatch(licensing),

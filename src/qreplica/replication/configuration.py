@@ -21,14 +21,15 @@ _LEAST_RATIO, _MOST_RATIO, _MOST_THRESHOLD, _MOST_MINUTES = 0.1, 100.0, 99, 24 *
 class Configuration:
     """``ratio`` of automatic snapshot space to a source VD's size; ``threshold`` in percent of what is left of it.
 
-    The threshold is checked every ``check_minutes``. It and ``restart_after_failure`` are for jobs with a schedule.
-    Raises ConfigurationWrong.
+    The threshold is checked every ``check_minutes``. It and ``restart_after_failure`` are for jobs with a schedule. A
+    job at work that makes no progress for ``progress_minutes`` is told of. Raises ConfigurationWrong.
     """
 
     ratio: float = 2.0
     threshold: int = 50
     restart_after_failure: bool = False
     check_minutes: int = 60
+    progress_minutes: int = 15
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.ratio) and _LEAST_RATIO <= self.ratio <= _MOST_RATIO):
@@ -39,6 +40,10 @@ class Configuration:
             raise ConfigurationWrong(
                 reason=f"a check every {self.check_minutes} minutes is not from 1 minute to 24 hours"
             )
+        if not 1 <= self.progress_minutes <= _MOST_MINUTES:
+            raise ConfigurationWrong(
+                reason=f"{self.progress_minutes} minutes without progress are not from 1 minute to 24 hours"
+            )
 
 
 def get(session: Session) -> Configuration:
@@ -46,7 +51,7 @@ def get(session: Session) -> Configuration:
     row = session.get(QReplicaSettings, _ONE_ROW)
     if row is None:
         return Configuration()
-    return Configuration(row.ratio, row.threshold, row.restart_after_failure, row.check_minutes)
+    return Configuration(row.ratio, row.threshold, row.restart_after_failure, row.check_minutes, row.progress_minutes)
 
 
 def put(database: Database, configuration: Configuration) -> None:
@@ -55,10 +60,12 @@ def put(database: Database, configuration: Configuration) -> None:
         row = _row(session)
         row.ratio, row.threshold = configuration.ratio, configuration.threshold
         row.restart_after_failure, row.check_minutes = configuration.restart_after_failure, configuration.check_minutes
+        row.progress_minutes = configuration.progress_minutes
         restart = "restart an hour later if failed" if configuration.restart_after_failure else "no restart if failed"
         message = (
             f"Snapshot space is {configuration.ratio:g} to 1 now, threshold {configuration.threshold} % (checked every "
-            f"{configuration.check_minutes} min), {restart}."
+            f"{configuration.check_minutes} min), {restart}; of a job without progress is told after "
+            f"{configuration.progress_minutes} min."
         )
         log.record(session, Severity.INFO, "configuration-changed", "qreplica", message)
 

@@ -12,8 +12,9 @@ from qreplica.iscsi.errors import ChapInvalid
 from qreplica.iscsi.initiator import Chap
 from qreplica.names import ChapIncomplete, check_chap, check_name
 from qreplica.peer.messages import BackupVd, BackupVdList
-from qreplica.replication import configuration, offers
+from qreplica.replication import configuration, lags, offers
 from qreplica.replication.errors import NodeLoggedOn, SnapshotSpaceShort, SourceIsBackup
+from qreplica.replication.lag import check_rpo
 from qreplica.replication.links import (
     Links,
     NetworkLinks,
@@ -45,6 +46,7 @@ def create(
     controller: int = 1,
     port: int = 3260,
     peer_port: int = offers.PEER_PORT,
+    rpo_minutes: int | None = None,
     links: Links | None = None,
 ) -> Job:
     """Make a job that replicates ``source_vd`` to the backup VD at ``lun`` of the target's ``node``.
@@ -53,10 +55,13 @@ def create(
     are written down; then the backup VD is claimed and logged on to, as each cycle will do it, which proves CHAP both
     ways and the disk's identity. If that fails, job and space are taken back.
 
-    Raises NotAName, NameTaken, NotFound, SourceIsBackup, NodeLoggedOn, SnapshotSpaceShort, what
+    ``rpo_minutes`` is its RPO goal, None for none.
+
+    Raises NotAName, RpoWrong, NameTaken, NotFound, SourceIsBackup, NodeLoggedOn, SnapshotSpaceShort, what
     ``offers.list_backup_vds`` and ``offers.fitting`` raise, and what ``PeerClient.claim`` and ``Session.connect`` do.
     """
     check_name(name, "replication job")
+    check_rpo(rpo_minutes)
     _check_chap(chap, mutual)
     with database.session(read_only=True) as session:
         size = _check_here(session, name, source_vd, node)[0].size
@@ -71,6 +76,8 @@ def create(
         vd.snapshot_space += given
         job.source_vd_id = vd.id
         session.add(job)
+        session.flush()
+        lags.row_of(session, job).rpo_minutes = rpo_minutes
     links = links or NetworkLinks()
     with _undone_on_failure(database, job, given, links):
         _log_on(database, job, size, links)

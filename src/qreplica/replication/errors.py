@@ -218,3 +218,10 @@ class PathToAnotherVd(Conflict):
         "“{job}” replicates to “{expected}” at LUN {expected_lun} (serial number {expected_serial}): no path was "
         "added; choose that VD."
     )
+
+
+class RpoWrong(Invalid):
+    """A goal that a recovery point's age cannot have."""
+
+    kind = "rpo-wrong"
+    template = "An RPO goal of {minutes} minutes cannot be: give from 1 minute to 366 days, or none."

@@ -3,17 +3,15 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import ClassVar
 from zoneinfo import ZoneInfo
 
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qreplica.cluster.errors import LeaseLost
-from qreplica.cluster.leases import Lease, Leases
-from qreplica.errors import QReplicaError
-from qreplica.events import log
+from qreplica.cluster.leases import Leases
 from qreplica.replication import configuration, plans
+from qreplica.replication.job_looks import JobLooks
 from qreplica.replication.run_planner import LATE, Begin, Cause, Facts, SetBack, decide, watches_threshold
 from qreplica.replication.snapshot_space import trigger_level
 from qreplica.replication.space_watch import SpaceWatch
@@ -23,17 +21,15 @@ from qreplica.state.models import Cycle, Job, Severity
 from qreplica.state.schedule_models import JobPlan
 from qreplica.storage.driver import StorageDriver
 
-_log = structlog.get_logger(__name__)
 
+class Scheduler(JobLooks):
+    """For every second. ``now`` is the wall clock, ``clock`` is monotonic.
 
-class Scheduler:
-    """One controller's; ``round`` is to be called every second, by one thread.
-
-    It looks after the jobs of those controllers whose duties (``leases``) this one holds, and every transaction in
-    which it changes something first confirms that. ``now`` is the wall clock, ``clock`` is monotonic; ``begun`` is
-    called when a job is to have a worker, or to lose it. While ``may_begin`` says no, as it does without a license,
-    what is due waits.
+    ``begun`` is called when a job is to have a worker, or to lose it. While ``may_begin`` says no, as it does without a
+    license, what is due waits.
     """
+
+    failing: ClassVar = "What it is to do by itself could not be looked after"
 
     def __init__(
         self,
@@ -47,36 +43,20 @@ class Scheduler:
         now: Callable[[], datetime] = models.now,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._database = database
+        super().__init__(database, leases, controller)
         self._storage = storage
-        self._leases = leases
-        self._controller = controller
         self._begun = begun
         self._may_begin = may_begin
         self._now = now
         self._clock = clock
         self._space = SpaceWatch(storage, controller, now)
         self._checked: float | None = None
-        self._told: dict[str, str] = {}
+        self._checks = False
 
     def round(self) -> None:
-        """Look at each job once. What fails with one is told once, and holds no other up. Raises what reading does."""
-        checks = self._is_time_to_check()
-        for job, owner in self._jobs():
-            lease = self._leases.held(str(owner))
-            if lease is None:
-                continue
-            try:
-                self._look(self._fenced(lease), job, checks=checks)
-            except LeaseLost:
-                _log.info("job left to the other controller", job=job)
-            except QReplicaError as error:
-                self._tell(job, error)
-            else:
-                self._told.pop(job, None)
-
-    def _fenced(self, lease: Lease) -> Database:
-        return self._database.fenced(lambda session: self._leases.confirm(session, lease))
+        """See JobLooks. The threshold is checked in some rounds only."""
+        self._checks = self._is_time_to_check()
+        super().round()
 
     def _is_time_to_check(self) -> bool:
         """Tell whether the threshold is checked in this round; each process does so at its start too."""
@@ -88,15 +68,14 @@ class Scheduler:
         self._checked = at
         return True
 
-    def _jobs(self) -> list[tuple[str, int]]:
-        with self._database.session(read_only=True) as session:
-            return [(job, owner) for job, owner in session.execute(select(Job.id, Job.controller).order_by(Job.name))]
-
-    def _look(self, database: Database, job: str, *, checks: bool) -> None:
+    def look(self, database: Database, job: str) -> None:
+        """See JobLooks. Begin what is due."""
         verdict = self._space.look(database, job)
         changed = verdict.changed
         if not verdict.exhausted and self._may_begin():
-            changed = self._begin_what_is_due(database, job) or (checks and self._begin_by_threshold(database, job))
+            changed = self._begin_what_is_due(database, job) or (
+                self._checks and self._begin_by_threshold(database, job)
+            )
         if changed:
             self._begun()
 
@@ -113,7 +92,7 @@ class Scheduler:
             session.get_one(JobPlan, job).considered_to = decision.considered_to
             if isinstance(decision, SetBack):
                 told = "The clock was set back: what its schedule says counts from now on again."
-                self._record(session, row, Severity.WARNING, "clock-set-back", told)
+                self.record(session, row, Severity.WARNING, "clock-set-back", told)
                 return False
             self._begin(session, row, _why(decision, configuration.time_zone(session), at))
             return True
@@ -153,21 +132,7 @@ class Scheduler:
 
     def _begin(self, session: Session, job: Job, why: str) -> None:
         cycle = plans.begin(session, job)
-        self._record(session, job, Severity.INFO, "job-started", f"Generation {cycle.generation} was started {why}.")
-
-    def _record(self, session: Session, job: Job, severity: Severity, kind: str, message: str) -> None:
-        log.record(session, severity, kind, f"job {job.name}", message, controller=self._controller)
-
-    def _tell(self, job: str, error: QReplicaError) -> None:
-        if self._told.get(job) == error.sentence:
-            return
-        self._told[job] = error.sentence
-        _log.warning("job not looked after", job=job, sentence=error.sentence)
-        with self._database.session() as session:
-            row = session.get(Job, job)
-            if row is not None:
-                message = f"What it is to do by itself could not be looked after: {error.sentence}"
-                self._record(session, row, Severity.WARNING, error.kind, message)
+        self.record(session, job, Severity.INFO, "job-started", f"Generation {cycle.generation} was started {why}.")
 
 
 def _why(begin: Begin, zone: ZoneInfo, at: datetime) -> str:

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qreplica.replication import plans
+from qreplica.replication import lags, plans
+from qreplica.replication.lag import missed_since
 from qreplica.replication.progress import seconds_left
 from qreplica.replication.schedule import describe
-from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Path, PathState, Snapshot, Step, now
+from qreplica.state.lag_models import JobLag
+from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Path, PathState, Step, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,12 @@ class PathStatus:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job and its present or last cycle. ``lag_seconds`` is the age of what the newest recovery point holds.
+    """A job and its present or last cycle.
+
+    The content of the newest recovery point is that of ``recovery_point_at``, ``lag_seconds`` ago; ``rpo_minutes`` is
+    the goal, None for none, and ``rpo_met`` whether it is met now. ``backlog_bytes`` are to be sent at most, counted at
+    ``backlog_at`` (see ``replication.backlog``). At ``last_progress_at`` it came as far as it is; it was told that it
+    stands still since ``stalled_since``.
 
     ``schedule`` tells in words by which it runs; ``next_run_at`` is when it begins by itself next, None for never.
     """
@@ -77,7 +83,14 @@ class JobStatus:
     epoch: int
     base_generation: int | None
     last_committed_at: datetime | None
+    recovery_point_at: datetime | None
     lag_seconds: float | None
+    rpo_minutes: int | None
+    rpo_met: bool | None
+    backlog_bytes: int | None
+    backlog_at: datetime | None
+    last_progress_at: datetime | None
+    stalled_since: datetime | None
     cycle: CycleStatus | None
     error_kind: str | None
     error: str | None
@@ -89,10 +102,11 @@ class JobStatus:
 
 def of_job(session: Session, job: Job) -> JobStatus:
     """Return what the job is doing."""
-    mine = select(Cycle).where(Cycle.job_id == job.id).order_by(Cycle.generation.desc())
-    present = session.scalar(mine.limit(1))
-    plan = plans.of(session, job.id)
-    committed = session.scalar(mine.where(Cycle.outcome == Outcome.COMMITTED).limit(1))
+    present, committed = lags.present_cycle(session, job.id), lags.newest_point(session, job.id)
+    plan, at = plans.of(session, job.id), now()
+    lag = session.get(JobLag, job.id) or JobLag()
+    point_at = None if committed is None else lags.taken_at(committed)
+    missed = missed_since(point_at, job.created_at, lag.rpo_minutes, at)
     return JobStatus(
         id=job.id,
         name=job.name,
@@ -111,7 +125,14 @@ def of_job(session: Session, job: Job) -> JobStatus:
         epoch=job.epoch,
         base_generation=job.base_generation,
         last_committed_at=None if committed is None else committed.finished_at or committed.progressed_at,
-        lag_seconds=None if committed is None else _age(session, committed),
+        recovery_point_at=point_at,
+        lag_seconds=None if point_at is None else _between(point_at, at),
+        rpo_minutes=lag.rpo_minutes,
+        rpo_met=None if lag.rpo_minutes is None else missed is None,
+        backlog_bytes=lag.backlog,
+        backlog_at=lag.counted_at,
+        last_progress_at=lag.progressed_at,
+        stalled_since=lag.stalled_since,
         cycle=None if present is None else of_cycle(present),
         error_kind=job.error_kind,
         error=job.error,
@@ -164,12 +185,6 @@ def _percent(cycle: Cycle, *, is_done: bool) -> float:
 def _seconds_left(cycle: Cycle) -> float | None:
     """Return None too before the size of the delta is known."""
     return None if cycle.kind is None else seconds_left(cycle.total_bytes, cycle.done_bytes, cycle.rate)
-
-
-def _age(session: Session, committed: Cycle) -> float:
-    """Return the seconds since the content of the generation was frozen; its snapshot has the cycle's id."""
-    taken_at = session.scalar(select(Snapshot.taken_at).where(Snapshot.id == committed.id))
-    return _between(taken_at or committed.started_at, now())
 
 
 def _between(first: datetime, then: datetime) -> float:

@@ -117,6 +117,7 @@ class JobStore:
         with self.owned() as (session, job):
             cycle = _present(session, job)
             cycle.snapshot_id, cycle.snapshot_used, cycle.step = snapshot, used, Step.DELTA
+            cycle.taken_at = session.get_one(Snapshot, snapshot).taken_at
 
     def start_anew(self, reason: str) -> None:
         """Give the cycle up, whose snapshot is gone, and put one with a new generation in its place."""

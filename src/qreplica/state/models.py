@@ -456,8 +456,8 @@ class Cycle(Base):
 
     All bytes below ``checkpoint`` (an offset of the disk) are durable on the target. ``total_bytes`` and
     ``zero_bytes`` are what the delta holds; ``sent_bytes`` what went over the wire as data, resends included.
-    ``snapshot_used`` is how much snapshot space of the source VD was used after the snapshot was taken. A cycle without
-    ``finished_at`` is the one to go on with.
+    ``snapshot_used`` is how much snapshot space of the source VD was used after the snapshot was taken, which was at
+    ``taken_at``. A cycle without ``finished_at`` is the one to go on with.
     """
 
     __tablename__ = "cycles"
@@ -469,6 +469,7 @@ class Cycle(Base):
     base_snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
     snapshot_id: Mapped[str | None] = mapped_column(ForeignKey("snapshots.id"))
     snapshot_used: Mapped[int | None]
+    taken_at: Mapped[datetime | None]
     step: Mapped[Step] = mapped_column(enum_of(Step), default=Step.SNAPSHOT)
     manifest: Mapped[str | None]
     total_bytes: Mapped[int] = mapped_column(default=0)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from qreplica.storage import (
     block_devices,
+    btrfs_changes,
     btrfs_disks,
     btrfs_filesystem,
     btrfs_freeing,
@@ -375,6 +376,12 @@ class BtrfsDriver(StorageDriver):
             return list(classify(changed, written(fd, changed)))
         finally:
             os.close(fd)
+
+    def changed_since(self, group: str, vd: str, snapshot: str) -> int:
+        """See StorageDriver."""
+        live, base = self.vd_path(group, vd), self.snapshot_path(group, vd, snapshot)
+        with in_our_words(group, f"to tell what of the virtual disk {vd} was written"):
+            return btrfs_changes.changed_since(live, base)
 
     def _is_open(self, group: str) -> bool:
         return os.path.ismount(self._mounts / group)

@@ -41,20 +41,21 @@ class FileExtent(NamedTuple):
         return self.offset - self.skipped
 
 
-def file_extents(fd: int, start: int, end: int) -> Iterator[FileExtent]:
+def file_extents(fd: int, start: int, end: int, since: int = 0) -> Iterator[FileExtent]:
     """Yield the parts that begin in ``start`` to ``end`` of the file open as ``fd``, ascending, holes left out.
 
-    What the page cache has not written out yet is seen as it was before. Raises OSError.
+    Only those that a later transaction than ``since`` wrote, which costs no more than there are of them. What the page
+    cache has not written out yet is seen as it was before. Raises OSError.
     """
     inode = os.fstat(fd).st_ino
     while start < end:
-        count, found = page(fd, _OWN_TREE, (inode, _EXTENT_DATA), start, end - 1, _BUFFER)
+        count, found = page(fd, _OWN_TREE, (inode, _EXTENT_DATA), start, end - 1, _BUFFER, since)
         if count == 0:
             return
         for item in _ITEM.iter_unpack(found[: count * _ITEM.size]):
             _, _, offset, _, size, generation, _, _, _, _, kind, extent, extent_length, skipped, length = item
             if size != _ITEM.size - _HEADER or kind == _INLINE:
                 raise OSError(f"the file has an extent inside its metadata at {offset}, as no virtual disk has")
-            if extent:
+            if extent and generation > since:
                 yield FileExtent(offset, length, extent, extent_length, skipped, generation)
             start = offset + 1

@@ -25,7 +25,7 @@ _AT_FDCWD = -100
 #: _IOR(0x94, 60, struct btrfs_ioctl_get_subvol_info_args) of linux/btrfs.h
 _GET_SUBVOL_INFO = 0x81F8943C
 _SUBVOL_INFO_SIZE = 504
-_OTRANSID_AT, _OTIME_AT = 352, 392
+_UUID_AT, _PARENT_UUID_AT, _OTRANSID_AT, _OTIME_AT = 296, 312, 352, 392
 #: _IOR(0x94, 31, struct btrfs_ioctl_fs_info_args) of linux/btrfs.h
 _FS_INFO = 0x8400941F
 _FS_INFO_SIZE = 1024
@@ -72,11 +72,16 @@ def plain_environment() -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Subvolume:
-    """The number of a subvolume, and when it was made: the transaction (which orders them) and the time."""
+    """The number of a subvolume, and when it was made: the transaction (which orders them) and the time.
+
+    ``id`` and, for a snapshot, that of the subvolume that it was ``made_from`` are UUIDs.
+    """
 
     number: int
     transaction: int
     made_at: datetime
+    id: bytes
+    made_from: bytes
 
 
 def subvolume(path: Path) -> Subvolume:
@@ -86,7 +91,8 @@ def subvolume(path: Path) -> Subvolume:
     (transaction,) = struct.unpack_from("<Q", data, _OTRANSID_AT)
     seconds, nanoseconds = struct.unpack_from("<QI", data, _OTIME_AT)
     made_at = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1000)
-    return Subvolume(number, transaction, made_at)
+    own, parent = (bytes(data[at : at + 16]) for at in (_UUID_AT, _PARENT_UUID_AT))
+    return Subvolume(number, transaction, made_at, own, parent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -382,3 +382,13 @@ class StorageDriver(ABC):
         reads data. Raises SnapshotMissing, DeltaStreamBroken (cut off, wrong checksum), DeltaStreamUnknown (a
         command we do not know: never guess).
         """
+
+    @abstractmethod
+    def changed_since(self, group: str, vd: str, snapshot: str) -> int:
+        """Return about how many bytes of data a delta from ``snapshot`` to the live VD would hold now.
+
+        Costs O(changes), never reads data, and holds no host up. An upper bound: what was written anew with the same
+        content counts, and all that the VD holds may, once it was rolled back since. Ranges that read as zeros now do
+        not count, nor does what the engine has not written out yet (some 30 s at most). Raises VdMissing,
+        SnapshotMissing, and StorageCommandFailed.
+        """

@@ -13,6 +13,7 @@ from qreplica.storage.driver import (
     BLOCK,
     DataUse,
     Extent,
+    ExtentKind,
     GroupHealth,
     GroupStatus,
     MemberStatus,
@@ -303,6 +304,14 @@ class MemoryDriver(StorageDriver):
             changed = cover(_differences(self.snapshot_path(group, vd, base), path), size)
         with path.open("rb") as file:
             return list(classify(changed, written(file.fileno(), changed)))
+
+    def changed_since(self, group: str, vd: str, snapshot: str) -> int:
+        """See StorageDriver. Compares every block."""
+        live = self.vd_path(group, vd)
+        changed = cover(_differences(self.snapshot_path(group, vd, snapshot), live), live.stat().st_size)
+        with live.open("rb") as file:
+            extents = classify(changed, written(file.fileno(), changed))
+            return sum(extent.length for extent in extents if extent.kind is ExtentKind.DATA)
 
     def _group(self, group: str) -> Path:
         if group not in self._open_groups:

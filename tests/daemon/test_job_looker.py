@@ -3,11 +3,11 @@
 import threading
 from typing import Any
 
-from qreplica.daemon.job_scheduler import JobScheduler
+from qreplica.daemon.job_looker import JobLooker
 from qreplica.state.errors import StateDiskFull
 
 
-class Scheduler:
+class Looks:
     def __init__(self) -> None:
         self.rounds = threading.Semaphore(0)
 
@@ -17,10 +17,10 @@ class Scheduler:
 
 
 def test_a_round_that_fails_is_followed_by_another() -> None:
-    scheduler: Any = Scheduler()
-    thread = JobScheduler(scheduler, every=0.01)
+    looks: Any = Looks()
+    thread = JobLooker("schedules", 0.01, looks)
     thread.start()
     for _ in range(3):
-        assert scheduler.rounds.acquire(timeout=60)
+        assert looks.rounds.acquire(timeout=60)
     thread.stop()
     thread.stop()
