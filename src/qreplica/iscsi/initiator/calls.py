@@ -16,6 +16,12 @@ from qreplica.units import KIB
 _CHUNK = 256 * KIB  # goes in one PDU to a tuned tgtd
 _BUSY_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _PAGE = 252  # an allocation length that old targets take too
+_RESPONSES = {2: "there is no such LUN", 5: "the target does not know the function", 6: "the target does not permit it"}
+
+
+def _response(code: int) -> str:
+    """Return a task management response (RFC 7143, 11.6.1) in words."""
+    return _RESPONSES.get(code, f"task management response {code}")
 
 
 class Caller:
@@ -113,6 +119,15 @@ class Caller:
         if answer.is_news:
             self.verify(operation, lun)
         return answer.is_news
+
+    def reset(self, lun: int) -> None:
+        """Have the LUN reset, and meet it anew: the unit attention of the reset is no error."""
+        response = self._exchange.reset(lun, self._flush_timeout)
+        self._disks.pop(lun, None)
+        if response != 0:
+            why = f"it was not answered within {self._flush_timeout:g} s" if response is None else _response(response)
+            node, portal = self._peer.node, self._peer.portal
+            raise CommandFailed(operation=commands.RESET, lun=lun, node=node, portal=portal, sense=why)
 
     def verify(self, operation: str, lun: int) -> None:
         """Raise LunReplaced if the LUN is not the disk any more that the session met."""
