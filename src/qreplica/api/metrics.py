@@ -149,7 +149,9 @@ def _jobs(found: list[JobStatus]) -> Iterator[Metric]:
     lag = _gauge("job_lag_seconds", "Age of what the newest recovery point holds", "job")
     paths = _gauge("path_state", "1 for the state that a path of a job is in", "job", "path", "state")
     committed = _gauge("job_last_committed_timestamp_seconds", "When the newest recovery point was committed", "job")
+    fenced = _gauge("job_fenced", "0 for a plain target that cannot keep a stopped controller from writing", "job")
     for job in found:
+        fenced.add_metric([job.name], job.plain is None or job.plain.fenced)
         for one in JobState:
             state.add_metric([job.name, one.value], job.state is one)
         if job.lag_seconds is not None:
@@ -159,7 +161,7 @@ def _jobs(found: list[JobStatus]) -> Iterator[Metric]:
         for path in job.paths:
             for each in PathState:
                 paths.add_metric([job.name, f"{path.address}:{path.port}", each.value], path.state is each)
-    yield from (state, lag, committed, paths)
+    yield from (state, lag, committed, paths, fenced)
     yield from _cycles(found)
 
 

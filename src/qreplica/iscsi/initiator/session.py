@@ -40,6 +40,9 @@ class Session:
     was reset and has lost what was not yet flushed.
     """
 
+    #: Zeros go as commands of a block, which cost no bandwidth.
+    zeros_are_data = False
+
     def __init__(self, connection: Connection, command_timeout: float, flush_timeout: float) -> None:
         self._link = connection
         self._command_timeout = command_timeout
@@ -243,6 +246,10 @@ class Session:
         cdb = commands.synchronize_cache_16()
         send = partial(self._link.command, tag, lun, cdb, lib.SCSI_XFER_NONE, ffi.NULL, 0, self._flush_timeout)
         self._exchange.submit(tag, commands.SYNCHRONIZE_CACHE, lun, None, send)
+
+    def most_transfer(self, lun: int) -> int:
+        """Return the most bytes that one ``submit_write`` may carry: the LUN's limit, 16 MiB at most."""
+        return self._calls.disk(lun).most_transfer
 
     def most_zeros(self, lun: int) -> int:
         """Return the most bytes that one ``submit_zeros`` may cover: the LUN's limit, 1 GiB at most."""

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from qreplica.state import access_models, alert_models, schedule_models  # noqa: F401 - for their tables
+from qreplica.state import access_models, alert_models, plain_models, schedule_models  # noqa: F401 - for their tables
 from qreplica.state.models import Base
 
 context.configure(
