@@ -60,7 +60,7 @@ def create_plain(
         disk = plain_disks.look(link, place)
         with database.session(read_only=True) as session:
             _refuse_used(session, disk, place)
-        plain_disks.check(disk, place, size)
+        plain_disks.check(link, disk, place, size)
         plain_disks.check_empty(link, disk, place, overwrite)
     job = _row(target, disk, controller)
     job.paths = [Path(position=0, address=portal.address, port=port, peer_port=peer_port)]

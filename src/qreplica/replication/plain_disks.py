@@ -50,7 +50,6 @@ class Disk:
     maker: str
     size: int
     block_size: int
-    write_protected: bool
     fenced: bool
     through_power_loss: bool
     standing: Standing | None
@@ -91,7 +90,6 @@ def look(session: Session, place: Place) -> Disk:
         f"{inquiry.vendor} {inquiry.product}".strip() or "maker unknown",
         capacity.size,
         capacity.block_size,
-        _write_protected(session, place.lun),
         fenced,
         capabilities is not None and capabilities.through_power_loss,
         there.standing() if fenced else None,
@@ -108,11 +106,12 @@ def _write_protected(session: Session, lun: int) -> bool:
         return False
 
 
-def check(disk: Disk, place: Place, needed: int) -> None:
+def check(session: Session, disk: Disk, place: Place, needed: int) -> None:
     """Raise unless the disk can hold a source VD of ``needed`` bytes and nobody else has it.
 
     Raises PlainTargetTooSmall, PlainTargetUnfit, PlainTargetReserved.
     """
+    _refuse_reserved(disk, place)
     facts = _facts(place)
     error: QReplicaError | None = None
     if disk.size < needed:
@@ -120,15 +119,19 @@ def check(disk: Disk, place: Place, needed: int) -> None:
     elif disk.block_size > BLOCK or BLOCK % disk.block_size or needed % disk.block_size:
         reason = f"its blocks of {disk.block_size} bytes do not fit a source VD's, which are of {BLOCK}"
         error = PlainTargetUnfit(**facts, reason=reason, remedy="choose a disk with blocks of 512 or 4096 bytes")
-    elif disk.write_protected:
+    elif _write_protected(session, place.lun):
         error = PlainTargetUnfit(**facts, reason="it is write protected", remedy="make it writable there")
-    elif disk.standing is not None:
+    if error is not None:
+        raise error
+
+
+def _refuse_reserved(disk: Disk, place: Place) -> None:
+    """Raise PlainTargetReserved when anybody has registered or reserved; what is asked then would only conflict."""
+    if disk.standing is not None:
         keys = {*disk.standing.keys, *([disk.standing.holder.key] if disk.standing.holder else [])}
         if keys:
             told = ", ".join(plain_keys.show(key) for key in sorted(keys))
-            error = PlainTargetReserved(disk=disk.identity, lun=place.lun, node=place.node, key=told)
-    if error is not None:
-        raise error
+            raise PlainTargetReserved(disk=disk.identity, lun=place.lun, node=place.node, key=told)
 
 
 def check_empty(session: Session, disk: Disk, place: Place, confirmed: str | None) -> None:

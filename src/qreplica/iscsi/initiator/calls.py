@@ -104,7 +104,8 @@ class Caller:
     def ask(self, operation: str, lun: int, cdb: bytes, direction: int, data: FFI.CData | None) -> Answer:
         """Return the answer to a command, sent again while the target is busy, or has news that may be passed over."""
         timeout = self._flush_timeout if operation == commands.SYNCHRONIZE_CACHE else self._command_timeout
-        delays = iter(_BUSY_DELAYS)
+        # What refuses a reservation is the verdict itself, and passes no sooner than anything else.
+        delays = iter(() if operation == commands.RESERVE_OUT else _BUSY_DELAYS)
         for _ in range(MOST_TRIES):
             answer = self._exchange.call(lun, cdb, direction, data, timeout)
             if answer.is_busy and (delay := next(delays, None)) is not None:
