@@ -51,10 +51,9 @@ def test_a_plain_target_is_made_shown_accepted_and_let_go(world: Any, logged_in:
     assert "yes, by a persistent reservation" in shown
     facts = logged_in.run("job", "show", "nightly", "--json").json()["plain"]
     assert (facts["disk"], facts["fenced"]) == (NAA, True)
-    assert 'qreplica_job_fenced{job="nightly"} 1.0' in logged_in.admin.http.get("/metrics").text
     refused = logged_in.run("job", "path", "add", "nightly", "127.0.0.2", code=2)
     assert "plain target" in refused.err
-    logged_in.run("job", "accept-disk", "nightly", code=2)
+    logged_in.run("job", "accept-disk", "nightly", code=4)
     accepted = logged_in.run("job", "accept-disk", "nightly", "--yes")
     assert "full copy" in accepted.out
     logged_in.run("job", "delete", "nightly", "--yes")
