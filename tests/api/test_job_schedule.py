@@ -109,7 +109,7 @@ def test_the_ratio_decides_how_much_snapshot_space_a_job_needs(world: Any, admin
     assert "set the snapshot space of “v”" in short.value.sentence
     admin.call("PUT", "/qreplica/configuration", {"ratio": 3})
     with world.database.session() as session:
-        assert creation._check_here(session, "j", "v", "iqn.2026-11.org.qreplica:t")[1] == 3 * GIB
+        assert creation.check_here(session, "j", "v", "iqn.2026-11.org.qreplica:t")[1] == 3 * GIB
 
 
 def test_what_is_no_time_zone_is_refused(admin: Any) -> None:

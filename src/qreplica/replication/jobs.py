@@ -94,10 +94,12 @@ def delete(
         # Whoever may still believe to own it gets StaleOwner.
         job.epoch += 1
         job_id, vd = job.id, job.source_vd_id
+    target = target_of(database, job_id, controller)
     try:
-        release(target_of(database, job_id, controller), links or JobLinks(database, controller))
+        release(target, links or JobLinks(database, controller))
     except QReplicaError as error:
-        message = f"The target was not told that the job is deleted; release its backup VD there: {error.sentence}"
+        remedy = "release its backup VD" if target.plain is None else "clear its disk's persistent reservation"
+        message = f"The target was not told that the job is deleted; {remedy} there: {error.sentence}"
         with database.session() as session:
             log.record(session, Severity.WARNING, "job-not-released", f"job {name}", message)
     with database.session() as session:

@@ -1,6 +1,6 @@
 """Errors of plain targets: iSCSI disks of other makers, which a job can replicate to with fewer guarantees."""
 
-from qreplica.errors import Conflict, Invalid, QReplicaError
+from qreplica.errors import Conflict, Invalid, RemoteFailed
 
 
 class ForeignDisk(Invalid):
@@ -102,13 +102,10 @@ class UnfencedTakeover(Conflict):
     )
 
 
-class PlainTargetUndrained(QReplicaError):
+class PlainTargetUndrained(RemoteFailed):
     """Queued writes of an earlier owner could neither be ended nor waited for."""
 
     kind = "plain-target-undrained"
-    title = "The other subsystem failed or refused"
-    status = 502
-    exit_code = 7
     template = (
         "Disk {disk} at LUN {lun} of {node} may still hold queued writes of an earlier owner, since its target neither "
         "aborts them nor resets the LUN ({reason}): restart the target, then start the job."

@@ -130,10 +130,13 @@ def _refuse_changed(standing: Standing, owner: Owner, held: Held) -> None:
     """Raise FenceLost when a host could have written since the job held the disk last, though it holds it still.
 
     A host that registered, wrote and took its registration back left only a higher generation. It is compared while the
-    key is the one that was held when it was noted.
+    key is the one that was held when it was noted. It is 0 after a loss of power (SPC-4, 6.15.2), which a reservation
+    may outlive. An owner that was overtaken just before it registered has counted one more, and left its key.
     """
     holder = standing.holder
-    if holder and epoch_of(owner.job, holder.key) == held.epoch and standing.generation != held.generation:
+    same = holder is not None and epoch_of(owner.job, holder.key) == held.epoch
+    late = sum(key_of(owner.job, held.epoch) != key for key in standing.keys)
+    if same and standing.generation not in {0, held.generation + late}:
         raise lost(owner, "another host registered with it in between")
 
 
