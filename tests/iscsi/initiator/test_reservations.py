@@ -68,7 +68,7 @@ def test_only_who_has_registered_may_write(two: tuple[Session, Session]) -> None
 
 @pytest.mark.root
 def test_tgtd_lets_write_same_pass_a_reservation(two: tuple[Session, Session]) -> None:
-    """Which no target may (SBC-3, table 13): whatever is to be fenced on a foreign target goes by WRITE alone."""
+    """Which no target may (SBC-3, "Reservations"): whatever is to be fenced on a foreign target goes by WRITE alone."""
     first, second = two
     first.write(1, 0, b"a" * 512)
     first.reservations(1).register(A)

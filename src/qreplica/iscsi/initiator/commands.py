@@ -34,7 +34,7 @@ def report_luns(length: int) -> bytes:
 
 
 def mode_sense_6(length: int) -> bytes:
-    """MODE SENSE(6) (SPC-4, 6.11): all pages, without block descriptors."""
+    """MODE SENSE(6) (SPC-4, 6.13): all pages, without block descriptors."""
     return struct.pack(">BBBBBB", 0x1A, 0x08, 0x3F, 0, length, 0)
 
 

@@ -139,7 +139,7 @@ class Reservations:
     def preempt(self, key: int, other: int) -> bool:
         """Take all registrations of ``other`` away, and the reservation if it holds it, as who registered ``key``.
 
-        Return whether the target has ended its commands too: PREEMPT AND ABORT (SPC-4, 5.12.11.2.7), where a target
+        Return whether the target has ended its commands too: PREEMPT AND ABORT (SPC-4, 5.12.11.2.6), where a target
         has that, else PREEMPT (tgtd has only that). Conflicts when nobody has registered ``other`` any more, so that of
         two who want to succeed the same one only one does.
         """
@@ -158,7 +158,7 @@ class Reservations:
         self._out(_Out.RELEASE, REGISTRANTS_ONLY, key, 0)
 
     def clear(self, key: int) -> None:
-        """Take the reservation and all registrations away, as who registered ``key`` (SPC-4, 5.12.11.2.8)."""
+        """Take the reservation and all registrations away, as who registered ``key`` (SPC-4, 5.12.11.2.7)."""
         self._out(_Out.CLEAR, 0, key, 0)
 
     def _in(self, action: _In, most: int) -> bytes:
