@@ -113,12 +113,12 @@ def test_the_ratio_decides_how_much_snapshot_space_a_job_needs(world: Any, admin
     virtual_disks.create(world.database, world.storage, name="v", raid_group="rg1", size=GIB)
     admin.call("PUT", "/qreplica/configuration", {"ratio": 20})
     with world.database.session() as session, pytest.raises(creation.SnapshotSpaceShort) as short:
-        creation._check_here(session, "j", "v", "iqn.2026-11.org.qreplica:t")
+        creation.check_here(session, "j", "v", "iqn.2026-11.org.qreplica:t")
     assert "needs 20 GiB (20 times its size)" in short.value.sentence
     assert "set the snapshot space of “v”" in short.value.sentence
     admin.call("PUT", "/qreplica/configuration", {"ratio": 3})
     with world.database.session() as session:
-        assert creation._check_here(session, "j", "v", "iqn.2026-11.org.qreplica:t")[1] == 3 * GIB
+        assert creation.check_here(session, "j", "v", "iqn.2026-11.org.qreplica:t")[1] == 3 * GIB
 
 
 def test_what_is_no_time_zone_is_refused(admin: Any) -> None:

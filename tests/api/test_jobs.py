@@ -11,6 +11,7 @@ import pytest
 from qreplica.iscsi.target.errors import TargetDaemonDown
 from qreplica.replication import creation
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, PathState, Snapshot, SnapshotKind, Step, now
+from qreplica.state.plain_models import PlainTarget
 from qreplica.units import GIB, MIB
 
 CHAP = {"chap_user": "replica", "chap_secret": "twelve-or-more"}
@@ -92,7 +93,8 @@ def test_a_job_is_made_started_stopped_and_deleted(
         ({"chap_user": None, "chap_secret": None}, 401, "chap-required"),
         ({"chap_user": None}, 422, "chap-incomplete"),
         ({"lun": 2}, 422, "backup-vd-missing"),
-        ({"lun": 0}, 422, "request-invalid"),
+        ({"lun": 0}, 422, "backup-vd-missing"),
+        ({"lun": 256}, 422, "request-invalid"),
         ({"node": "iqn.2026-11.org.qreplica:target.nope"}, 502, "node-not-offered"),
         ({"source_vd": "nope"}, 404, "not-found"),
         ({"name": "No Name"}, 422, "not-a-name"),
@@ -146,6 +148,7 @@ def test_a_running_cycle_is_shown_with_progress_and_a_finished_one_with_its_lag(
         'qreplica_job_state{replication_job="j",state="running"} 1.0',
         'qreplica_job_state{replication_job="j",state="idle"} 0.0',
         'qreplica_cycle_percent{replication_job="j"} 25.0',
+        'qreplica_job_fenced{replication_job="j"} 1.0',
         'qreplica_cycle_rate_bytes_per_second{replication_job="j"} 5.24288e+07',
         'qreplica_vd_size_bytes{type="RAID",vd="v"} 1.073741824e+09',
         'qreplica_raid_group_online{raid_group="rg1"} 1.0',
@@ -153,6 +156,29 @@ def test_a_running_cycle_is_shown_with_progress_and_a_finished_one_with_its_lag(
         'qreplica_events{severity="info"}',
     ):
         assert line in metrics.text, line
+
+
+@pytest.mark.usefixtures("source_vd")
+def test_a_plain_target_says_what_it_lacks_and_is_accepted_by_its_identity(world: Any, admin: Any) -> None:
+    job = world.add_job("j", "v", target_vd_name="naa.60", target_serial="naa.60")
+    refused = admin.call("POST", "/jobs/j/accept-disk", {"disk": "naa.60"}, expect=422)
+    assert refused["type"].endswith("not-a-plain-target")
+    with world.database.session() as session:
+        session.add(PlainTarget(job_id=job.id, disk="naa.60", fenced=False))
+    plain = admin.call("GET", "/jobs/j")["plain"]
+    assert (plain["disk"], plain["fenced"]) == ("naa.60", False)
+    assert any("no recovery points" in one for one in plain["missing"])
+    assert any("not fenced" in one for one in plain["missing"])
+    assert 'qreplica_job_fenced{replication_job="j"} 0.0' in admin.http.get("/metrics").text
+    refused = admin.call("POST", "/jobs/j/accept-disk", {"disk": "naa.61"}, expect=409)
+    assert refused["type"].endswith("wrong-disk-given")
+    admin.call("POST", "/jobs/j/accept-disk", {"disk": "naa.60"})
+    with world.database.session(read_only=True) as session:
+        assert session.get_one(PlainTarget, job.id).accepted
+    # A path would lead around the reservation.
+    where = {"address": "127.0.0.1", "port": 3270, "peer_port": 3271}
+    refused = admin.call("POST", "/jobs/j/paths", where, expect=422)
+    assert refused["type"].endswith("plain-target-has-one-path")
 
 
 @pytest.mark.usefixtures("source_vd")

@@ -21,6 +21,8 @@ TRANSFER = "[transfer]\ncheckpoint_bytes = 16777216\ncheckpoint_seconds = 0.5\nc
 class Replication:
     """Source and target, real in all parts, with the job “nightly” from VD “v1” to backup VD “b1”."""
 
+    size = SIZE
+
     def __init__(self, folder: Path) -> None:
         self.source = _controller(folder / "source", "source")
         self.target = _controller(folder / "target", "target")
@@ -35,11 +37,13 @@ class Replication:
             image = str(one.directory / "1.img")
             one.call("POST", "/disks", {"name": "d1", "image": image, "size": "6GiB"}, expect=201)
             one.call("POST", "/raid-groups", {"name": "rg1", "level": "jbod", "disks": ["d1"]}, expect=201)
-        self.source.call("POST", "/virtual-disks", {"name": "v1", "raid_group": "rg1", "size": str(SIZE)}, expect=201)
+        self.source.call(
+            "POST", "/virtual-disks", {"name": "v1", "raid_group": "rg1", "size": str(self.size)}, expect=201
+        )
         node = self.source.call("POST", "/nodes", {"name": "hosts", "initiators": [HOST]}, expect=201)
         self.source.call("POST", "/luns", {"node": "hosts", "vd": "v1"}, expect=201)
         self.iqn = str(node["iqn"])
-        backup = {"name": "b1", "raid_group": "rg1", "size": str(SIZE), "type": "BACKUP"}
+        backup = {"name": "b1", "raid_group": "rg1", "size": str(self.size), "type": "BACKUP"}
         self.target.call("POST", "/virtual-disks", backup, expect=201)
         chap = {"chap_user": "replica", "chap_secret": "a secret of the node".replace(" ", "-")}
         node = self.target.call("POST", "/nodes", {"name": "backups", **chap}, expect=201)
@@ -82,7 +86,7 @@ class Replication:
         def look() -> dict[str, Any] | None:
             cycle: dict[str, Any] = self.job()["cycle"]
             assert cycle["outcome"] is None, "it was over too soon"
-            return cycle if 0 < cycle["checkpoint"] < SIZE else None
+            return cycle if 0 < cycle["checkpoint"] < self.size else None
 
         found = eventually(look)
         assert found is not None

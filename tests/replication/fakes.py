@@ -11,7 +11,7 @@ from qreplica.errors import QReplicaError
 from qreplica.iscsi.errors import CommandFailed, SessionLost
 from qreplica.iscsi.initiator import Buffer, Capacity, Completion, Designator
 from qreplica.iscsi.target.driver import scsi_id_for
-from qreplica.units import GIB
+from qreplica.units import GIB, MIB
 
 
 def lost() -> SessionLost:
@@ -92,6 +92,7 @@ class FakeSession:
     in_flight: list[Sent] = field(default_factory=list)
     most_in_flight: int = 0
     ended: bool = False
+    zeros_are_data: bool = False
 
     def __enter__(self) -> Self:
         return self
@@ -112,6 +113,10 @@ class FakeSession:
     def capacity(self, lun: int) -> Capacity:
         assert lun == 1
         return Capacity(self.disk.size // 512, 512, thin=True)
+
+    def most_transfer(self, lun: int) -> int:
+        assert lun == 1
+        return 16 * MIB
 
     def most_zeros(self, lun: int) -> int:
         assert lun == 1

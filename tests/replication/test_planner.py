@@ -91,7 +91,7 @@ def test_the_first_copy_is_full() -> None:
 def test_points_that_the_target_no_longer_has_make_it_full() -> None:
     decided = plan(facts(), lineage())
     assert isinstance(decided, Full)
-    assert "no recovery point of this job" in decided.reason
+    assert "no whole generation of this job" in decided.reason
 
 
 def test_the_changes_since_the_base_that_both_hold() -> None:

@@ -479,6 +479,20 @@ def test_another_limit_takes_effect_while_it_runs(tmp_path: Path) -> None:
         assert 8 <= clock.time <= 24
 
 
+def test_zeros_that_go_as_data_are_throttled_and_counted_as_data(tmp_path: Path) -> None:
+    with bench(tmp_path, bytes(SIZE), before=b"\xff" * SIZE) as made:
+        clock = Ticking()
+        session = FakeSession(made.disk, InOrder(), zeros_are_data=True)
+        session.most_zeros = lambda _lun: 4 * BLOCK  # type: ignore[method-assign]
+        throttle = Throttle(4 * BLOCK, clock)
+        transfer = made.transfer(clock.wrap(session), [data(0, 8), zero(8, 40)], clock=clock, throttle=throttle)
+        assert transfer.run()
+        transfer.seal()
+        assert transfer.progress.sent == 48 * BLOCK
+        assert clock.time == pytest.approx(11, abs=1.5)
+        assert made.disk.file.read_bytes()[: 48 * BLOCK] == bytes(48 * BLOCK)
+
+
 def test_zeros_are_not_throttled(tmp_path: Path) -> None:
     with bench(tmp_path, bytes(SIZE)) as made:
         clock = Ticking()

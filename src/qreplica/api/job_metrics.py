@@ -15,16 +15,18 @@ _JOB = "replication_job"
 def of_jobs(found: list[JobStatus]) -> Iterator[Metric]:
     """Yield the metrics of jobs."""
     state = gauge("job_state", "1 for the state that a job is in", _JOB, "state")
+    fenced = gauge("job_fenced", "0 for a plain target that cannot keep a stopped controller from writing", _JOB)
     paused = gauge("job_paused", "1 when a job begins nothing until it is resumed", _JOB)
     paths = gauge("path_state", "1 for the state that a path of a job is in", _JOB, "path", "state")
     for job in found:
         for one in JobState:
             state.add_metric([job.name, one.value], job.state is one)
         paused.add_metric([job.name], job.paused)
+        fenced.add_metric([job.name], job.plain is None or job.plain.fenced)
         for path in job.paths:
             for each in PathState:
                 paths.add_metric([job.name, f"{path.address}:{path.port}", each.value], path.state is each)
-    yield from (state, paused, paths)
+    yield from (state, paused, fenced, paths)
     yield from _recovery_points(found)
     yield from _progress(found)
     yield from _cycles(found)

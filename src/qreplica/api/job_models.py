@@ -15,6 +15,7 @@ RpoMinutes = Annotated[
     int | None,
     Field(description="The RPO goal: how old the newest recovery point's content may become; null for none"),
 ]
+_DISK = "naa.6001405a9bd5ba3a1f24d4e8b7c4a1f3"
 _TARGET = {"address": "192.168.1.11", "node": _IQN, "chap_user": "replica", "chap_secret": "twelve-or-more"}
 
 
@@ -44,7 +45,14 @@ class JobRequest(TargetRequest):
     model_config = example({"name": "nightly", "source_vd": "payroll", "lun": 1, "rpo_minutes": 60, **_TARGET})
     name: Name
     source_vd: Annotated[str, Field(description="The VD to replicate")]
-    lun: Annotated[int, Field(ge=1, le=255, description="The backup VD's LUN of the node")]
+    lun: Annotated[int, Field(ge=0, le=255, description="The backup VD's LUN of the node")]
+    plain: Annotated[
+        bool, Field(description="Replicate to another maker's disk, which has no recovery points and fewer guarantees")
+    ] = False
+    overwrite: Annotated[
+        str | None,
+        Field(description="The identity of a plain target's disk, which confirms that what it holds may be lost"),
+    ] = None
     port: Annotated[Port, Field(description="The TCP port of the target's iSCSI portal")] = 3260
     mutual_user: Annotated[str | None, Field(description="By which the node proves itself to us")] = None
     mutual_secret: SecretIn | None = None
@@ -174,6 +182,22 @@ class PathAnswer(Answer):
     since: Annotated[Time, Field(description="When it came to its state")]
 
 
+class AcceptRequest(Strict):
+    """The administrator's word that a plain target's disk may be overwritten, whatever happened to it."""
+
+    model_config = example({"disk": _DISK})
+    disk: Annotated[str, Field(description="The identity of the job's disk, as a confirmation")]
+
+
+class PlainAnswer(Answer):
+    """A target that is another maker's disk."""
+
+    disk: Annotated[str, Field(description="The disk's identity, from its VPD page 0x83")]
+    initiator: Annotated[str, Field(description="The initiator name that its target has to admit")]
+    fenced: Annotated[bool, Field(description="Whether a persistent reservation keeps former owners from writing")]
+    missing: Annotated[list[str], Field(description="What a backup VD would guarantee and this target does not")]
+
+
 class JobAnswer(Answer):
     """A replication job, with its present or last cycle; secrets are never shown."""
 
@@ -189,6 +213,7 @@ class JobAnswer(Answer):
             "target_lun": 1,
             "target_vd": "payroll-copy",
             "target_size": 2147483648,
+            "plain": None,
             "chap_user": "replica",
             "mutual_user": None,
             "paths": [
@@ -232,6 +257,7 @@ class JobAnswer(Answer):
     target_lun: int
     target_vd: str
     target_size: Size
+    plain: Annotated[PlainAnswer | None, Field(description="What is particular to a plain target; null: a backup VD")]
     chap_user: str | None
     mutual_user: str | None
     paths: list[PathAnswer]

@@ -1,5 +1,6 @@
 """Replication jobs."""
 
+import functools
 from typing import Annotated
 
 from fastapi import Query
@@ -9,6 +10,7 @@ from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import revealed
 from qreplica.api.job_models import (
+    AcceptRequest,
     CycleAnswer,
     Discovered,
     DiscoverRequest,
@@ -75,9 +77,11 @@ def list_jobs(services: TheServices) -> list[JobAnswer]:
 def create_job(request: JobRequest, services: TheServices) -> JobAnswer:
     """Make a job, after every check, and log on to the backup VD once; a failure leaves nothing behind.
 
-    A source VD without snapshot space gets twice its size (or the ratio configured), if its RG has so much free.
+    A source VD without snapshot space gets twice its size (or the ratio configured), if its RG has so much free. A
+    plain target is another maker's disk; it must be empty, or its identity be given as `overwrite`.
     """
-    jobs.create(
+    how = functools.partial(jobs.create_plain, overwrite=request.overwrite) if request.plain else jobs.create
+    how(
         services.database,
         name=request.name,
         source_vd=request.source_vd,
@@ -126,6 +130,21 @@ def stop_job(name: str, services: TheServices) -> JobAnswer:
     """Stop a job; what was sent is kept. Stopping one that does not run does nothing."""
     jobs.stop(services.database, name)
     services.workers.wake()
+    return show_job(name, services)
+
+
+@router.post(
+    "/{name}/accept-disk",
+    summary="Accept a plain target's disk",
+    dependencies=LICENSED,
+    responses=problems(403, 404, 409),
+)
+def accept_disk(name: str, request: AcceptRequest, services: TheServices) -> JobAnswer:
+    """Have the next cycle overwrite all of a plain target's disk, though its reservation was lost or taken.
+
+    What the disk holds is lost then; the job still has to be started.
+    """
+    jobs.accept_disk(services.database, name, request.disk)
     return show_job(name, services)
 
 

@@ -82,6 +82,12 @@ def create(
     mutual_secret_file: asking.MutualFile = None,
     lun: Annotated[int | None, typer.Option(help="The backup VD's LUN.")] = None,
     vd: Annotated[str | None, typer.Option(help="The backup VD's name, in place of --lun.")] = None,
+    plain_target: Annotated[
+        bool, typer.Option("--plain-target", help="To another maker's disk: no recovery points, fewer guarantees.")
+    ] = False,
+    overwrite: Annotated[
+        str | None, typer.Option(help="The identity of a plain target's disk, whose content may be lost.")
+    ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the target's iSCSI portal.")] = 3260,
     peer_port: PeerPort = 3261,
     rpo: Annotated[str | None, typer.Option(help="How old its copy may become, such as 30m, 1h or 1d.")] = None,
@@ -103,11 +109,13 @@ def create(
             lun=lun,
             vd=vd,
             rpo_minutes=None if rpo is None else parse_minutes(rpo),
+            plain=plain_target,
+            overwrite=overwrite,
         )
         job = here.api.post("/jobs", wizard.complete(here.api, given))
         here.say(
             f"Job “{name}” was made: {job['source_vd']} → {job['target_vd']} on {job['target_subsystem']}. "
-            f"Run it with “qreplica job start {name} --follow”.",
+            f"{job_views.warning(job)}Run it with “qreplica job start {name} --follow”.",
             job,
         )
 
@@ -154,15 +162,24 @@ def resume(context: typer.Context, name: Name, as_json: Json = False) -> None:
         here.say(f"Job “{name}” is not paused: it is {job['state']}.", job)
 
 
-@app.command()
-def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
-    """Delete a job. The backup VD and its recovery points stay on the target."""
+@app.command("accept-disk")
+def accept_disk(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
+    """Let a job overwrite all of its plain target, after its reservation was lost or taken."""
     with session(context, as_json=as_json) as here:
         job = here.api.get(path("jobs", name))
-        loss = (
-            f"Job “{name}” and its history will be lost, and a new job has to begin with a full copy. "
-            f"Backup VD “{job['target_vd']}” keeps its recovery points."
-        )
+        disk = job["plain"]["disk"] if job["plain"] else job["target_vd"]
+        asking.confirm(name, f"All that disk {disk} holds now will be overwritten by the next cycle.", yes=yes)
+        job = here.api.post(path("jobs", name, "accept-disk"), {"disk": disk})
+        here.say(f"The next cycle of job “{name}” is a full copy: run it with “qreplica job start {name}”.", job)
+
+
+@app.command()
+def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
+    """Delete a job. The backup VD and its recovery points stay on the target; a plain target keeps its copy."""
+    with session(context, as_json=as_json) as here:
+        job = here.api.get(path("jobs", name))
+        kept = "" if job["plain"] else f" Backup VD “{job['target_vd']}” keeps its recovery points."
+        loss = f"Job “{name}” and its history will be lost, and a new job has to begin with a full copy.{kept}"
         asking.confirm(name, loss, yes=yes)
         here.api.delete(path("jobs", name))
         here.say(f"Job “{name}” was deleted.")

@@ -100,12 +100,12 @@ def sheet(job: dict[str, Any]) -> RenderableType:
         ("Schedule", output.text(job["schedule"])),
         ("Next run", output.time(job["next_run_at"])),
         ("Source VD", f"{job['source_vd']} ({output.size(job['source_size'])})"),
-        ("Backup VD", f"{job['target_subsystem']}:{job['target_vd']} ({output.size(job['target_size'])})"),
+        *_target(job),
         ("iSCSI node", f"{job['target_node']}, LUN {job['target_lun']}"),
         ("CHAP name", output.text(job["chap_user"])),
         ("Paths", "\n".join(map(_path, job["paths"]))),
         ("Controller", str(job["controller"])),
-        ("Recovery point", output.text(job["base_generation"])),
+        ("Recovery point" if job["plain"] is None else "Copy", output.text(job["base_generation"])),
         ("Committed", output.time(job["last_committed_at"])),
         ("Content of", output.time(job["recovery_point_at"])),
         ("Lag", lag(job)),
@@ -140,6 +140,24 @@ def _last_progress(job: dict[str, Any]) -> Text:
     if job["stalled_since"] is None:
         return Text(shown)
     return Text(f"{shown}: it makes no progress since {output.time(job['stalled_since'])}", style=_BAD)
+
+
+def _target(job: dict[str, Any]) -> list[tuple[str, str]]:
+    target = f"{job['target_subsystem']}:{job['target_vd']} ({output.size(job['target_size'])})"
+    plain = job["plain"]
+    if plain is None:
+        return [("Backup VD", target)]
+    return [
+        ("Plain target", target),
+        ("Without", "\n".join(plain["missing"])),
+        ("Fenced", "yes, by a persistent reservation" if plain["fenced"] else "no"),
+        ("Initiator", plain["initiator"]),
+    ]
+
+
+def warning(job: dict[str, Any]) -> str:
+    """Return what to say of a plain target besides, nothing for a backup VD."""
+    return "" if job["plain"] is None else f"It is a plain target, with {'; '.join(job['plain']['missing'])}. "
 
 
 def _path(one: dict[str, Any]) -> str:

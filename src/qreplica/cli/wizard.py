@@ -33,7 +33,9 @@ class Given:
     mutual_file: str | None
     lun: int | None
     vd: str | None
-    rpo_minutes: int | None
+    rpo_minutes: int | None = None
+    plain: bool = False
+    overwrite: str | None = None
 
 
 def complete(api: "Client", given: Given) -> dict[str, Any]:
@@ -41,7 +43,11 @@ def complete(api: "Client", given: Given) -> dict[str, Any]:
     source = given.source_vd or _source_vd(api)
     address = asking.value(given.address, "Address of an iSCSI port of the target", option="--address")
     portal = Portal(address, given.peer_port)
-    node, wants_chap = _node(api, portal, given.node)
+    if given.plain:
+        # There is nobody to ask what the target offers.
+        node, wants_chap = asking.value(given.node, "iSCSI node of the disk: its IQN", option="--node"), False
+    else:
+        node, wants_chap = _node(api, portal, given.node)
     user = given.chap_user
     if user is None and wants_chap:
         user = asking.value(None, "CHAP name", option="--chap-user")
@@ -49,9 +55,13 @@ def complete(api: "Client", given: Given) -> dict[str, Any]:
     if given.mutual_user is not None:
         body["mutual_user"] = given.mutual_user
         body["mutual_secret"] = asking.mutual_secret(given.mutual_user, given.mutual_file)
-    lun = given.lun if given.lun is not None else _lun(api, body, given.vd)
     goal = {} if given.rpo_minutes is None else {"rpo_minutes": given.rpo_minutes}
-    return {"name": given.name, "source_vd": source, "lun": lun, "port": given.port, **goal, **body}
+    whole = {"name": given.name, "source_vd": source, "port": given.port, **goal, **body}
+    if given.plain:
+        lun = given.lun if given.lun is not None else int(asking.value(None, "LUN of the disk", option="--lun"))
+        overwrite = {} if given.overwrite is None else {"overwrite": given.overwrite}
+        return {**whole, "lun": lun, "plain": True, **overwrite}
+    return {**whole, "lun": given.lun if given.lun is not None else _lun(api, body, given.vd)}
 
 
 def node_body(portal: Portal, node: str, user: str | None, secret: str | None) -> dict[str, Any]:

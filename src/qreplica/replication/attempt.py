@@ -227,7 +227,8 @@ class Attempt:
         try:
             with self._parts.links.session(self._target, self._way, initiator) as session:
                 room = check_disk(session, self._target, size)
-                if whole and start == 0 and room > size:
+                # What lies beyond on another maker's disk is no part of the copy.
+                if whole and start == 0 and room > size and self._target.plain is None:
                     session.write_zeros(self._target.lun, size, room - size)
                 throttle = Throttle(self._parts.limit(), self._parts.clock)
 

@@ -11,6 +11,7 @@ from qreplica.events import log
 from qreplica.iscsi.errors import ChapInvalid
 from qreplica.iscsi.initiator import Chap
 from qreplica.names import ChapIncomplete, check_chap, check_name
+from qreplica.peer.errors import PeerFailed
 from qreplica.peer.messages import BackupVd, BackupVdList
 from qreplica.replication import configuration, lags, offers
 from qreplica.replication.errors import NodeLoggedOn, SnapshotSpaceShort, SourceIsBackup
@@ -18,12 +19,14 @@ from qreplica.replication.lag import check_rpo
 from qreplica.replication.links import (
     Links,
     NetworkLinks,
+    Way,
     check_claimed,
     check_disk,
     claim_of,
     qreplica_interface,
     target_of,
 )
+from qreplica.replication.plain_probe import foreign_disk, target_to_be
 from qreplica.replication.release import release
 from qreplica.replication.snapshot_space import automatic
 from qreplica.replication.store import JobStore
@@ -57,29 +60,38 @@ def create(
 
     ``rpo_minutes`` is its RPO goal, None for none.
 
-    Raises NotAName, RpoWrong, NameTaken, NotFound, SourceIsBackup, NodeLoggedOn, SnapshotSpaceShort, what
+    Raises NotAName, RpoWrong, NameTaken, NotFound, SourceIsBackup, NodeLoggedOn, SnapshotSpaceShort, ForeignDisk, what
     ``offers.list_backup_vds`` and ``offers.fitting`` raise, and what ``PeerClient.claim`` and ``Session.connect`` do.
     """
     check_name(name, "replication job")
     check_rpo(rpo_minutes)
-    _check_chap(chap, mutual)
+    check_chap_both(chap, mutual)
     with database.session(read_only=True) as session:
-        size = _check_here(session, name, source_vd, node)[0].size
+        size = check_here(session, name, source_vd, node)[0].size
         interface = qreplica_interface(session, controller)
-    offered = offers.list_backup_vds(address, node, chap, peer_port=peer_port, interface=interface)
+    try:
+        offered = offers.list_backup_vds(address, node, chap, peer_port=peer_port, interface=interface)
+    except PeerFailed as error:
+        way = Way(address, port, peer_port)
+        with database.session(read_only=True) as session:
+            to_be = target_to_be(session, name, node, lun, way, chap=chap, mutual=mutual, controller=controller)
+        foreign = foreign_disk(to_be, way)
+        if foreign is not None:
+            raise foreign from error
+        raise
     found = offers.fitting(offered, node, lun, size)
     job = _row(name, node, offered, found, chap=chap, mutual=mutual)
     job.controller = controller
     job.paths = [Path(position=0, address=address, port=port, peer_port=peer_port)]
     with database.session() as session:
-        vd, given = _check_here(session, name, source_vd, node)
+        vd, given = check_here(session, name, source_vd, node)
         vd.snapshot_space += given
         job.source_vd_id = vd.id
         session.add(job)
         session.flush()
         lags.row_of(session, job).rpo_minutes = rpo_minutes
     links = links or NetworkLinks()
-    with _undone_on_failure(database, job, given, links):
+    with undone_on_failure(database, job, given, links):
         _log_on(database, job, size, links)
     with database.session() as session:
         space = " Its source VD was given snapshot space." if given else ""
@@ -88,7 +100,8 @@ def create(
         return session.get_one(Job, job.id)
 
 
-def _check_chap(chap: Chap | None, mutual: Chap | None) -> None:
+def check_chap_both(chap: Chap | None, mutual: Chap | None) -> None:
+    """Raise ChapSecretInvalid, ChapIncomplete or ChapInvalid unless both, as far as given, can be used together."""
     for one in (chap, mutual):
         check_chap(*((one.user, one.secret) if one else (None, None)))
     if mutual is not None and chap is None:
@@ -97,7 +110,7 @@ def _check_chap(chap: Chap | None, mutual: Chap | None) -> None:
         raise ChapInvalid(reason="both directions have the same secret, which lets an impostor answer for the node")
 
 
-def _check_here(session: Session, name: str, source_vd: str, node: str) -> tuple[VirtualDisk, int]:
+def check_here(session: Session, name: str, source_vd: str, node: str) -> tuple[VirtualDisk, int]:
     """Return the source VD and the snapshot space that it is to get, if the job may be made as far as is known here."""
     if session.scalar(select(Job.id).where(Job.name == name)) is not None:
         raise NameTaken(what="replication job", name=name)
@@ -155,7 +168,7 @@ def _log_on(database: Database, job: Job, size: int, links: Links) -> None:
 
 
 @contextmanager
-def _undone_on_failure(database: Database, job: Job, given: int, links: Links) -> Iterator[None]:
+def undone_on_failure(database: Database, job: Job, given: int, links: Links) -> Iterator[None]:
     """Take back a job that could not log on, with the snapshot space that it was given."""
     try:
         yield

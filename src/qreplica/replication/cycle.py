@@ -39,7 +39,8 @@ def run(database: Database, parts: Parts, store: JobStore, stop: StopEvent) -> N
             store.raise_epoch(above)
             target = target_of(database, store.job, store.controller)
             if Attempt(parts, store, paths, target, paths.next(target), stop).run():
-                parts.tell(Severity.INFO, "cycle-committed", "Its generation is a recovery point on the target now.")
+                what = "is a recovery point on the target" if target.plain is None else "is what its plain target holds"
+                parts.tell(Severity.INFO, "cycle-committed", f"Its generation {what} now.")
                 return
         except StaleOwner:
             raise

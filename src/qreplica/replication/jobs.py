@@ -9,18 +9,24 @@ from qreplica.peer.errors import WrongPairing
 from qreplica.replication import plans, qsnaps, status
 from qreplica.replication.creation import create
 from qreplica.replication.errors import JobRunning
-from qreplica.replication.links import Links, NetworkLinks, target_of
+from qreplica.replication.links import Links, target_of
 from qreplica.replication.offers import discover_nodes, list_backup_vds
+from qreplica.replication.plain_creation import create_plain
+from qreplica.replication.plain_errors import NotAPlainTarget, WrongDiskGiven
+from qreplica.replication.plain_links import JobLinks
 from qreplica.replication.release import release
 from qreplica.replication.schedule_errors import JobPaused
 from qreplica.replication.status import CycleStatus, JobStatus
 from qreplica.replication.store import ACTIVE, snapshots_of, unpin
 from qreplica.state.database import Database
 from qreplica.state.models import Cycle, Job, JobState, Severity
+from qreplica.state.plain_models import PlainTarget
 from qreplica.storage.driver import StorageDriver
 
 __all__ = [
+    "accept_disk",
     "create",
+    "create_plain",
     "cycles",
     "delete",
     "discover_nodes",
@@ -76,7 +82,7 @@ def stop(database: Database, name: str) -> None:
 def delete(
     database: Database, storage: StorageDriver, name: str, links: Links | None = None, *, controller: int
 ) -> None:
-    """Delete a job that does not run, and its snapshots; the backup VD keeps its recovery points.
+    """Delete a job that does not run, and its snapshots; the target keeps its recovery points, or its copy.
 
     ``controller`` is the one that does it. A target that cannot be told becomes an event, no failure. Raises NotFound,
     JobRunning, and what the engine does when a snapshot cannot be deleted: then the job is still there, and can be
@@ -88,10 +94,12 @@ def delete(
         # Whoever may still believe to own it gets StaleOwner.
         job.epoch += 1
         job_id, vd = job.id, job.source_vd_id
+    target = target_of(database, job_id, controller)
     try:
-        release(target_of(database, job_id, controller), links or NetworkLinks())
+        release(target, links or JobLinks(database, controller))
     except QReplicaError as error:
-        message = f"The target was not told that the job is deleted; release its backup VD there: {error.sentence}"
+        remedy = "release its backup VD" if target.plain is None else "clear its disk's persistent reservation"
+        message = f"The target was not told that the job is deleted; {remedy} there: {error.sentence}"
         with database.session() as session:
             log.record(session, Severity.WARNING, "job-not-released", f"job {name}", message)
     with database.session() as session:
@@ -105,6 +113,25 @@ def delete(
         _refuse_busy(job)
         session.delete(job)
         log.record(session, Severity.INFO, "job-deleted", f"job {name}", "It was deleted.")
+
+
+def accept_disk(database: Database, name: str, disk: str) -> None:
+    """Have the next cycle overwrite all of a job's plain target, whatever happened to it: the administrator's word.
+
+    ``disk`` is its identity, given as a confirmation. Idempotent. Raises NotFound, JobRunning, NotAPlainTarget,
+    WrongDiskGiven.
+    """
+    with database.session() as session:
+        job = get(session, name)
+        _refuse_busy(job)
+        row = session.get(PlainTarget, job.id)
+        if row is None:
+            raise NotAPlainTarget(job=name)
+        if row.disk != disk:
+            raise WrongDiskGiven(job=name, disk=row.disk, given=disk)
+        row.accepted, row.writer = True, None
+        message = f"Disk {disk} was accepted as it is: the next cycle overwrites all of it with a full copy."
+        log.record(session, Severity.WARNING, "plain-target-accepted", f"job {name}", message)
 
 
 def status_of(session: Session, name: str) -> JobStatus:

@@ -12,9 +12,11 @@ from qreplica.iscsi.target.driver import Credentials
 from qreplica.peer import messages
 from qreplica.peer.client import PeerClient
 from qreplica.replication.errors import NodeNotOffered, PathToAnotherSubsystem, TargetTooSmall, WrongDisk
+from qreplica.replication.plain_keys import initiator_of
 from qreplica.replication.transfer import Lun
 from qreplica.state.database import Database
 from qreplica.state.models import Job, Path, PathState, Port, Subsystem
+from qreplica.state.plain_models import PlainTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +39,19 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class Plain:
+    """What is particular to a plain target: the initiator name by which its administrator knows this subsystem."""
+
+    initiator: str
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """Where a job replicates to and who it says it is. ``ways`` are in order of preference.
 
     ``subsystem`` is our own, ``at`` the target's; both are ids, each with its name.
-    ``interface`` is that of this controller's QReplica port; None lets the routing table choose.
+    ``interface`` is that of this controller's QReplica port; None lets the routing table choose. ``plain`` is None for
+    a backup VD; of a plain target ``serial`` is the disk's identity.
     """
 
     job: str
@@ -59,6 +69,7 @@ class Target:
     pairing_secret: str | None = field(repr=False)
     ways: tuple[Way, ...]
     interface: str | None
+    plain: Plain | None = None
 
 
 class Peer(Protocol):
@@ -162,7 +173,14 @@ def target_of(database: Database, job_id: str, controller: int) -> Target:
             pairing_secret=job.pairing_secret,
             ways=tuple(way_of(path) for path in job.paths),
             interface=qreplica_interface(session, controller),
+            plain=None if session.get(PlainTarget, job.id) is None else Plain(initiator_here(session)),
         )
+
+
+def initiator_here(session: SqlSession) -> str:
+    """Return the initiator name of this subsystem at plain targets."""
+    subsystem = session.scalars(select(Subsystem)).one()
+    return initiator_of(subsystem.iqn_prefix, subsystem.id)
 
 
 def way_of(path: Path) -> Way:

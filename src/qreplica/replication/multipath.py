@@ -40,8 +40,10 @@ from qreplica.replication.links import (
     target_of,
 )
 from qreplica.replication.offers import PEER_PORT
+from qreplica.replication.plain_errors import PlainTargetHasOnePath
 from qreplica.state.database import Database
 from qreplica.state.models import Job, Path, Severity
+from qreplica.state.plain_models import PlainTarget
 
 _OF_THE_DISK = 0  # a designator's association (SPC-4, 7.8.6.1)
 #: Logins under the name that a claim has replaced meanwhile.
@@ -64,14 +66,16 @@ def add(
 
     ``node`` and ``lun`` are what was chosen there, the job's own unless given. ``controller`` is the one that asks.
     Nothing is changed on the target, nor for a running cycle. Raises PortalInvalid, NotFound, PathExists,
-    PathToAnotherNode, PathToAnotherSubsystem, NodeNotOffered, BackupVdMissing, PathToAnotherVd, BackupVdClaimed,
-    WrongDisk, and what ``PeerClient.backup_vds`` and ``Session.connect`` do.
+    PlainTargetHasOnePath, PathToAnotherNode, PathToAnotherSubsystem, NodeNotOffered, BackupVdMissing, PathToAnotherVd,
+    BackupVdClaimed, WrongDisk, and what ``PeerClient.backup_vds`` and ``Session.connect`` do.
     """
     portal = _portal(address, port)
     links = links or NetworkLinks()
     with database.session(read_only=True) as session:
         job = get(session, name)
         _refuse_known(job, portal)
+        if session.get(PlainTarget, job.id) is not None:
+            raise PlainTargetHasOnePath(job=name)
         job_id, expected = job.id, job.target_vd_name
     if node not in {None, job.target_node}:
         raise PathToAnotherNode(found=node, job=name, expected=job.target_node)

@@ -106,7 +106,9 @@ def plan(facts: Facts, lineage: Lineage) -> Plan:
             f"generation {facts.generation} is in progress at the target with the same manifest",
         )
     if newest is None:
-        return Full("the target holds no recovery point of this job any more" if facts.held else "it is the first copy")
+        return Full(
+            "the target holds no whole generation of this job any more" if facts.held else "it is the first copy"
+        )
     if newest.generation in facts.held:
         return Incremental(
             Base(newest.generation, newest.source_snapshot), f"both sides hold generation {newest.generation}"

@@ -11,11 +11,13 @@ PATIENCE = 3.0
 
 
 def probe(target: Target, way: Way) -> None:
-    """Return if both TCP ports answer there, and as the job's target with its node.
+    """Return if both TCP ports answer there, and as the job's target with its node. A plain target has but one port.
 
     Raises PortalUnreachable, PathToAnotherSubsystem, NodeNotOffered, and what ``PeerClient.nodes`` does.
     """
     _connect(way, target.interface)
+    if target.plain is not None:
+        return
     with PeerClient(way.address, way.peer_port, None, interface=target.interface, timeout=PATIENCE) as client:
         here = client.nodes()
     check_subsystem(here, target, way)

@@ -7,10 +7,13 @@ from sqlalchemy.orm import Session
 
 from qreplica.replication import lags, plans
 from qreplica.replication.lag import missed_since
+from qreplica.replication.links import initiator_here
+from qreplica.replication.plain_guarantees import guarantees_missing
 from qreplica.replication.progress import seconds_left
 from qreplica.replication.schedule import describe
 from qreplica.state.lag_models import JobLag
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Path, PathState, Step, now
+from qreplica.state.plain_models import PlainTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,20 @@ class PathStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class PlainStatus:
+    """A target that is another maker's disk: its identity, and the initiator name that its administrator has to admit.
+
+    ``fenced`` tells whether former owners are kept off by a persistent reservation; ``missing`` in words what a backup
+    VD would guarantee and this one does not.
+    """
+
+    disk: str
+    initiator: str
+    fenced: bool
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class JobStatus:
     """A job and its present or last cycle.
 
@@ -64,6 +81,7 @@ class JobStatus:
     stands still since ``stalled_since``.
 
     ``schedule`` tells in words by which it runs; ``next_run_at`` is when it begins by itself next, None for never.
+    ``plain`` is None for a target that is a backup VD.
     """
 
     id: str
@@ -76,6 +94,7 @@ class JobStatus:
     target_lun: int
     target_vd: str
     target_size: int
+    plain: PlainStatus | None
     chap_user: str | None
     mutual_user: str | None
     paths: tuple[PathStatus, ...]
@@ -118,6 +137,7 @@ def of_job(session: Session, job: Job) -> JobStatus:
         target_lun=job.target_lun,
         target_vd=job.target_vd_name,
         target_size=job.target_size,
+        plain=_plain(session, job),
         chap_user=job.chap_user,
         mutual_user=job.mutual_user,
         paths=tuple(_of_path(path) for path in job.paths),
@@ -141,6 +161,13 @@ def of_job(session: Session, job: Job) -> JobStatus:
         paused=plan.paused,
         created_at=job.created_at,
     )
+
+
+def _plain(session: Session, job: Job) -> PlainStatus | None:
+    row = session.get(PlainTarget, job.id)
+    if row is None:
+        return None
+    return PlainStatus(row.disk, initiator_here(session), row.fenced, guarantees_missing(fenced=row.fenced))
 
 
 def _of_path(path: Path) -> PathStatus:

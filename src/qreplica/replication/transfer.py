@@ -9,7 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from qreplica.iscsi.initiator import Buffer, Completion
@@ -35,6 +35,10 @@ class Stop(Protocol):
 class Lun(Protocol):
     """What the pump needs of ``iscsi.initiator.Session``, which says what the calls promise."""
 
+    @property
+    def zeros_are_data(self) -> bool:
+        """Whether zeros go over the wire as bytes, so that they count and are throttled as data are."""
+
     def submit_write(  # noqa: PLR0917 - Session's signature
         self, tag: int, lun: int, offset: int, buffer: Buffer, length: int, start: int = 0
     ) -> None:
@@ -48,6 +52,9 @@ class Lun(Protocol):
 
     def poll(self, timeout: float) -> list[Completion]:
         """Return what has completed."""
+
+    def most_transfer(self, lun: int) -> int:
+        """Return the most bytes of one ``submit_write``."""
 
     def most_zeros(self, lun: int) -> int:
         """Return the most bytes of one ``submit_zeros``."""
@@ -117,7 +124,8 @@ class Transfer:
         self._stop = stop
         self._on_checkpoint = on_checkpoint
         self._on_progress = on_progress
-        self._settings = settings or Settings()
+        settings = settings or Settings()
+        self._settings = replace(settings, chunk=min(settings.chunk, session.most_transfer(lun)))
         self._clock = clock
         self._throttle = throttle or Throttle(None, clock)
         self._buffers = [Buffer(self._settings.chunk) for _ in range(self._settings.depth)]
@@ -161,22 +169,21 @@ class Transfer:
         """Keep the pipe full until all is submitted; return False when told to stop before."""
         session, lun, source = self._session, self._lun, self._source
         in_flight, buffers, depth = self._in_flight, self._buffers, self._settings.depth
-        write, zeros, preadv = session.submit_write, session.submit_zeros, os.preadv
+        write, zeros, preadv = session.submit_write, self._submit_zeros, os.preadv
         stopped, collect = self._stop.is_set, self._collect
-        chunk, throttle = self._settings.chunk, self._throttle
+        chunk, throttle, zeros_are_free = self._settings.chunk, self._throttle, not session.zeros_are_data
         ahead = _ReadAhead(source, self._extents, self._start, self._settings.read_ahead)
         for offset, length, zero in cut(self._extents, self._start, chunk, session.most_zeros(lun)):
             if offset >= ahead.next:
                 ahead.go_on(offset)
             while len(in_flight) >= depth:
                 collect(_PATIENCE)
-            while not zero and (pause := throttle.pause()) and not stopped():
+            while not (zero and zeros_are_free) and (pause := throttle.pause()) and not stopped():
                 collect(min(pause, _PATIENCE))
             if stopped():
                 return False
             if zero:
-                zeros(offset, lun, offset, length)
-                in_flight[offset] = (length, None)
+                zeros(offset, length)
             else:
                 buffer = buffers.pop()
                 view = buffer.view
@@ -188,8 +195,7 @@ class Transfer:
                     raise SourceUnreadable(offset=offset, length=length, reason="it ends before")
                 if buffer.is_zero(0, length):
                     buffers.append(buffer)
-                    zeros(offset, lun, offset, length)
-                    in_flight[offset] = (length, None)
+                    zeros(offset, length)
                 else:
                     write(offset, lun, offset, buffer, length)
                     in_flight[offset] = (length, buffer)
@@ -197,6 +203,13 @@ class Transfer:
                     self._sent += length
             self._next = offset + length
         return True
+
+    def _submit_zeros(self, offset: int, length: int) -> None:
+        self._session.submit_zeros(offset, self._lun, offset, length)
+        self._in_flight[offset] = (length, None)
+        if self._session.zeros_are_data:
+            self._throttle.sent(length)
+            self._sent += length
 
     def _drain(self) -> None:
         while self._in_flight or self._flushing is not None:

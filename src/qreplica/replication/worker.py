@@ -26,7 +26,7 @@ from qreplica.iscsi.target.pause import paused
 from qreplica.replication import cycle, plans
 from qreplica.replication.attempt import Parts
 from qreplica.replication.errors import StaleOwner
-from qreplica.replication.links import NetworkLinks
+from qreplica.replication.plain_links import JobLinks
 from qreplica.replication.progress import peak_memory
 from qreplica.replication.qsnaps import QSnaps
 from qreplica.replication.store import JobStore
@@ -116,7 +116,7 @@ def _run(
         parts = Parts(
             storage,
             QSnaps(database, storage, pause, store.confirm),
-            NetworkLinks(),
+            JobLinks(database, config.controller),
             tell,
             settings,
             functools.partial(plans.limit_now, database, job),

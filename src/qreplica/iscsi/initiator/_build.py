@@ -50,6 +50,7 @@ ffibuilder.cdef(
 
     qr_session *qr_new(const char *initiator_name);
     void qr_free(qr_session *s);
+    void qr_set_isid(qr_session *s, uint32_t random, uint32_t qualifier);
     void qr_start(qr_session *s, const char *portal, const char *iqn, const char *user, const char *secret,
                   const char *mutual_user, const char *mutual_secret, const char *interface,
                   int header_digest, int interval_ms, int misses);
@@ -61,6 +62,9 @@ ffibuilder.cdef(
     int qr_header_digest(const qr_session *s);
     uint32_t qr_ping(qr_session *s);
     int qr_pinged(const qr_session *s, uint32_t number);
+    uint32_t qr_reset(qr_session *s, uint32_t lun);
+    int qr_was_reset(const qr_session *s, uint32_t number);
+    int qr_reset_response(const qr_session *s);
     void qr_logout(qr_session *s);
     void qr_discover(qr_session *s);
     const char *qr_discovered(const qr_session *s);

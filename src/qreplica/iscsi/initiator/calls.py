@@ -16,6 +16,12 @@ from qreplica.units import KIB
 _CHUNK = 256 * KIB  # goes in one PDU to a tuned tgtd
 _BUSY_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8)
 _PAGE = 252  # an allocation length that old targets take too
+_RESPONSES = {2: "there is no such LUN", 5: "the target does not know the function", 6: "the target does not permit it"}
+
+
+def _response(code: int) -> str:
+    """Return a task management response (RFC 7143, 11.6.1) in words."""
+    return _RESPONSES.get(code, f"task management response {code}")
 
 
 class Caller:
@@ -98,7 +104,8 @@ class Caller:
     def ask(self, operation: str, lun: int, cdb: bytes, direction: int, data: FFI.CData | None) -> Answer:
         """Return the answer to a command, sent again while the target is busy, or has news that may be passed over."""
         timeout = self._flush_timeout if operation == commands.SYNCHRONIZE_CACHE else self._command_timeout
-        delays = iter(_BUSY_DELAYS)
+        # What refuses a reservation is the verdict itself, and passes no sooner than anything else.
+        delays = iter(() if operation == commands.RESERVE_OUT else _BUSY_DELAYS)
         for _ in range(MOST_TRIES):
             answer = self._exchange.call(lun, cdb, direction, data, timeout)
             if answer.is_busy and (delay := next(delays, None)) is not None:
@@ -113,6 +120,15 @@ class Caller:
         if answer.is_news:
             self.verify(operation, lun)
         return answer.is_news
+
+    def reset(self, lun: int) -> None:
+        """Have the LUN reset, and meet it anew: the unit attention of the reset is no error."""
+        response = self._exchange.reset(lun, self._flush_timeout)
+        self._disks.pop(lun, None)
+        if response != 0:
+            why = f"it was not answered within {self._flush_timeout:g} s" if response is None else _response(response)
+            node, portal = self._peer.node, self._peer.portal
+            raise CommandFailed(operation=commands.RESET, lun=lun, node=node, portal=portal, sense=why)
 
     def verify(self, operation: str, lun: int) -> None:
         """Raise LunReplaced if the LUN is not the disk any more that the session met."""

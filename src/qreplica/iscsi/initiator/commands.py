@@ -11,6 +11,11 @@ WRITE = "WRITE"
 WRITE_SAME = "WRITE SAME"
 UNMAP = "UNMAP"
 SYNCHRONIZE_CACHE = "SYNCHRONIZE CACHE"
+MODE_SENSE = "MODE SENSE"
+RESERVE_IN = "PERSISTENT RESERVE IN"
+RESERVE_OUT = "PERSISTENT RESERVE OUT"
+#: A task management function (SAM-5, 7.7), no command.
+RESET = "LOGICAL UNIT RESET"
 
 
 def inquiry(length: int, page: int | None = None) -> bytes:
@@ -26,6 +31,26 @@ def read_capacity_16(length: int) -> bytes:
 def report_luns(length: int) -> bytes:
     """REPORT LUNS (SPC-4, 6.33), all that are addressable by LUN."""
     return struct.pack(">BBBBBBIBB", 0xA0, 0, 0, 0, 0, 0, length, 0, 0)
+
+
+def mode_sense_6(length: int) -> bytes:
+    """MODE SENSE(6) (SPC-4, 6.13): all pages, without block descriptors."""
+    return struct.pack(">BBBBBB", 0x1A, 0x08, 0x3F, 0, length, 0)
+
+
+def persistent_reserve_in(action: int, length: int) -> bytes:
+    """Ask with a service action of PERSISTENT RESERVE IN (SPC-4, 6.15)."""
+    return struct.pack(">BB5xHB", 0x5E, action, length, 0)
+
+
+def persistent_reserve_out(action: int, kind: int, length: int) -> bytes:
+    """Change by a service action of PERSISTENT RESERVE OUT (SPC-4, 6.16): a reservation's type, for the whole LUN."""
+    return struct.pack(">BBB2xIB", 0x5F, action, kind, length, 0)
+
+
+def reserve_out_list(key: int, action_key: int, *, through_power_loss: bool) -> bytes:
+    """Return the parameter list of PERSISTENT RESERVE OUT (SPC-4, 6.16.3); the last asks for APTPL."""
+    return struct.pack(">QQ4xB3x", key, action_key, 1 if through_power_loss else 0)
 
 
 def read_16(lba: int, blocks: int) -> bytes:

@@ -41,10 +41,11 @@ class Connection:
         header_digest: bool,
         timeout: float,
         keep_alive: KeepAlive,
+        isid: int | None = None,
     ) -> None:
         """Connect and log in, to ``node`` or for discovery when it is None, within ``timeout`` seconds.
 
-        Raises what ``Session.connect`` says.
+        ``isid`` as ``Session.connect`` says. Raises what that does.
         """
         for name in filter(None, (node, initiator_name)):
             check_iscsi_name(name)
@@ -58,6 +59,8 @@ class Connection:
         self._s: FFI.CData | None = ffi.gc(lib.qr_new(initiator_name.encode()), lib.qr_free)
         self._batch = ffi.new("qr_completion[]", DEPTH)
         self._ending = Ending(lib.QR_CLOSED, 0, "")
+        if isid is not None:
+            lib.qr_set_isid(self._s, isid >> 16, isid & 0xFFFF)
         lib.qr_start(
             self._s,
             str(portal).encode(),
@@ -176,6 +179,18 @@ class Connection:
     def has_answered(self, ping: int) -> bool:
         """Whether the target has answered the NOP-Out of that number."""
         return bool(lib.qr_pinged(self._session(), ping))
+
+    def reset(self, lun: int) -> int:
+        """Send a LOGICAL UNIT RESET and return its number. Raises SessionLost."""
+        number = lib.qr_reset(self._session(), lun)
+        if number == 0:
+            raise self.lost()
+        return number
+
+    def reset_response(self, reset: int) -> int | None:
+        """Return how the target answered the reset of that number (RFC 7143, 11.6.1); None when it has not yet."""
+        s = self._session()
+        return lib.qr_reset_response(s) if lib.qr_was_reset(s, reset) else None
 
     def discover(self, timeout: float) -> str:
         """Return what the portal offers: a line for each node, then one with a tab in front for each portal.

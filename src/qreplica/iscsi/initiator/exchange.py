@@ -89,6 +89,17 @@ class Exchange:
         while not self._link.has_answered(ping):
             self._gather(_TURN)
 
+    def reset(self, lun: int, timeout: float) -> int | None:
+        """Have a LUN reset; return the target's response, None when there is none within ``timeout`` s.
+
+        Raises SessionLost.
+        """
+        deadline = time.monotonic() + timeout
+        reset = self._link.reset(lun)
+        while (response := self._link.reset_response(reset)) is None and time.monotonic() < deadline:
+            self._gather(_TURN)
+        return response
+
     def take(self, timeout: float) -> list[Completion]:
         """Return completions as soon as there are any, or something was set aside; else after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout

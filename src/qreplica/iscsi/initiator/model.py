@@ -57,11 +57,12 @@ class Chap:
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """Who made a LUN, from standard INQUIRY data (SPC-4, 6.6.2), without padding."""
+    """Who made a LUN, from standard INQUIRY data (SPC-4, 6.6.2), without padding. ``device_type`` 0 is a disk."""
 
     vendor: str
     product: str
     revision: str
+    device_type: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ def _text(data: bytes) -> str:
 def inquiry(data: bytes) -> Inquiry:
     """Read standard INQUIRY data (SPC-4, 6.6.2)."""
     data = data.ljust(36, b" ")
-    return Inquiry(_text(data[8:16]), _text(data[16:32]), _text(data[32:36]))
+    return Inquiry(_text(data[8:16]), _text(data[16:32]), _text(data[32:36]), data[0] & 0x1F)
 
 
 def is_absent(data: bytes) -> bool:
@@ -68,6 +68,11 @@ def capacity(data: bytes) -> Capacity:
     """Read READ CAPACITY(16) data (SBC-3, 5.16.2)."""
     last, block_size = struct.unpack_from(">QI", data)
     return Capacity(last + 1, block_size, bool(data[14] & 0x80))
+
+
+def is_write_protected(data: bytes) -> bool:
+    """Read MODE SENSE(6) data: the WP bit of the device-specific parameter (SBC-3, 6.4.1)."""
+    return len(data) > 2 and bool(data[2] & 0x80)  # noqa: PLR2004 - the byte's place
 
 
 def luns(data: bytes) -> list[int]:

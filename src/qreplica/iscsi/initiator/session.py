@@ -24,6 +24,7 @@ from qreplica.iscsi.initiator.model import (
     Portal,
     Provisioning,
 )
+from qreplica.iscsi.initiator.reservations import Reservations
 
 _LUN_LIST = 8 + 8 * 16384
 
@@ -38,6 +39,9 @@ class Session:
     tell of changes are too, if the LUN is still the same disk; any other is an error, since it can mean that the target
     was reset and has lost what was not yet flushed.
     """
+
+    #: Zeros go as commands of a block, which cost no bandwidth.
+    zeros_are_data = False
 
     def __init__(self, connection: Connection, command_timeout: float, flush_timeout: float) -> None:
         self._link = connection
@@ -61,12 +65,16 @@ class Session:
         keep_alive: KeepAlive | None = None,
         command_timeout: float = 60.0,
         flush_timeout: float = 600.0,
+        isid: int | None = None,
     ) -> Self:
         """Log in to a node within ``timeout`` seconds; no LUN is touched.
 
         ``chap`` is what we prove, ``mutual`` what the node must prove. ``interface`` binds the session to a network
         port. Header digests are used if the node can. A command that is ``command_timeout`` (a flush:
         ``flush_timeout``) seconds old, and none was answered as long, ends the session.
+
+        ``isid`` (40 bits, one of chance unless given) makes it the same initiator port as an earlier session with it:
+        the target ends that one, and its commands, before it admits this one (session reinstatement, RFC 7143, 6.3.5).
 
         Raises PortalUnreachable, NotIscsi, NodeUnknown, InitiatorNotAdmitted, ChapRefused, TargetUnproven,
         LoginRefused, InterfaceUnusable, ChapInvalid, IscsiNameInvalid.
@@ -81,6 +89,7 @@ class Session:
             header_digest=header_digest,
             timeout=timeout,
             keep_alive=keep_alive or KeepAlive(),
+            isid=isid,
         )
         return cls(connection, command_timeout, flush_timeout)
 
@@ -138,6 +147,23 @@ class Session:
     def capacity(self, lun: int) -> Capacity:
         """Ask for the LUN's size and limits, also anew after they may have changed. Raises LunReplaced then too."""
         return self._calls.capacity(lun)
+
+    def is_write_protected(self, lun: int) -> bool:
+        """Whether the LUN takes no writes."""
+        most = 192
+        return pages.is_write_protected(self._calls.fetch(commands.MODE_SENSE, lun, commands.mode_sense_6(most), most))
+
+    def reservations(self, lun: int) -> Reservations:
+        """Return the LUN's persistent reservations, to look at and to change."""
+        return Reservations(self._calls, lun)
+
+    def reset(self, lun: int) -> None:
+        """Have the target end every command of the LUN, whoever sent it, and wait for those that cannot be ended.
+
+        LOGICAL UNIT RESET (SAM-5, 7.7). Commands of this session that are in flight are given up. Raises CommandFailed
+        when the target refuses, SessionLost.
+        """
+        self._calls.reset(lun)
 
     def read(self, lun: int, offset: int, length: int) -> bytes:
         """Return a range of bytes. Raises Misaligned and OutOfRange too, as do all calls about ranges."""
@@ -220,6 +246,10 @@ class Session:
         cdb = commands.synchronize_cache_16()
         send = partial(self._link.command, tag, lun, cdb, lib.SCSI_XFER_NONE, ffi.NULL, 0, self._flush_timeout)
         self._exchange.submit(tag, commands.SYNCHRONIZE_CACHE, lun, None, send)
+
+    def most_transfer(self, lun: int) -> int:
+        """Return the most bytes that one ``submit_write`` may carry: the LUN's limit, 16 MiB at most."""
+        return self._calls.disk(lun).most_transfer
 
     def most_zeros(self, lun: int) -> int:
         """Return the most bytes that one ``submit_zeros`` may cover: the LUN's limit, 1 GiB at most."""

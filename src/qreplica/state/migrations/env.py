@@ -2,7 +2,13 @@
 
 from alembic import context
 
-from qreplica.state import access_models, alert_models, lag_models, schedule_models  # noqa: F401 - for their tables
+from qreplica.state import (  # noqa: F401 - for their tables
+    access_models,
+    alert_models,
+    lag_models,
+    plain_models,
+    schedule_models,
+)
 from qreplica.state.models import Base
 
 context.configure(

@@ -1,4 +1,4 @@
-/* Requests that are no SCSI commands: NOP-Out, logout, discovery. */
+/* Requests that are no SCSI commands: NOP-Out, task management, logout, discovery. */
 #include <stdio.h>
 
 #include "session.h"
@@ -28,6 +28,39 @@ uint32_t qr_ping(qr_session *s)
 int qr_pinged(const qr_session *s, uint32_t number)
 {
     return s->nops_answered >= number;
+}
+
+static void on_reset(struct iscsi_context *iscsi, int status, void *command_data, void *private_data)
+{
+    qr_session *s = private_data;
+
+    (void)iscsi;
+    if (s->closing)
+        return;
+    if (status == SCSI_STATUS_CANCELLED || status == SCSI_STATUS_TIMEOUT) {
+        s->broken = 1;
+        return;
+    }
+    s->reset_response = status == SCSI_STATUS_GOOD && command_data != NULL ? (int)*(uint32_t *)command_data : -1;
+    s->resets_answered++;
+}
+
+/* Send a LOGICAL UNIT RESET (RFC 7143, 11.5.1); returns its number, or 0 when the session is not ready. */
+uint32_t qr_reset(qr_session *s, uint32_t lun)
+{
+    if (s->phase != QR_READY || iscsi_task_mgmt_lun_reset_async(s->iscsi, lun, on_reset, s) != 0)
+        return 0;
+    return ++s->resets_sent;
+}
+
+int qr_was_reset(const qr_session *s, uint32_t number)
+{
+    return s->resets_answered >= number;
+}
+
+int qr_reset_response(const qr_session *s)
+{
+    return s->reset_response;
 }
 
 static void on_logout(struct iscsi_context *iscsi, int status, void *command_data, void *private_data)

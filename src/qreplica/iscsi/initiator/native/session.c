@@ -100,6 +100,12 @@ void qr_free(qr_session *s)
     free(s);
 }
 
+/* Use this ISID (RFC 7143, 11.12.5: format 10b, 24 bits “random”, 16 bits qualifier) in place of one of chance. */
+void qr_set_isid(qr_session *s, uint32_t random, uint32_t qualifier)
+{
+    iscsi_set_isid_random(s->iscsi, random, qualifier);
+}
+
 static void on_login(struct iscsi_context *iscsi, int status, void *command_data, void *private_data)
 {
     qr_session *s = private_data;
@@ -228,13 +234,13 @@ static void keep_alive(qr_session *s, int64_t now)
         qr_end(s, QR_LIBRARY, 0);
 }
 
-/* Serve the session until something is to be collected, its phase changes, a ping is answered, a signal arrives, or
+/* Serve the session until something is to be collected, its phase changes, a ping or reset is answered, a signal arrives, or
  * the time is over. */
 void qr_step(qr_session *s, int timeout_ms)
 {
     int64_t now = qr_now(), end = now + timeout_ms;
     enum qr_phase phase = s->phase;
-    uint32_t answered = s->nops_answered;
+    uint32_t answered = s->nops_answered, resets = s->resets_answered;
     char *discovered = s->discovered;
 
     while (s->phase != QR_ENDED) {
@@ -255,7 +261,8 @@ void qr_step(qr_session *s, int timeout_ms)
             if (s->phase == QR_READY && ready == 0)
                 qr_check_deadlines(s, now);
         }
-        if (s->done_count > 0 || s->phase != phase || s->nops_answered != answered || s->discovered != discovered || now >= end)
+        if (s->done_count > 0 || s->phase != phase || s->nops_answered != answered || s->resets_answered != resets ||
+            s->discovered != discovered || now >= end)
             return;
     }
 }

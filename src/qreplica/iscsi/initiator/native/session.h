@@ -69,6 +69,8 @@ typedef struct qr_session {
     int64_t progressed;         /* monotonic ms: last answer to a command */
     int interval, misses, missed;
     uint32_t nops_sent, nops_answered;
+    uint32_t resets_sent, resets_answered;
+    int reset_response;         /* RFC 7143, 11.6.1; -1: none that libiscsi understood */
 
     char *discovered;           /* lines: a node's name, then its portals each after a tab */
 
@@ -90,6 +92,7 @@ void qr_abandon(qr_session *s);
 /* For Python: a session's life (session.c). */
 qr_session *qr_new(const char *initiator_name);
 void qr_free(qr_session *s);
+void qr_set_isid(qr_session *s, uint32_t random, uint32_t qualifier);
 void qr_start(qr_session *s, const char *portal, const char *iqn, const char *user, const char *secret,
               const char *mutual_user, const char *mutual_secret, const char *interface, int header_digest,
               int interval_ms, int misses);
@@ -103,6 +106,9 @@ int qr_header_digest(const qr_session *s);
 /* For Python: requests that are no SCSI commands (requests.c). */
 uint32_t qr_ping(qr_session *s);
 int qr_pinged(const qr_session *s, uint32_t number);
+uint32_t qr_reset(qr_session *s, uint32_t lun);
+int qr_was_reset(const qr_session *s, uint32_t number);
+int qr_reset_response(const qr_session *s);
 void qr_logout(qr_session *s);
 void qr_discover(qr_session *s);
 const char *qr_discovered(const qr_session *s);
