@@ -168,6 +168,7 @@ def _cycles(found: list[JobStatus]) -> Iterator[Metric]:
     total = _gauge("cycle_total_bytes", "Bytes that the cycle's delta holds", "job")
     done = _gauge("cycle_done_bytes", "Bytes of the delta that are durable on the target", "job")
     sent = _gauge("cycle_sent_bytes", "Bytes sent as data, those sent again among them", "job")
+    compared = _gauge("cycle_compared_bytes", "Bytes compared with what the target held", "job")
     rate = _gauge("cycle_rate_bytes_per_second", "Rate of the cycle", "job")
     percent = _gauge("cycle_percent", "How much of the delta is done", "job")
     memory = _gauge("cycle_worker_peak_memory_bytes", "The most memory that the cycle's worker used", "job")
@@ -177,10 +178,11 @@ def _cycles(found: list[JobStatus]) -> Iterator[Metric]:
             total.add_metric([job.name], cycle.total_bytes)
             done.add_metric([job.name], cycle.done_bytes)
             sent.add_metric([job.name], cycle.sent_bytes)
+            compared.add_metric([job.name], cycle.compared_bytes)
             rate.add_metric([job.name], cycle.rate)
             percent.add_metric([job.name], cycle.percent)
             memory.add_metric([job.name], cycle.worker_peak_memory)
-    yield from (total, done, sent, rate, percent, memory)
+    yield from (total, done, sent, compared, rate, percent, memory)
 
 
 def _events(session: Session) -> Iterator[Metric]:
