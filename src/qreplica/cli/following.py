@@ -45,10 +45,10 @@ def outcome(job: dict[str, Any]) -> str:
     took = "" if cycle["seconds"] is None else f" in {format_duration(cycle['seconds'])}"
     compared = cycle["compared_bytes"]
     whole = f"{format_size(compared)} compared" if compared else f"{format_size(cycle['total_bytes'])} changed"
-    figures = f"{whole}, {format_size(cycle['sent_bytes'])} sent{took}"
+    sizes = f"{whole}, {format_size(cycle['sent_bytes'])} sent{took}"
     return (
         f"Job “{job['name']}”: recovery point {cycle['generation']} is committed on {job['target_subsystem']} "
-        f"({kind(cycle)}, {figures})."
+        f"({kind(cycle)}, {sizes})."
     )
 
 
@@ -63,7 +63,7 @@ class _Shown:
         """Show the job as it now is."""
         cycle = job["cycle"]
         if cycle is not None and job["state"] in _UNDER_WAY:
-            at = Progress(job["name"], cycle["step"], cycle["percent"], _figures(cycle), run=cycle["generation"])
+            at = Progress(job["name"], cycle["step"], cycle["percent"], figures(cycle), run=cycle["generation"])
             self._display.update(at, waiting=job["state"] == "waiting")
         if _reason(job) != self._reason:
             self._reason = _reason(job)
@@ -76,7 +76,8 @@ def _reason(job: dict[str, Any]) -> str:
     return job["error"]["sentence"] if job["state"] == "waiting" and job["error"] else ""
 
 
-def _figures(cycle: dict[str, Any]) -> str:
+def figures(cycle: dict[str, Any]) -> str:
+    """Return how far a cycle is, how fast, and how long it still takes."""
     done = f"{format_size(cycle['done_bytes'])} of {format_size(cycle['total_bytes'])}"
     if cycle["compared_bytes"]:
         done += f", {format_size(cycle['compared_bytes'])} compared, {format_size(cycle['sent_bytes'])} sent"
