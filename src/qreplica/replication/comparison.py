@@ -19,7 +19,7 @@ from qreplica.replication.sifting import Theirs, Window, clipped, sift
 from qreplica.storage.driver import Extent
 from qreplica.units import KIB
 
-#: How finely is compared (bytes): docs/decisions/0014-comparing.md.
+#: How finely is compared (bytes). Of small scattered changes finer chunks send less; each costs 83 bytes of an answer.
 CHUNK = 64 * KIB
 
 
