@@ -107,7 +107,7 @@ class Recovery:
                     return messages.Begun(resumed=True, size=vd.size)
                 progress.check_base(session, vd, message)
                 progress.make_room(session, vd, message.size)
-                # Before a full copy too, which writes every byte: nobody's earlier roll-back is under way after it.
+                # Before a full copy too: nobody's earlier roll-back is under way after it.
                 point = newest(session, vd.id, message.job) if row.generation is not None else None
                 if row.generation is not None:
                     claims.change(session, row, vd, manifest=None)
