@@ -122,6 +122,7 @@ def test_a_running_cycle_is_shown_with_progress_and_a_finished_one_with_its_lag(
         done = Cycle(job_id=job.id, generation=1, kind=CycleKind.FULL, step=Step.DONE, outcome=Outcome.COMMITTED)
         done.started_at, done.finished_at = frozen, frozen + timedelta(seconds=8)
         done.total_bytes, done.done_bytes, done.sent_bytes = 800 * MIB, 800 * MIB, 600 * MIB
+        done.compared_bytes = 500 * MIB
         session.add(done)
         session.flush()
         session.add(
@@ -141,6 +142,7 @@ def test_a_running_cycle_is_shown_with_progress_and_a_finished_one_with_its_lag(
     assert shown["last_committed_at"] is not None
     first, second = admin.call("GET", "/jobs/j/cycles")
     assert (first["generation"], second["seconds"], second["rate"]) == (2, 8.0, 100.0 * MIB)
+    assert (first["compared_bytes"], second["compared_bytes"], second["sent_bytes"]) == (0, 500 * MIB, 600 * MIB)
     assert admin.call("GET", "/jobs/j/cycles?limit=1") == [first]
     metrics = admin.http.get("/metrics")
     assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
@@ -148,6 +150,7 @@ def test_a_running_cycle_is_shown_with_progress_and_a_finished_one_with_its_lag(
         'qreplica_job_state{replication_job="j",state="running"} 1.0',
         'qreplica_job_state{replication_job="j",state="idle"} 0.0',
         'qreplica_cycle_percent{replication_job="j"} 25.0',
+        'qreplica_cycle_compared_bytes{replication_job="j"} 0.0',
         'qreplica_job_fenced{replication_job="j"} 1.0',
         'qreplica_cycle_rate_bytes_per_second{replication_job="j"} 5.24288e+07',
         'qreplica_vd_size_bytes{type="RAID",vd="v"} 1.073741824e+09',

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from qreplica.cli.following import figures
 from qreplica.iscsi import nodes
 from qreplica.replication import creation
 from qreplica.state.lag_models import JobLag
@@ -158,6 +159,35 @@ def test_following_a_start_ends_with_the_outcome(world: Any, logged_in: Any) -> 
     rows = [line.split() for line in logged_in.run("job", "cycles", "nightly").out.splitlines() if " 2.0 s " in line]
     assert [row[:2] for row in rows] == [["2", "full"], ["1", "full"]]
     assert [row[-7:] for row in rows] == [["512", "MiB", "500", "MiB", "256", "MiB/s", "committed"]] * 2
+
+
+def commit_compared(world: Any, job: Job, cycle: Cycle) -> None:
+    commit(world, job, cycle)
+    cycle.compared_bytes, cycle.sent_bytes = 480 * MIB, 5 * MIB
+
+
+@pytest.mark.usefixtures("job")
+def test_a_full_copy_that_was_compared_says_so(world: Any, logged_in: Any) -> None:
+    worker = at_work(world, commit_compared)
+    ended = logged_in.execute("job", "start", "nightly", "--follow")
+    worker.join()
+    assert ended.out == (
+        "Job “nightly”: recovery point 1 is committed on target (full, compared, 480 MiB compared, 5 MiB sent in "
+        "2.0 s).\n"
+    )
+    sheet = logged_in.run("job", "show", "nightly").out
+    assert "Cycle           full, compared, generation 1" in sheet
+    assert "Compared        480 MiB with what the target held" in sheet
+    assert "Sent            5 MiB of data" in sheet
+    assert "full, compared" in logged_in.run("job", "cycles", "nightly").out
+    (cycle,) = logged_in.run("job", "cycles", "nightly", "--json").json()
+    assert (cycle["kind"], cycle["compared_bytes"]) == ("full", 480 * MIB)
+
+
+def test_progress_tells_compared_and_sent_apart() -> None:
+    cycle = {"done_bytes": 100 * MIB, "total_bytes": 400 * MIB, "rate": 50.0 * MIB, "eta_seconds": 6.0}
+    cycle |= {"compared_bytes": 96 * MIB, "sent_bytes": 2 * MIB}
+    assert figures(cycle) == "100 MiB of 400 MiB, 96 MiB compared, 2 MiB sent  50 MiB/s  6.0 s left"
 
 
 @pytest.mark.usefixtures("job")

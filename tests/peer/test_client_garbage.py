@@ -14,7 +14,7 @@ from qreplica.iscsi.target.driver import Credentials
 from qreplica.peer import signing
 from qreplica.peer.client import PeerClient
 from qreplica.peer.errors import PeerAnswersGarbage, PeerFailed, PeerUnreachable, RemoteRefused, WrongChap
-from qreplica.peer.messages import Release
+from qreplica.peer.messages import Compare, Release
 from qreplica.peer.wire import ANSWER_LIMIT
 from qreplica.replication.recovery_errors import BackupVdCannotFollow, BaseMismatch, StaleEpoch
 
@@ -71,6 +71,30 @@ def test_garbage_is_told_from_an_answer(raw_server: Any, behaviour: Any, reason:
     with client(server.port) as peer, pytest.raises(PeerAnswersGarbage, match=reason) as caught:
         peer.nodes()
     assert f"127.0.0.1:{server.port}" in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"end": 65536, "digests": {}}, "those that it was asked about"),
+        ({"end": 196608 + 1, "digests": {}}, "those that it was asked about"),
+        ({"end": 262144, "digests": {}}, "those that it was asked about"),
+        ({"end": 131072, "digests": {"0": "a" * 64}}, "those that it was asked about"),
+        ({"end": 131072, "digests": {"65537": "a" * 64}}, "those that it was asked about"),
+        ({"end": 131072, "digests": {"131072": "a" * 64}}, "those that it was asked about"),
+        ({"end": 131072, "digests": {"65536": "a" * 63}}, "not as agreed"),
+        ({"end": 131072, "digests": {"x": "a" * 64}}, "not as agreed"),
+        ({"end": 131072, "digests": {"-65536": "a" * 64}}, "not as agreed"),
+        ({"end": 131072}, "not as agreed"),
+    ],
+)
+def test_digests_of_other_chunks_than_those_asked_for_are_garbage(
+    raw_server: Any, answer: dict[str, Any], reason: str
+) -> None:
+    server = raw_server(reply(json.dumps(answer).encode()))
+    asked = Compare(job="1" * 32, epoch=1, generation=1, manifest="0" * 64, offset=65536, end=200_000, chunk=65536)
+    with client(server.port) as peer, pytest.raises(PeerAnswersGarbage, match=reason):
+        peer.compare(IQN, asked)
 
 
 def test_an_endless_body_is_cut_off(raw_server: Any) -> None:

@@ -8,10 +8,17 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import create_engine
 
+from qreplica.replication import digests
 from qreplica.state.models import Base
 from qreplica.state.types import Secret
 
 from .pair import Pair, first_copy
+
+
+@pytest.fixture(autouse=True)
+def small_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target tells of a few chunks at a time, so that small disks too are compared in several windows."""
+    monkeypatch.setattr(digests, "MOST_CHUNKS", 4)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from qreplica.errors import QReplicaError
 from qreplica.iscsi.errors import CommandFailed, SessionLost
@@ -61,6 +62,18 @@ class FakeDisk:
             piece = data if isinstance(data, bytes) else bytes(data)
             content[offset : offset + len(piece)] = piece
         return bytes(content)
+
+
+class AtOnce(Executor):
+    """Does what it is given when it is given it."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the result is to raise it
+            future.set_exception(error)
+        return future
 
 
 @dataclass

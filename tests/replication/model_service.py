@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 #: Recovery points that the target keeps, so that some are let go of.
 KEEP = 3
-_STEPS_OF_STORAGE = {"roll_back", "take_snapshot", "delete_snapshot", "flush", "resize_vd"}
+_STEPS_OF_STORAGE = {"roll_back", "take_snapshot", "delete_snapshot", "flush", "resize_vd", "vd_path"}
 _STEPS_OF_DAEMONS = {"fence_node", "remove_node", "apply_node"}
 _DEADLOCK = 120.0  # seconds after which a request that does not come to its end is stuck
 

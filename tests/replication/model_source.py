@@ -24,7 +24,9 @@ from qreplica.replication.workers import Workers
 from qreplica.state.errors import StateDiskFull
 from qreplica.state.models import Base, now
 from qreplica.state.models import Controller as ControllerRow
+from qreplica.storage.driver import BLOCK
 
+from .fakes import AtOnce
 from .model_target import CountingLinks, TargetPair
 from .pair import JOB, SETTINGS, Crash, SteppingDatabase, SteppingStorage, Steps, Still, Stop
 
@@ -150,7 +152,7 @@ class Worker:
         steps.within -= 1
         if store is not None:
             snapshots = QSnaps(database, storage, lambda: nullcontext(Still()), store.confirm)
-            parts = Parts(storage, snapshots, self.links, self.pair._tell, SETTINGS)
+            parts = Parts(storage, snapshots, self.links, self.pair._tell, SETTINGS, threads=AtOnce, chunk=2 * BLOCK)
             cycle.run(database, parts, store, self.stop)
 
     def step(self) -> None:

@@ -3,6 +3,7 @@
 The target is the real service with the real rules of claims; only its disk and its daemon are pretended.
 """
 
+import os
 import random
 import shutil
 import threading
@@ -47,7 +48,7 @@ from qreplica.state.models import Path as PathRow
 from qreplica.storage.driver import BLOCK, RaidLevel, StorageDriver
 from qreplica.storage.memory import MemoryDriver
 
-from .fakes import FakeDisk, FakeSession, lost
+from .fakes import AtOnce, FakeDisk, FakeSession, lost
 
 IQN = "iqn.2026-11.org.qreplica:backup-1"
 SOURCE_GROUP, SOURCE_VD = "5" * 32, "6" * 32
@@ -162,6 +163,11 @@ class DirectPeer:
     def begin(self, iqn: str, begin: messages.Begin) -> messages.Begun:
         begun: messages.Begun = self._ask("begin", iqn, begin)
         return begun
+
+    def compare(self, iqn: str, compare: messages.Compare) -> messages.Digests:
+        told: messages.Digests = self._ask("compare", iqn, compare)
+        assert compare.tells(told.end, told.digests)
+        return told
 
     def commit(self, iqn: str, commit: messages.Commit) -> messages.Committed:
         committed: messages.Committed = self._ask("commit", iqn, commit)
@@ -339,7 +345,8 @@ class Pair:
         storage: Any = SteppingStorage(self.storage, steps, self.frozen)
         database: Any = SteppingDatabase(self.database, steps)
         snapshots = QSnaps(database, storage, lambda: nullcontext(Still()), confirm)
-        return Parts(storage, snapshots, DirectLinks(self, steps), self._tell, settings)
+        links = DirectLinks(self, steps)
+        return Parts(storage, snapshots, links, self._tell, settings, threads=AtOnce, chunk=BLOCK)
 
     def _tell(self, severity: Severity, kind: str, sentence: str) -> None:
         self.events.append((severity, kind, sentence))
@@ -386,7 +393,10 @@ class Pair:
 
 
 class _Forgetting:
-    """The target's storage: a roll-back replaces the file, and what was cached for the old one goes with it."""
+    """The target's storage: a roll-back replaces the file, and what was cached for the old one goes with it.
+
+    Who reads the live VD on the target sees what is cached.
+    """
 
     def __init__(self, real: StorageDriver, disk: FakeDisk) -> None:
         self._real = real
@@ -398,6 +408,18 @@ class _Forgetting:
     def roll_back(self, group: str, vd: str, snapshot: str, confirm: Callable[[], object]) -> None:
         self._real.roll_back(group, vd, snapshot, confirm)
         self._disk.cache.clear()
+
+    def vd_path(self, group: str, vd: str) -> Path:
+        live = self._real.vd_path(group, vd)
+        if not self._disk.cache:
+            return live
+        content, seen = self._disk.content(), live.with_name("seen")
+        with seen.open("wb") as file:
+            file.truncate(len(content))
+            for offset in range(0, len(content), BLOCK):
+                if any(block := content[offset : offset + BLOCK]):
+                    os.pwrite(file.fileno(), block, offset)
+        return seen
 
 
 def _storage(folder: Path, group: str, vd: str) -> MemoryDriver:

@@ -46,14 +46,14 @@ _MOST_BLOCKS = BLOCKS + 8
 _RESTING = {JobState.IDLE, JobState.STOPPED}
 #: Steps of a worker within which the longest cycle ends, many failures and waits included.
 _AT_MOST = 3000
-_EXAMPLES = 7
+_EXAMPLES = 6
 _PICK = st.integers(0, 11)
 #: Where a worker may stand: the step of that name is next, for so many times since.
 _PLACES = [
     *(("committed", times) for times in (1, 2, 4, 7, 10)),
     *((place, times) for place in ("write", "poll") for times in (1, 2, 3)),
-    *((f"answer {request}", 1) for request in ("claim", "begin", "commit")),
-    *((place, 1) for place in ("take_snapshot", "ask claim", "log in", "flush", "delete_snapshot")),
+    *((f"answer {request}", 1) for request in ("claim", "begin", "compare", "commit")),
+    *((place, 1) for place in ("take_snapshot", "ask claim", "log in", "ask compare", "flush", "delete_snapshot")),
     *((place, 1) for place in ("ask begin", "ask commit") for _ in range(3)),
 ]
 _SENDING = [place for place in _PLACES if place[0] in {"poll", "flush", "ask commit"}]
@@ -109,7 +109,8 @@ class Subsystems(RuleBasedStateMachine):
     """``make_pair`` is set by the test, from its fixture; ``seen`` counts what happened in all runs together.
 
     ``before`` is how all begins: with a job that is new, or in the middle of its second cycle, in which there may have
-    been a takeover, or its snapshot was lost, whereupon a controller of the target may hang in the next attempt.
+    been a takeover, or its snapshot was lost, whereupon a controller of the target may hang in the next attempt; or
+    the base was lost, so that a full copy is compared with what the target holds.
     """
 
     before: ClassVar[str]
@@ -133,6 +134,8 @@ class Subsystems(RuleBasedStateMachine):
         self.lost: set[str] = set()
         self.daemons_work(1, 2, seconds=2)
         losing = before in {"a loss", "a hang"}
+        if before == "a comparison":
+            self.engine_loses_a_snapshot(base=True, put_back=False)
         if before != "nothing":
             self.a_cycle_begins_or_is_taken_up_again(writes=writes, until=sent if losing else until)
         if losing:
@@ -378,7 +381,7 @@ class Subsystems(RuleBasedStateMachine):
             self.probe()
 
     @precondition(lambda self: not self.owner_lives() and all(one.hung is None for one in self.pair.services.values()))
-    @rule(request=st.sampled_from(["claim", "begin", "commit"]), step=_STEP, until=_UNTIL, writes=_WRITES)
+    @rule(request=st.sampled_from(["claim", "begin", "compare", "commit"]), step=_STEP, until=_UNTIL, writes=_WRITES)
     def a_controller_of_the_target_hangs_in_a_request(
         self, request: str, step: int, until: Until, writes: Writes
     ) -> None:
@@ -463,6 +466,7 @@ class Subsystems(RuleBasedStateMachine):
         for cycle in self.pair.cycles():
             assert cycle.outcome is not Outcome.ABANDONED or cycle.id in self.lost
             assert cycle.kind is not CycleKind.FULL or lacking
+            self.seen["bytes compared"] += cycle.compared_bytes
             lacking = cycle.id in self.lost if cycle.outcome is Outcome.COMMITTED else lacking or cycle.id in self.lost
 
     # The way out.
@@ -529,7 +533,7 @@ def make_target_pair(on_tmpfs: Path, empty_state: Path, copied_state: Path) -> C
     return lambda copied: TargetPair(Path(tempfile.mkdtemp(dir=on_tmpfs)), templates[copied])
 
 
-@pytest.mark.parametrize("before", ["nothing", "a cycle", "a takeover", "a loss", "a hang"])
+@pytest.mark.parametrize("before", ["nothing", "a cycle", "a takeover", "a loss", "a hang", "a comparison"])
 def test_no_crash_and_no_stale_owner_breaks_a_rule(
     make_target_pair: Callable[[bool], TargetPair], pytestconfig: pytest.Config, before: str
 ) -> None:
@@ -554,3 +558,4 @@ def test_no_crash_and_no_stale_owner_breaks_a_rule(
     assert seen["ways out"] >= (soak or _EXAMPLES)
     assert seen["steps of stale owners"]
     assert seen["refused: writing the state"]
+    assert seen["bytes compared"] or before != "a comparison"

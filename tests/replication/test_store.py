@@ -30,7 +30,7 @@ WRITES: dict[str, Callable[[JobStore], object]] = {
     "start_anew": lambda store: store.start_anew("why"),
     "planned": lambda store: store.planned(PLAN),
     "checkpoint": lambda store: store.checkpoint(4096, 4096),
-    "progress": lambda store: store.progress(done=1, sent=1, rate=1.0, peak_memory=1),
+    "progress": lambda store: store.progress(done=1, sent=1, compared=1, rate=1.0, peak_memory=1),
     "committed": lambda store: store.committed(),
     "left_over": lambda store: store.left_over([]),
     "finished": lambda store: store.finished(),

@@ -6,6 +6,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 
 from qreplica.errors import QReplicaError
 from qreplica.iscsi.errors import CommandFailed, SessionLost
+from qreplica.replication.digests import digest
 from qreplica.replication.errors import SourceUnreadable
+from qreplica.replication.sifting import Theirs, Window, sift
 from qreplica.replication.throttle import Throttle
 from qreplica.replication.transfer import Progress, Settings, Transfer
 from qreplica.storage.driver import BLOCK, Extent, ExtentKind
@@ -386,6 +389,118 @@ def failing(nth: int) -> Callable[[Sent], QReplicaError | None]:
         return refused(one.kind) if count == nth + 1 else None
 
     return fails
+
+
+class Windows:
+    """What a comparison finds out; at times it does not know yet. Of the target's bytes those cached count too."""
+
+    def __init__(self, made: Bench, start: int, chance: random.Random, chunk: int = 2 * BLOCK) -> None:
+        self._bench = made
+        self._start = start
+        self._at = start // chunk * chunk
+        self._chance = chance
+        self._chunk = chunk
+
+    def window(self, patience: float) -> Window | None:
+        assert patience >= 0
+        if self._chance.random() < 0.3:
+            return None
+        there, source = self._bench.disk.content(), self._bench.source
+        at, self._at = self._at, min(self._at + self._chunk * self._chance.randint(1, 6), SIZE)
+        chunks = [range(offset, offset + self._chunk) for offset in range(at, self._at, self._chunk)]
+        told = {one[0]: digest(there[one[0] : one[-1] + 1]) for one in chunks if any(there[one[0] : one[-1] + 1])}
+        theirs = Theirs(at, self._at, self._chunk, told)
+        return sift([data(0, BLOCKS)], self._start, theirs, lambda offset, size: digest(source[offset : offset + size]))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    other=st.sets(st.integers(0, BLOCKS - 1), max_size=8),
+    seed=st.integers(0, 2**32),
+    cuts=st.lists(st.integers(1, 40), max_size=4),
+    every=st.sampled_from([0.5, 1e9]),
+)
+def test_what_is_found_the_same_is_below_a_checkpoint_only_when_durable(
+    tmp_path: Path, other: set[int], seed: int, cuts: list[int], every: float
+) -> None:
+    """The target's page cache may hold all of the copy: power losses in between show whether a flush followed."""
+    chance = random.Random(seed)
+    source = patterned()
+    wanted = {number: source[number * BLOCK : (number + 1) * BLOCK] for number in range(BLOCKS)}
+    same = wanted.keys() - other
+    before = b"".join(wanted[number] if number in same and number % 2 else b"\xee" * BLOCK for number in range(BLOCKS))
+    how = replace(SMALL, checkpoint_seconds=every)
+    with bench(tmp_path, source, before) as b:
+        for number in same:
+            b.disk.write(number * BLOCK, wanted[number])
+        for cut in [*cuts, None]:
+            left = cut
+
+            def die_in_time(_: str) -> None:
+                nonlocal left
+                if left is not None:
+                    left -= 1
+                    if left < 0:
+                        raise lost()
+
+            session, start = FakeSession(b.disk, chance, die_in_time), b.checkpoint
+            comparison = Windows(b, start, chance)
+            transfer = b.transfer(
+                session, [data(0, BLOCKS)], start=start, settings=how, comparison=comparison, clock=Clock(0.01)
+            )
+            try:
+                transfer.run()
+                transfer.seal()
+            except SessionLost:
+                b.disk.lose_power(chance)
+            assert all(one.offset >= start for one in session.written())
+            assert b.disk.file.read_bytes()[: b.checkpoint] == source[: b.checkpoint]
+            if cut is None:
+                break
+        assert b.checkpoint == SIZE
+        assert b.disk.file.read_bytes() == source
+        assert b.progress[-1].done == SIZE
+
+
+def test_a_comparison_counts_what_it_compared_and_what_was_sent_apart(tmp_path: Path) -> None:
+    source = patterned()
+    before = bytearray(source)
+    before[4 * BLOCK : 5 * BLOCK] = before[40 * BLOCK : 41 * BLOCK] = b"\xee" * BLOCK
+    with bench(tmp_path, source, bytes(before)) as b:
+        session = calm(b.disk)
+        transfer = b.transfer(session, [data(0, BLOCKS)], comparison=Windows(b, 0, random.Random(1)))
+        assert transfer.run()
+        transfer.seal()
+        assert [(one.offset // BLOCK, one.length // BLOCK) for one in session.written()] == [(4, 2), (40, 2)]
+        assert transfer.progress == Progress(done=SIZE, sent=4 * BLOCK, checkpoint=SIZE, compared=SIZE)
+        assert b.disk.file.read_bytes() == source
+
+
+def test_a_throttle_does_not_hold_what_is_the_same(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned(), patterned()) as b:
+        clock = Ticking()
+        session = clock.wrap(calm(b.disk))
+        throttle, comparison = Throttle(1, clock), Windows(b, 0, random.Random(2))
+        transfer = b.transfer(session, [data(0, BLOCKS)], clock=clock, throttle=throttle, comparison=comparison)
+        assert transfer.run()
+        assert clock.time < 5
+
+
+def test_a_stop_while_the_comparison_hangs_keeps_what_was_compared(tmp_path: Path) -> None:
+    with bench(tmp_path, patterned(), patterned()) as b:
+        windows = iter([Window(8 * BLOCK, [], same=8 * BLOCK, compared=8 * BLOCK)])
+
+        class Hanging:
+            def window(self, patience: float) -> Window | None:
+                assert patience >= 0
+                found = next(windows, None)
+                if found is None:
+                    b.stop.set()
+                return found
+
+        transfer = b.transfer(calm(b.disk), [data(0, BLOCKS)], comparison=Hanging())
+        assert not transfer.run()
+        assert b.checkpoint == 8 * BLOCK
 
 
 def test_a_worker_holds_no_more_buffers_than_commands(tmp_path: Path) -> None:

@@ -68,6 +68,7 @@ def _cycles(found: list[JobStatus]) -> Iterator[Metric]:
     total = gauge("cycle_total_bytes", "Bytes that the cycle's delta holds", _JOB)
     done = gauge("cycle_done_bytes", "Bytes of the delta that are durable on the target", _JOB)
     sent = gauge("cycle_sent_bytes", "Bytes sent as data, those sent again among them", _JOB)
+    compared = gauge("cycle_compared_bytes", "Bytes compared with what the target held", _JOB)
     rate = gauge("cycle_rate_bytes_per_second", "Rate of the cycle", _JOB)
     percent = gauge("cycle_percent", "How much of the delta is done", _JOB)
     memory = gauge("cycle_worker_peak_memory_bytes", "The most memory that the cycle's worker used", _JOB)
@@ -77,10 +78,11 @@ def _cycles(found: list[JobStatus]) -> Iterator[Metric]:
             total.add_metric([job.name], cycle.total_bytes)
             done.add_metric([job.name], cycle.done_bytes)
             sent.add_metric([job.name], cycle.sent_bytes)
+            compared.add_metric([job.name], cycle.compared_bytes)
             rate.add_metric([job.name], cycle.rate)
             percent.add_metric([job.name], cycle.percent)
             memory.add_metric([job.name], cycle.worker_peak_memory)
-    yield from (total, done, sent, rate, percent, memory)
+    yield from (total, done, sent, compared, rate, percent, memory)
 
 
 def _add(metric: GaugeMetricFamily, job: JobStatus, at: datetime | None) -> None:

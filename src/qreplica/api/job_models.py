@@ -114,6 +114,7 @@ _CYCLE = {
     "zero_bytes": 4194304,
     "done_bytes": 52428800,
     "sent_bytes": 50331648,
+    "compared_bytes": 0,
     "checkpoint": 734003200,
     "percent": 50.0,
     "rate": 104857600.0,
@@ -141,6 +142,10 @@ class CycleAnswer(Answer):
     zero_bytes: Annotated[Size, Field(description="Bytes of it that are only made to read as zeros")]
     done_bytes: Annotated[Size, Field(description="Bytes of it that are durable on the target")]
     sent_bytes: Annotated[Size, Field(description="Bytes sent as data, those sent again among them")]
+    compared_bytes: Annotated[
+        Size,
+        Field(description="Bytes that a full copy compared with what the target held, those compared again among them"),
+    ]
     checkpoint: Annotated[Size, Field(description="The offset of the disk below which all is durable on the target")]
     percent: Annotated[float, Field(ge=0, le=100)]
     rate: Annotated[float, Field(description="Bytes a second")]

@@ -6,6 +6,7 @@ from typing import Any
 from qreplica.cli import output
 from qreplica.cli.context import Session, path
 from qreplica.cli.errors import FollowedJobFailed
+from qreplica.cli.job_views import kind
 from qreplica.cli.progress import Display, Progress, display
 from qreplica.units import format_duration, format_rate, format_size
 
@@ -42,10 +43,12 @@ def outcome(job: dict[str, Any]) -> str:
     if cycle is None or cycle["finished_at"] is None:
         return f"Job “{job['name']}” is not running."
     took = "" if cycle["seconds"] is None else f" in {format_duration(cycle['seconds'])}"
-    figures = f"{format_size(cycle['total_bytes'])} changed, {format_size(cycle['sent_bytes'])} sent{took}"
+    compared = cycle["compared_bytes"]
+    whole = f"{format_size(compared)} compared" if compared else f"{format_size(cycle['total_bytes'])} changed"
+    sizes = f"{whole}, {format_size(cycle['sent_bytes'])} sent{took}"
     return (
         f"Job “{job['name']}”: recovery point {cycle['generation']} is committed on {job['target_subsystem']} "
-        f"({cycle['kind']}, {figures})."
+        f"({kind(cycle)}, {sizes})."
     )
 
 
@@ -60,7 +63,7 @@ class _Shown:
         """Show the job as it now is."""
         cycle = job["cycle"]
         if cycle is not None and job["state"] in _UNDER_WAY:
-            at = Progress(job["name"], cycle["step"], cycle["percent"], _figures(cycle), run=cycle["generation"])
+            at = Progress(job["name"], cycle["step"], cycle["percent"], figures(cycle), run=cycle["generation"])
             self._display.update(at, waiting=job["state"] == "waiting")
         if _reason(job) != self._reason:
             self._reason = _reason(job)
@@ -73,8 +76,11 @@ def _reason(job: dict[str, Any]) -> str:
     return job["error"]["sentence"] if job["state"] == "waiting" and job["error"] else ""
 
 
-def _figures(cycle: dict[str, Any]) -> str:
+def figures(cycle: dict[str, Any]) -> str:
+    """Return how far a cycle is, how fast, and how long it still takes."""
     done = f"{format_size(cycle['done_bytes'])} of {format_size(cycle['total_bytes'])}"
+    if cycle["compared_bytes"]:
+        done += f", {format_size(cycle['compared_bytes'])} compared, {format_size(cycle['sent_bytes'])} sent"
     if cycle["eta_seconds"] is None:
         return f"{done}  {format_rate(cycle['rate'])}"
     return f"{done}  {format_rate(cycle['rate'])}  {format_duration(cycle['eta_seconds'])} left"

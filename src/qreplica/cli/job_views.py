@@ -181,16 +181,23 @@ def paths(answer: list[dict[str, Any]]) -> RenderableType:
     )
 
 
+def kind(cycle: dict[str, Any]) -> str:
+    """Return what a cycle is: a full one may be compared with what the target holds."""
+    return output.text(cycle["kind"]) + (", compared" if cycle["compared_bytes"] else "")
+
+
 def _cycle(cycle: dict[str, Any]) -> list[tuple[str, str]]:
     running = cycle["finished_at"] is None
     facts = [
-        ("Cycle", f"{output.text(cycle['kind'])}, generation {cycle['generation']}"),
+        ("Cycle", f"{kind(cycle)}, generation {cycle['generation']}"),
         ("Step", f"{cycle['step']}, {cycle['percent']:.1f} % of {output.size(cycle['total_bytes'])}"),
         ("Sent", f"{output.size(cycle['sent_bytes'])} of data; {output.size(cycle['zero_bytes'])} are zeros"),
         ("Checkpoint", output.size(cycle["checkpoint"])),
         ("Rate", format_rate(cycle["rate"])),
         ("Begun", output.time(cycle["started_at"])),
     ]
+    if cycle["compared_bytes"]:
+        facts.insert(2, ("Compared", f"{output.size(cycle['compared_bytes'])} with what the target held"))
     if running and cycle["eta_seconds"] is not None:
         facts.append(("Time left", format_duration(cycle["eta_seconds"])))
     if not running:
@@ -205,7 +212,7 @@ def cycles(answer: list[dict[str, Any]]) -> RenderableType:
         (
             [
                 str(one["generation"]),
-                output.text(one["kind"]),
+                kind(one),
                 output.time(one["started_at"]),
                 output.NOTHING if one["seconds"] is None else format_duration(one["seconds"]),
                 output.size(one["total_bytes"]),

@@ -18,6 +18,8 @@ from qreplica.peer.messages import (
     Claim,
     Commit,
     Committed,
+    Compare,
+    Digests,
     Lineage,
     NodeList,
     Release,
@@ -38,8 +40,8 @@ class PeerClient:
     Requests are signed with ``credentials`` (the node's CHAP name and secret) or ``pairing_secret``; with neither, only
     ``nodes``, ``backup_vds`` and the pairing ``claim`` of a node without CHAP can succeed. ``interface`` binds every
     connection to that network interface (socket(7), SO_BINDTODEVICE). ``timeout`` ends a whole exchange, in seconds;
-    claim, begin, commit, abort and release, which wait for sessions and disks, get at least PATIENCE, as long as the
-    target's daemon shows a sign of life every ``silence`` seconds.
+    claim, begin, compare, commit, abort and release, which wait for sessions and disks, get at least PATIENCE, as long
+    as the target's daemon shows a sign of life every ``silence`` seconds.
 
     Every method raises PeerUnreachable, PeerAnswersGarbage, or the target's refusal as the error that it was there, or
     RemoteRefused. After a PeerFailed the request may have been obeyed all the same; every one can be repeated, a
@@ -109,6 +111,17 @@ class PeerClient:
         Raises BaseMismatch, GenerationInvalid, BackupVdCannotFollow, StaleEpoch, NotClaimed, NotServed.
         """
         return self._read(Begun, self._ask("POST", iqn, "begin", begin))
+
+    def compare(self, iqn: str, compare: Compare) -> Digests:
+        """Return what the live backup VD holds from the offset on.
+
+        Raises NotBegun, ManifestMismatch, BeyondBackupVd, StaleEpoch, NotClaimed, and NoSuchRoute from a target of an
+        older version.
+        """
+        answer = self._read(Digests, self._ask("POST", iqn, "compare", compare))
+        if not compare.tells(answer.end, answer.digests):
+            raise self._wire.garbage("the chunks that it tells of are not those that it was asked about")
+        return answer
 
     def commit(self, iqn: str, commit: Commit) -> Committed:
         """Make the generation a recovery point. Raises NotBegun, ManifestMismatch, StaleEpoch, NotClaimed."""

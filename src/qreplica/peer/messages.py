@@ -6,6 +6,7 @@
 | GET ``/peer/v1/nodes/{iqn}/backup-vds`` | | BackupVdList |
 | POST ``/peer/v1/nodes/{iqn}/claim`` | Claim | Lineage |
 | POST ``/peer/v1/nodes/{iqn}/begin`` | Begin | Begun |
+| POST ``/peer/v1/nodes/{iqn}/compare`` | Compare | Digests |
 | POST ``/peer/v1/nodes/{iqn}/commit`` | Commit | Committed |
 | POST ``/peer/v1/nodes/{iqn}/abort`` | Abort | Lineage |
 | GET ``/peer/v1/nodes/{iqn}/lineage?lun=`` | | Lineage |
@@ -16,10 +17,13 @@ the pairing secret that its first claim agreed on (``peer.pairing``); the answer
 Failures are RFC 9457 problem bodies.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from qreplica.units import KIB, MIB
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -139,7 +143,7 @@ class Begin(_Message):
 
     The target refuses (``base-mismatch``) unless ``base_generation`` and ``base_snapshot`` are its newest point of this
     job, or None for a full copy. When another generation is in progress the live VD is first rolled back to that point
-    (not before a full copy, which writes every byte). The same generation with the same manifest goes on
+    (before a full copy, to whatever point there is). The same generation with the same manifest goes on
     (``resumed``), and keeps what it has. A backup VD smaller than ``size`` is extended, if its RG has the room.
     """
 
@@ -161,6 +165,45 @@ class Begun(_Message):
 
     resumed: bool
     size: Size
+
+
+class Compare(_Message):
+    """Tell what the live backup VD holds from ``offset`` to ``end``, as digests of chunks of ``chunk`` bytes.
+
+    Only for the owner, and only of the generation in progress. The chunks lie at multiples of ``chunk``, as ``offset``
+    does; ``end`` is that generation's size, with which the last one ends.
+    """
+
+    job: Id
+    epoch: int
+    generation: int
+    manifest: Digest
+    offset: Size
+    end: Size
+    chunk: Annotated[int, Field(ge=4 * KIB, le=MIB, multiple_of=4 * KIB)]
+
+    @model_validator(mode="after")
+    def _is_of_whole_chunks(self) -> Self:
+        if self.offset % self.chunk or self.offset >= self.end:
+            message = f"offset {self.offset} is no multiple of {self.chunk} below {self.end}"
+            raise ValueError(message)
+        return self
+
+    def tells(self, end: int, offsets: Iterable[int]) -> bool:
+        """Tell whether an answer up to ``end``, with digests at those offsets, is one to this."""
+        is_sound = self.offset < end <= self.end and (end % self.chunk == 0 or end == self.end)
+        return is_sound and all(offset in range(self.offset, end, self.chunk) for offset in offsets)
+
+
+class Digests(_Message):
+    """What the backup VD holds from the offset asked for up to ``end``, which is as far as the target looked.
+
+    ``digests`` has the SHA-256 of each chunk that holds data, by its offset; None for one that cannot be read. All the
+    rest up to ``end`` is zeros.
+    """
+
+    end: Size
+    digests: dict[Size, Digest | None]
 
 
 class Commit(_Message):

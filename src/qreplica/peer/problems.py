@@ -47,6 +47,7 @@ _SIGNED: tuple[type[QReplicaError], ...] = (
     recovery.BaseMismatch,
     recovery.GenerationInvalid,
     recovery.NotBegun,
+    recovery.BeyondBackupVd,
     recovery.ManifestMismatch,
 )
 

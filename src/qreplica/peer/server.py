@@ -20,6 +20,8 @@ from qreplica.peer.messages import (
     Claim,
     Commit,
     Committed,
+    Compare,
+    Digests,
     Lineage,
     NodeList,
     Release,
@@ -78,6 +80,10 @@ def _answer_job(app: FastAPI, recovery: Recovery) -> None:
     @app.post(_NODE + "/begin")
     def begin(iqn: str, message: Begin) -> Begun:
         return recovery.begin(iqn, message)
+
+    @app.post(_NODE + "/compare")
+    def compare(iqn: str, message: Compare) -> Digests:
+        return recovery.compare(iqn, message)
 
     @app.post(_NODE + "/commit")
     def commit(iqn: str, message: Commit) -> Committed:

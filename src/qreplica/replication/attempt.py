@@ -7,6 +7,8 @@ takes the job over begins another attempt, which finds out from both sides what 
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +16,7 @@ from typing import Protocol
 from qreplica.errors import QReplicaError
 from qreplica.peer import messages
 from qreplica.replication import manifest, planner
+from qreplica.replication.comparison import CHUNK, Comparison, asking
 from qreplica.replication.errors import StaleOwner
 from qreplica.replication.links import Links, Peer, Target, Way, check_claimed, check_disk, check_subsystem, claim_of
 from qreplica.replication.paths import Paths
@@ -43,7 +46,8 @@ class Parts:
     """What a cycle works with.
 
     ``tell`` puts an event about the job in the event log: severity, kind, sentence. ``limit`` returns what it may send
-    at present, in bytes a second, None for as fast as it can. ``clock`` is monotonic, in seconds.
+    at present, in bytes a second, None for as fast as it can. ``threads`` makes what a comparison works in, and
+    ``chunk`` is how finely it compares, in bytes. ``clock`` is monotonic, in seconds.
     """
 
     storage: StorageDriver
@@ -52,6 +56,8 @@ class Parts:
     tell: Callable[[Severity, str, str], None]
     settings: Settings = field(default_factory=Settings)
     limit: Callable[[], int | None] = lambda: None
+    threads: Callable[[], Executor] = lambda: ThreadPoolExecutor(2, "comparison")
+    chunk: int = CHUNK
     clock: Callable[[], float] = time.monotonic
 
 
@@ -129,7 +135,7 @@ class Attempt:
         start, room = self._begin(plan, begin, extents, peer)
         if room != lineage.size:
             self._store.target_grew(room)
-        if not self._send(file, extents, start, size, lineage.initiator, whole=base is None):
+        if not self._send(file, extents, start, begin, lineage.initiator, peer):
             return False
         self._store.step(Step.COMMIT)
         self._look_who_is_there(peer)
@@ -218,17 +224,22 @@ class Attempt:
         what = {Full: "a full copy", Incremental: "the changes"}.get(type(plan), f"the rest from byte {start}")
         self._parts.tell(Severity.INFO, "cycle-planned", f"It sends {what}, because {plan.reason}.")
 
-    def _send(self, file: Path, extents: list[Extent], start: int, size: int, initiator: str, *, whole: bool) -> bool:
+    def _send(  # noqa: PLR0917 - what is sent, and to whom
+        self, file: Path, extents: list[Extent], start: int, begin: messages.Begin, initiator: str, peer: Peer
+    ) -> bool:
         """Bring the extents to the target, durably; return False when stopped before.
 
-        Before a ``whole`` copy, what an earlier job may have left beyond the source VD's size is made zeros.
+        Of a full copy only what differs is sent. Before it, what an earlier job may have left beyond the source VD's
+        size is made zeros.
         """
+        size = begin.size
         source = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         try:
             with self._parts.links.session(self._target, self._way, initiator) as session:
                 room = check_disk(session, self._target, size)
                 # What lies beyond on another maker's disk is no part of the copy.
-                if whole and start == 0 and room > size and self._target.plain is None:
+                whole = begin.base_snapshot is None and self._target.plain is None
+                if whole and start == 0 and room > size:
                     session.write_zeros(self._target.lun, size, room - size)
                 throttle = Throttle(self._parts.limit(), self._parts.clock)
 
@@ -236,21 +247,24 @@ class Attempt:
                     self._paths.check_there(self._way)
                     throttle.set(self._parts.limit())
 
-                transfer = Transfer(
-                    session,
-                    self._target.lun,
-                    source,
-                    extents,
-                    start=start,
-                    end=size,
-                    stop=self._stop,
-                    on_checkpoint=lambda at: self._store.checkpoint(at.checkpoint, at.done),
-                    on_progress=_Report(self._store, self._parts.clock, covered(extents, start), look),
-                    throttle=throttle,
-                    settings=self._parts.settings,
-                    clock=self._parts.clock,
-                )
-                finished = transfer.run()
+                done = covered(extents, start)
+                with self._comparison(source, extents, start, begin, peer) as comparison:
+                    transfer = Transfer(
+                        session,
+                        self._target.lun,
+                        source,
+                        extents,
+                        start=start,
+                        end=size,
+                        stop=self._stop,
+                        on_checkpoint=lambda at: self._store.checkpoint(at.checkpoint, at.done),
+                        on_progress=_Report(self._store, self._parts.tell, self._parts.clock, done, look),
+                        throttle=throttle,
+                        comparison=comparison,
+                        settings=self._parts.settings,
+                        clock=self._parts.clock,
+                    )
+                    finished = transfer.run()
                 if finished:
                     self._store.step(Step.FLUSH)
                     transfer.seal()
@@ -259,6 +273,19 @@ class Attempt:
                 return finished
         finally:
             os.close(source)
+
+    def _comparison(
+        self, source: int, extents: list[Extent], start: int, begin: messages.Begin, peer: Peer
+    ) -> Comparison | nullcontext[None]:
+        """Return what compares a full copy with what the target holds; of one that is sent already there is none.
+
+        Nor is there one of another maker's disk, where nobody can be asked.
+        """
+        if begin.base_snapshot is not None or start >= begin.size or self._target.plain is not None:
+            return nullcontext()
+        chunk = self._parts.chunk
+        ask = asking(peer, self._target.node, begin, chunk)
+        return Comparison(ask, source, extents, start, begin.size, self._parts.threads(), chunk)
 
     def _release(self, facts: CycleFacts) -> None:
         """Delete the snapshots no longer needed; what cannot be deleted is tried again after the next cycle."""
@@ -276,15 +303,27 @@ class Attempt:
 class _Report:
     """Persists progress; what ``check`` raises ends the transfer."""
 
-    def __init__(self, store: JobStore, clock: Callable[[], float], done: int, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        tell: Callable[[Severity, str, str], None],
+        clock: Callable[[], float],
+        done: int,
+        check: Callable[[], None],
+    ) -> None:
         self._store = store
+        self._tell = tell
         self._check = check
         self._clock = clock
         self._rate = Rate(clock(), done)
-        self._sent = 0
+        self._sent = self._compared = 0
 
     def __call__(self, progress: Progress) -> None:
         rate = self._rate.update(self._clock(), progress.done)
         sent, self._sent = progress.sent - self._sent, progress.sent
-        self._store.progress(done=progress.done, sent=sent, rate=rate, peak_memory=peak_memory())
+        if progress.compared and not self._compared:
+            what = "It compares the copy with what the target holds already, and sends only what differs."
+            self._tell(Severity.INFO, "cycle-compares", what)
+        compared, self._compared = progress.compared - self._compared, progress.compared
+        self._store.progress(done=progress.done, sent=sent, compared=compared, rate=rate, peak_memory=peak_memory())
         self._check()

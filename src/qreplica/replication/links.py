@@ -87,6 +87,9 @@ class Peer(Protocol):
     def begin(self, iqn: str, begin: messages.Begin) -> messages.Begun:
         """Start or resume a generation."""
 
+    def compare(self, iqn: str, compare: messages.Compare) -> messages.Digests:
+        """Return what the live backup VD holds from an offset on."""
+
     def commit(self, iqn: str, commit: messages.Commit) -> messages.Committed:
         """Make it a recovery point."""
 

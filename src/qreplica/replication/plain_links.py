@@ -104,6 +104,10 @@ class PlainPeer:
         """There are none."""
         raise NotImplementedError
 
+    def compare(self, iqn: str, compare: messages.Compare) -> messages.Digests:
+        """There is nobody who could read the disk there."""
+        raise NotImplementedError
+
     def claim(self, iqn: str, claim: messages.Claim) -> messages.Lineage:  # noqa: ARG002 - the peer's signature
         """Take the disk under the claim's epoch, cut off whoever had it before, and return what it holds.
 

@@ -1,4 +1,4 @@
-"""The target's side of replication: claim, begin, commit, abort, lineage, release (see ``peer.messages``).
+"""The target's side of replication: claim, begin, compare, commit, abort, lineage, release (see ``peer.messages``).
 
 What is decided is persisted before it is done, and done before it is answered, so that a crash at any point leaves
 less admitted than was decided, never more, and a repeated request ends where the first one would have.
@@ -14,6 +14,7 @@ from qreplica.iscsi.target.driver import NodeSpec
 from qreplica.peer import messages
 from qreplica.peer.pairing import pair
 from qreplica.replication import recovery_claims as claims
+from qreplica.replication import recovery_comparison as comparison
 from qreplica.replication import recovery_progress as progress
 from qreplica.replication.recovery_errors import FencingFailed, NotClaimed, NotServed, StaleEpoch
 from qreplica.replication.recovery_locks import NodeLocks
@@ -106,7 +107,7 @@ class Recovery:
                     return messages.Begun(resumed=True, size=vd.size)
                 progress.check_base(session, vd, message)
                 progress.make_room(session, vd, message.size)
-                # Before a full copy too, which writes every byte: nobody's earlier roll-back is under way after it.
+                # Before a full copy too: nobody's earlier roll-back is under way after it.
                 point = newest(session, vd.id, message.job) if row.generation is not None else None
                 if row.generation is not None:
                     claims.change(session, row, vd, manifest=None)
@@ -120,6 +121,10 @@ class Recovery:
                 _, row, vd = _owned(session, iqn, message)
                 claims.change(session, row, vd, **progress.progress(message))
                 return messages.Begun(resumed=False, size=vd.size)
+
+    def compare(self, iqn: str, message: messages.Compare) -> messages.Digests:
+        """Tell the owner what the live VD holds of the generation in progress (``recovery_comparison``)."""
+        return comparison.compare(self._database, self._storage, iqn, message)
 
     def commit(self, iqn: str, message: messages.Commit) -> messages.Committed:
         """Make the generation in progress a recovery point. Idempotent. The owner must have nothing outstanding.

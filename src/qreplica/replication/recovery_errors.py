@@ -121,12 +121,22 @@ class GenerationInvalid(Conflict):
 
 
 class NotBegun(Conflict):
-    """The generation to be committed is not the one in progress."""
+    """The generation to be compared or committed is not the one in progress."""
 
     kind = "not-begun"
     template = (
-        "Generation {generation} of backup VD “{vd}” cannot be committed, because {present}: begin and send it again; "
-        "the newest recovery point is untouched."
+        "Generation {generation} of backup VD “{vd}” cannot be gone on with, because {present}: begin and send it "
+        "again; the newest recovery point is untouched."
+    )
+
+
+class BeyondBackupVd(Conflict):
+    """More is to be compared than the backup VD has."""
+
+    kind = "beyond-backup-vd"
+    template = (
+        "Backup VD “{vd}” has {size:size}, and {end:size} of it are to be compared: begin the generation anew, which "
+        "extends it; nothing was changed."
     )
 
 

@@ -96,8 +96,8 @@ def committed_already(session: Session, vd: VirtualDisk, message: messages.Commi
     return point
 
 
-def check_begun(row: Claim, vd: VirtualDisk, message: messages.Commit) -> None:
-    """Raise NotBegun or ManifestMismatch unless the generation in progress is the one to be committed."""
+def check_begun(row: Claim, vd: VirtualDisk, message: messages.Commit | messages.Compare) -> None:
+    """Raise NotBegun or ManifestMismatch unless the generation in progress is the one that the message is about."""
     if row.manifest is None:
         raise NotBegun(generation=message.generation, vd=vd.name, present="none is in progress")
     if row.generation != message.generation:

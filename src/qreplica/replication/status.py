@@ -31,6 +31,7 @@ class CycleStatus:
     zero_bytes: int
     done_bytes: int
     sent_bytes: int
+    compared_bytes: int
     checkpoint: int
     percent: float
     rate: float
@@ -188,6 +189,7 @@ def of_cycle(cycle: Cycle) -> CycleStatus:
         zero_bytes=cycle.zero_bytes,
         done_bytes=cycle.done_bytes,
         sent_bytes=cycle.sent_bytes,
+        compared_bytes=cycle.compared_bytes,
         checkpoint=cycle.checkpoint,
         percent=_percent(cycle, is_done=is_done),
         rate=rate,

@@ -149,8 +149,8 @@ class JobStore:
             cycle = _present(session, job)
             cycle.checkpoint, cycle.done_bytes, cycle.progressed_at = offset, done, now()
 
-    def progress(self, *, done: int, sent: int, rate: float, peak_memory: int) -> None:
-        """Note how far the transfer is: bytes done, bytes sent since the last call, bytes a second.
+    def progress(self, *, done: int, sent: int, compared: int = 0, rate: float, peak_memory: int) -> None:
+        """Note how far the transfer is: bytes done, bytes sent and compared since the last call, bytes a second.
 
         ``peak_memory`` is the most that this worker ever had resident, in bytes.
         """
@@ -158,6 +158,7 @@ class JobStore:
             cycle = _present(session, job)
             cycle.done_bytes, cycle.rate, cycle.progressed_at = done, rate, now()
             cycle.sent_bytes += sent
+            cycle.compared_bytes += compared
             cycle.worker_peak_memory = max(cycle.worker_peak_memory, peak_memory)
 
     def committed(self) -> None:

@@ -3,26 +3,28 @@
 A flush covers only what the target had acknowledged when the flush was sent (SBC-3, 5.27). Extents go in ascending
 order, so one offset tells what is durable: at the moment a flush is sent, nothing below the lowest offset still in
 flight is missing. When that flush succeeds, that offset is the checkpoint. Writing goes on meanwhile.
+
+Where the plan is compared with what the target holds, window by window, what is the same counts as if the target had
+acknowledged it: it is durable after the next flush, and not before.
 """
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from qreplica.iscsi.initiator import Buffer, Completion
-from qreplica.replication.errors import SourceUnreadable
 from qreplica.replication.pieces import covered, cut
+from qreplica.replication.reading import ReadAhead, read_into
+from qreplica.replication.sifting import Window
 from qreplica.replication.throttle import Throttle
 from qreplica.storage.driver import Extent
 from qreplica.units import KIB, MIB
 
 _FLUSH = 1 << 62  # the flush's tag; a write's tag is its offset
-_NEVER = 1 << 63  # an offset that is not reached
-_MOST_ASKED = 256  # ranges that the kernel is asked to read ahead
 _PATIENCE = 0.25  # seconds between looks at the stop event while the target is silent
+_GLANCE, _AT_ONCE = 0.02, 0.001  # seconds of waiting for one thing while another may come
 
 
 class Stop(Protocol):
@@ -82,13 +84,22 @@ class Settings:
 class Progress:
     """How far a transfer is, in bytes.
 
-    ``done`` counts the plan's bytes that the target has acknowledged (before the start too), ``sent`` what this
-    transfer has put on the wire as data, ``checkpoint`` is the offset below which all is durable.
+    ``done`` counts the plan's bytes that the target has acknowledged or was found to hold (before the start too),
+    ``sent`` what this transfer has put on the wire as data, ``compared`` what it compared by digests, ``checkpoint`` is
+    the offset below which all is durable.
     """
 
     done: int
     sent: int
     checkpoint: int
+    compared: int = 0
+
+
+class Compared(Protocol):
+    """What the pump needs of ``comparison.Comparison``, which says what the call promises."""
+
+    def window(self, patience: float) -> Window | None:
+        """Return the next window, None when it is not known yet."""
 
 
 class Transfer:
@@ -96,7 +107,8 @@ class Transfer:
 
     ``source`` is a file descriptor of the snapshot. ``start`` is the checkpoint to go on from. ``on_checkpoint`` must
     have persisted the offset when it returns; ``on_progress`` is called about once a second, also while ``throttle``,
-    which may get another limit meanwhile, makes it wait. What is read as zeros is not counted as sent.
+    which may get another limit meanwhile, makes it wait. What is read as zeros is not counted as sent. With a
+    ``comparison``, which begins at ``start`` too, only what that finds different is sent.
     """
 
     def __init__(
@@ -112,6 +124,7 @@ class Transfer:
         on_checkpoint: Callable[[Progress], None],
         on_progress: Callable[[Progress], None],
         throttle: Throttle | None = None,
+        comparison: Compared | None = None,
         settings: Settings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -128,11 +141,12 @@ class Transfer:
         self._settings = replace(settings, chunk=min(settings.chunk, session.most_transfer(lun)))
         self._clock = clock
         self._throttle = throttle or Throttle(None, clock)
+        self._comparison = comparison
         self._buffers = [Buffer(self._settings.chunk) for _ in range(self._settings.depth)]
         self._in_flight: dict[int, tuple[int, Buffer | None]] = {}
         self._next = start
         self._done = covered(extents, start)
-        self._sent = 0
+        self._sent = self._compared = 0
         self._checkpoint = start
         self._unflushed = 0
         self._flushing: int | None = None
@@ -141,7 +155,7 @@ class Transfer:
     @property
     def progress(self) -> Progress:
         """How far it is."""
-        return Progress(self._done, self._sent, self._checkpoint)
+        return Progress(self._done, self._sent, self._checkpoint, self._compared)
 
     def run(self) -> bool:
         """Send everything; return False when the stop event ended it before.
@@ -150,7 +164,7 @@ class Transfer:
         checkpoint persisted. Raises SourceUnreadable, SessionLost, CommandFailed, and what the callbacks raise; the
         last checkpoint persisted then still holds, and the session must be logged out.
         """
-        finished = self._pump()
+        finished = self._pump(self._extents) if self._comparison is None else self._pump_windows(self._comparison)
         self._drain()
         if finished:
             self._next = self._end
@@ -165,15 +179,34 @@ class Transfer:
             self._flush()
             self._drain()
 
-    def _pump(self) -> bool:
+    def _pump_windows(self, comparison: Compared) -> bool:
+        """Submit what differs, as it becomes known; return False when told to stop before."""
+        while self._next < self._end:
+            is_busy = bool(self._in_flight) or self._flushing is not None
+            window = comparison.window(0 if is_busy else _PATIENCE)
+            if self._stop.is_set():
+                return False
+            if window is None:
+                self._collect(_GLANCE if is_busy else _AT_ONCE)
+            elif not self._pump(window.different):
+                return False
+            else:
+                self._next = window.end
+                self._done += window.same
+                self._unflushed += window.same
+                self._compared += window.compared
+                self._look_at_clock()
+        return True
+
+    def _pump(self, extents: Sequence[Extent]) -> bool:
         """Keep the pipe full until all is submitted; return False when told to stop before."""
         session, lun, source = self._session, self._lun, self._source
         in_flight, buffers, depth = self._in_flight, self._buffers, self._settings.depth
-        write, zeros, preadv = session.submit_write, self._submit_zeros, os.preadv
+        write, zeros = session.submit_write, self._submit_zeros
         stopped, collect = self._stop.is_set, self._collect
         chunk, throttle, zeros_are_free = self._settings.chunk, self._throttle, not session.zeros_are_data
-        ahead = _ReadAhead(source, self._extents, self._start, self._settings.read_ahead)
-        for offset, length, zero in cut(self._extents, self._start, chunk, session.most_zeros(lun)):
+        ahead = ReadAhead(source, extents, self._start, self._settings.read_ahead)
+        for offset, length, zero in cut(extents, self._start, chunk, session.most_zeros(lun)):
             if offset >= ahead.next:
                 ahead.go_on(offset)
             while len(in_flight) >= depth:
@@ -187,12 +220,7 @@ class Transfer:
             else:
                 buffer = buffers.pop()
                 view = buffer.view
-                try:
-                    got = preadv(source, [view if length == chunk else view[:length]], offset)
-                except OSError as error:
-                    raise SourceUnreadable(offset=offset, length=length, reason=error.strerror) from error
-                if got != length:
-                    raise SourceUnreadable(offset=offset, length=length, reason="it ends before")
+                read_into(source, view if length == chunk else view[:length], offset)
                 if buffer.is_zero(0, length):
                     buffers.append(buffer)
                     zeros(offset, length)
@@ -257,34 +285,3 @@ class Transfer:
             os.posix_fadvise(self._source, self._checkpoint, mark - self._checkpoint, os.POSIX_FADV_DONTNEED)
             self._checkpoint = mark
             self._on_checkpoint(self.progress)
-
-
-class _ReadAhead:
-    """Has the kernel read data that will be sent soon, so that the pump seldom waits for the disks.
-
-    Counted in data, not in distance: of scattered changes as many are asked for at once as disks can use.
-    """
-
-    def __init__(self, source: int, extents: Sequence[Extent], start: int, most: int) -> None:
-        self._source = source
-        self._coming = ((at, length) for at, length, zero in cut(extents, start, MIB, MIB) if not zero)
-        self._most = most
-        self._asked: deque[tuple[int, int]] = deque()
-        self._bytes = 0
-        self.next = start if most else _NEVER
-        """The offset at which to ``go_on``."""
-
-    def go_on(self, offset: int) -> None:
-        """Ask for what comes next after ``offset``; half of what was asked for is still ahead."""
-        asked = self._asked
-        while asked and asked[0][0] < offset:
-            self._bytes -= asked.popleft()[1]
-        while self._bytes < self._most and len(asked) < _MOST_ASKED:
-            piece = next(self._coming, None)
-            if piece is None:
-                self.next = _NEVER
-                return
-            os.posix_fadvise(self._source, *piece, os.POSIX_FADV_WILLNEED)
-            asked.append(piece)
-            self._bytes += piece[1]
-        self.next = asked[len(asked) // 2][0]

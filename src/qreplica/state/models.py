@@ -455,7 +455,8 @@ class Cycle(Base):
     """One run of a job: the generation it carries, the step it is in, and its checkpoint.
 
     All bytes below ``checkpoint`` (an offset of the disk) are durable on the target. ``total_bytes`` and
-    ``zero_bytes`` are what the delta holds; ``sent_bytes`` what went over the wire as data, resends included.
+    ``zero_bytes`` are what the delta holds; ``sent_bytes`` what went over the wire as data, resends included;
+    ``compared_bytes`` what a full copy compared by digests with what the target held.
     ``snapshot_used`` is how much snapshot space of the source VD was used after the snapshot was taken, which was at
     ``taken_at``. A cycle without ``finished_at`` is the one to go on with.
     """
@@ -475,6 +476,7 @@ class Cycle(Base):
     total_bytes: Mapped[int] = mapped_column(default=0)
     zero_bytes: Mapped[int] = mapped_column(default=0)
     sent_bytes: Mapped[int] = mapped_column(default=0)
+    compared_bytes: Mapped[int] = mapped_column(default=0)
     done_bytes: Mapped[int] = mapped_column(default=0)
     checkpoint: Mapped[int] = mapped_column(default=0)
     resumes: Mapped[int] = mapped_column(default=0)

@@ -27,12 +27,19 @@ def written(fd: int, within: Iterable[Range]) -> Iterator[Range]:
             at = piece[1]
 
 
-def _next_data(fd: int, at: int) -> Range:
+def next_written(fd: int, at: int) -> int | None:
+    """Return the first offset from ``at`` on that is no hole, None when there is none."""
     try:
-        start = os.lseek(fd, at, os.SEEK_DATA)
+        return os.lseek(fd, at, os.SEEK_DATA)
     except OSError as error:
         if error.errno != errno.ENXIO:
             raise
+        return None
+
+
+def _next_data(fd: int, at: int) -> Range:
+    start = next_written(fd, at)
+    if start is None:
         beyond = 1 << 62
         return (beyond, beyond)
     end = os.lseek(fd, start, os.SEEK_HOLE)

@@ -34,7 +34,7 @@ from qreplica.storage.driver import RaidLevel
 from qreplica.units import GIB, KIB, MIB
 
 from ...ports import control_port, free_port  # noqa: TID252
-from .world import GROUP, IQN, JOB, VD, begin_message, claim_message, commit_message
+from .world import GROUP, IQN, JOB, VD, begin_message, claim_message, commit_message, digest
 
 pytestmark = pytest.mark.root
 SIZE = 32 * MIB
@@ -228,6 +228,40 @@ def test_a_generation_given_up_is_rolled_back_under_the_target(real: Real) -> No
     assert real.live() == real.point(3)
     with pytest.raises(LoginRefused):
         real.connect(second.initiator)
+
+
+def test_what_the_target_daemon_acknowledged_is_told_before_it_is_flushed(real: Real) -> None:
+    """Data that has no place on the disk yet, zeros that were holes' neighbours, and a hole that was data."""
+    owner = real.claim(1)
+    real.begin(1, 1, None)
+    content = bytearray(SIZE)
+    with real.connect(owner.initiator) as session:
+        content[MIB : 2 * MIB] = secrets.token_bytes(MIB)
+        session.write(1, MIB, bytes(content[MIB : 2 * MIB]))
+        session.flush(1)
+        session.write_zeros(1, MIB + CHUNK, CHUNK)
+        content[MIB + CHUNK : MIB + 2 * CHUNK] = bytes(CHUNK)
+        for at, length in ((0, 4 * KIB), (5 * MIB + 8 * KIB, 4 * KIB), (20 * MIB, MIB), (SIZE - 4 * KIB, 4 * KIB)):
+            content[at : at + length] = secrets.token_bytes(length)
+            session.write(1, at, bytes(content[at : at + length]))
+        told = _compared(real)
+    zeros = hashlib.sha256(bytes(CHUNK)).hexdigest()
+    for at in range(0, SIZE, CHUNK):
+        assert told.get(at, zeros) == hashlib.sha256(content[at : at + CHUNK]).hexdigest(), at
+    # Holes are told as such.
+    assert len(told) <= 2 * MIB // CHUNK + 3
+    assert bytes(content) == real.live()
+
+
+def _compared(real: Real) -> dict[int, str | None]:
+    found: dict[int, str | None] = {}
+    at = 0
+    while at < SIZE:
+        message = messages.Compare(job=JOB, epoch=1, generation=1, manifest=digest(1), offset=at, end=SIZE, chunk=CHUNK)
+        answer = real.recovery.compare(IQN, message)
+        found.update(answer.digests)
+        at = answer.end
+    return found
 
 
 def test_a_tgtd_that_died_serves_nobody_before_the_next_claim(real: Real) -> None:
