@@ -169,6 +169,15 @@ class PathAnswer(Answer):
     since: Annotated[Time, Field(description="When it came to its state")]
 
 
+class QueuedAnswer(Answer):
+    """Where a job is in the queue: more are to run than may at once."""
+
+    place: Annotated[int, Field(description="1 for the next one")]
+    running: Annotated[int, Field(description="How many jobs run")]
+    limit: Annotated[int, Field(description="How many may run at once, by the QReplica configuration")]
+    sentence: Annotated[str, Field(description="What it waits for")]
+
+
 class JobAnswer(Answer):
     """A replication job, with its present or last cycle; secrets are never shown."""
 
@@ -176,7 +185,9 @@ class JobAnswer(Answer):
         {
             "id": "4b1c6dba0c4b4f0d8b2f8b8f1c0a9d11",
             "name": "nightly",
+            "comment": "Of the accounts department",
             "state": "running",
+            "queued": None,
             "source_vd": "payroll",
             "source_size": 2147483648,
             "target_subsystem": "target",
@@ -212,7 +223,9 @@ class JobAnswer(Answer):
     )
     id: str
     name: str
+    comment: Annotated[str, Field(description="What the administrator says of it")]
     state: JobState
+    queued: Annotated[QueuedAnswer | None, Field(description="Its place in the queue; null when it is not there")]
     source_vd: str
     source_size: Size
     target_subsystem: str
@@ -243,5 +256,7 @@ class JobAnswer(Answer):
         """Return the answer that shows what a job is doing."""
         facts = asdict(status)
         kind, sentence = facts.pop("error_kind"), facts.pop("error")
+        if status.queued is not None:
+            facts["queued"]["sentence"] = status.queued.sentence
         error = None if kind is None else JobError(kind=kind, sentence=sentence or "")
         return cls.model_validate({**facts, "error": error, "unlicensed": unlicensed})

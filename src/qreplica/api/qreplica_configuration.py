@@ -12,7 +12,13 @@ from qreplica.replication.configuration import Configuration
 
 router = administered("", "replication")
 
-_CONFIGURATION = {"ratio": 2.0, "threshold": 50, "restart_after_failure": False, "check_minutes": 60}
+_CONFIGURATION = {
+    "ratio": 2.0,
+    "threshold": 50,
+    "restart_after_failure": False,
+    "check_minutes": 60,
+    "running_jobs": 16,
+}
 _ZONE = {"time_zone": "Europe/Berlin"}
 
 Ratio = Annotated[float, Field(description="Snapshot space that a source VD without any gets, in sizes of the VD")]
@@ -25,6 +31,8 @@ Restart = Annotated[
 ]
 Minutes = Annotated[int, Field(description="Minutes between checks of the threshold")]
 
+Jobs = Annotated[int, Field(description="Jobs of the subsystem that may run at once; the others are queued")]
+
 
 class ConfigurationRequest(Strict):
     """What to set; all that is not given becomes the default."""
@@ -34,6 +42,7 @@ class ConfigurationRequest(Strict):
     threshold: Threshold = 50
     restart_after_failure: Restart = False
     check_minutes: Minutes = 60
+    running_jobs: Jobs = 16
 
 
 class ConfigurationAnswer(Answer):
@@ -44,6 +53,7 @@ class ConfigurationAnswer(Answer):
     threshold: Threshold
     restart_after_failure: Restart
     check_minutes: Minutes
+    running_jobs: Jobs
 
 
 class TimeZoneRequest(Strict):
@@ -62,14 +72,17 @@ class TimeZoneAnswer(Answer):
 
 @router.get("/qreplica/configuration", summary="Show the QReplica configuration", responses=problems())
 def show_configuration(services: TheServices) -> ConfigurationAnswer:
-    """Show the three settings of the QReplica configuration, and how often the threshold is checked."""
+    """Show the three settings of the QReplica configuration, when the threshold is checked, and how many jobs run."""
     with services.database.session(read_only=True) as session:
         return ConfigurationAnswer.model_validate(configuration.get(session))
 
 
 @router.put("/qreplica/configuration", summary="Set the QReplica configuration", responses=problems())
 def put_configuration(request: ConfigurationRequest, services: TheServices) -> ConfigurationAnswer:
-    """Set ratio, threshold and restart. Threshold and restart take effect for jobs that have a schedule only."""
+    """Set ratio, threshold and restart. Threshold and restart take effect for jobs that have a schedule only.
+
+    Of jobs that run, none is stopped because there are more than may run at once: the next begins when there are fewer.
+    """
     configuration.put(services.database, Configuration(**request.model_dump()))
     return show_configuration(services)
 

@@ -15,7 +15,7 @@ _PATH, _ZONE = "/qreplica/configuration", "/time-zone"
 
 @app.command()
 def show(context: typer.Context, as_json: Json = False) -> None:
-    """Show snapshot space, threshold and restart, and the time zone."""
+    """Show snapshot space, threshold and restart, how many jobs run at once, and the time zone."""
     with session(context, as_json=as_json) as here:
         here.show(_all(here), _sheet)
 
@@ -35,6 +35,7 @@ def set_(
         ),
     ] = None,
     check_minutes: Annotated[int | None, typer.Option(help="Minutes between checks of the threshold.")] = None,
+    running_jobs: Annotated[int | None, typer.Option(help="Jobs that may run at once; the others are queued.")] = None,
     time_zone: Annotated[str | None, typer.Option(help="Of schedules, such as Europe/Berlin.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -45,6 +46,7 @@ def set_(
             "threshold": threshold,
             "restart_after_failure": restart_after_failure,
             "check_minutes": check_minutes,
+            "running_jobs": running_jobs,
         }
         changed = {name: value for name, value in given.items() if value is not None}
         if changed:
@@ -65,6 +67,7 @@ def _sheet(answer: dict[str, Any]) -> RenderableType:
             ("Snapshot space", f"{answer['ratio']:g} to 1"),
             ("Threshold", f"{answer['threshold']} %, checked every {answer['check_minutes']} min"),
             ("Restart the task an hour later if failed", "yes" if answer["restart_after_failure"] else "no"),
+            ("Jobs that run at once", f"{answer['running_jobs']} at most"),
             ("Time zone", answer["time_zone"]),
         ]
     )

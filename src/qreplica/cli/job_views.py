@@ -56,7 +56,9 @@ def sheet(job: dict[str, Any]) -> RenderableType:
     """Return all of one job."""
     facts: list[tuple[str, Any]] = [
         ("Job", job["name"]),
+        *([("Comment", job["comment"])] if job["comment"] else []),
         ("State", output.state(_state(job))),
+        *([("Queue", job["queued"]["sentence"])] if job["queued"] else []),
         ("Schedule", output.text(job["schedule"])),
         ("Next run", output.time(job["next_run_at"])),
         ("Source VD", f"{job['source_vd']} ({output.size(job['source_size'])})"),

@@ -15,6 +15,7 @@ from qreplica.state.schedule_models import JobPlan, QReplicaSettings
 
 _ONE_ROW = 1
 _LEAST_RATIO, _MOST_RATIO, _MOST_THRESHOLD, _MOST_MINUTES = 0.1, 100.0, 99, 24 * 60
+_MOST_JOBS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,15 @@ class Configuration:
     """``ratio`` of automatic snapshot space to a source VD's size; ``threshold`` in percent of what is left of it.
 
     The threshold is checked every ``check_minutes``. It and ``restart_after_failure`` are for jobs with a schedule.
-    Raises ConfigurationWrong.
+    At most ``running_jobs`` of the subsystem run at once, the others wait in a queue. 16 of them keep two processors
+    busy, and their workers' memory below 2 GiB; more would only share the same. Raises ConfigurationWrong.
     """
 
     ratio: float = 2.0
     threshold: int = 50
     restart_after_failure: bool = False
     check_minutes: int = 60
+    running_jobs: int = 16
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.ratio) and _LEAST_RATIO <= self.ratio <= _MOST_RATIO):
@@ -39,6 +42,8 @@ class Configuration:
             raise ConfigurationWrong(
                 reason=f"a check every {self.check_minutes} minutes is not from 1 minute to 24 hours"
             )
+        if not 1 <= self.running_jobs <= _MOST_JOBS:
+            raise ConfigurationWrong(reason=f"{self.running_jobs} jobs at once are not from 1 to {_MOST_JOBS}")
 
 
 def get(session: Session) -> Configuration:
@@ -46,7 +51,7 @@ def get(session: Session) -> Configuration:
     row = session.get(QReplicaSettings, _ONE_ROW)
     if row is None:
         return Configuration()
-    return Configuration(row.ratio, row.threshold, row.restart_after_failure, row.check_minutes)
+    return Configuration(row.ratio, row.threshold, row.restart_after_failure, row.check_minutes, row.running_jobs)
 
 
 def put(database: Database, configuration: Configuration) -> None:
@@ -55,10 +60,11 @@ def put(database: Database, configuration: Configuration) -> None:
         row = _row(session)
         row.ratio, row.threshold = configuration.ratio, configuration.threshold
         row.restart_after_failure, row.check_minutes = configuration.restart_after_failure, configuration.check_minutes
+        row.running_jobs = configuration.running_jobs
         restart = "restart an hour later if failed" if configuration.restart_after_failure else "no restart if failed"
         message = (
             f"Snapshot space is {configuration.ratio:g} to 1 now, threshold {configuration.threshold} % (checked every "
-            f"{configuration.check_minutes} min), {restart}."
+            f"{configuration.check_minutes} min), {restart}; {configuration.running_jobs} jobs may run at once."
         )
         log.record(session, Severity.INFO, "configuration-changed", "qreplica", message)
 

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from qreplica.errors import NotFound, QReplicaError
 from qreplica.events import log
 from qreplica.peer.errors import WrongPairing
-from qreplica.replication import plans, qsnaps, status
+from qreplica.replication import plans, qsnaps, queue, status
 from qreplica.replication.creation import create
 from qreplica.replication.errors import JobRunning
 from qreplica.replication.links import Links, NetworkLinks, target_of
@@ -32,7 +32,7 @@ __all__ = [
     "stop",
 ]
 
-_BUSY = (*ACTIVE, JobState.STOPPING)
+_BUSY = (*queue.RUNNING, JobState.QUEUED)
 
 
 def get(session: Session, name: str) -> Job:
@@ -44,7 +44,7 @@ def get(session: Session, name: str) -> Job:
 
 
 def start(database: Database, name: str) -> None:
-    """Have the job run: a new cycle, or the one that was stopped or failed from its checkpoint on.
+    """Have the job run as soon as its turn comes: a new cycle, or the one that did not end from its checkpoint on.
 
     A worker takes it up at the next look of ``Workers``, which ``wake`` hastens. Raises NotFound, JobRunning,
     JobPaused.
@@ -57,20 +57,22 @@ def start(database: Database, name: str) -> None:
         if job.error_kind == WrongPairing.kind:
             # The administrator has read that the node forgot the pairing, and says to go on: pair anew.
             job.pairing_secret = None
-        cycle = plans.begin(session, job)
-        log.record(session, Severity.INFO, "job-started", f"job {name}", f"Generation {cycle.generation} was started.")
+        plans.begin(session, job)
 
 
 def stop(database: Database, name: str) -> None:
     """Have the job stop after what is on the wire; what was sent is kept. Stopping what does not run does nothing.
 
-    Raises NotFound.
+    One that is queued leaves the queue. Raises NotFound.
     """
     with database.session() as session:
         job = get(session, name)
         if job.state in ACTIVE:
             job.state = JobState.STOPPING
             log.record(session, Severity.INFO, "job-stopping", f"job {name}", "It was told to stop.")
+        elif job.state is JobState.QUEUED:
+            job.state = JobState.STOPPED
+            log.record(session, Severity.INFO, "job-stopped", f"job {name}", "It was taken out of the queue.")
 
 
 def delete(

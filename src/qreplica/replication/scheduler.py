@@ -152,8 +152,7 @@ class Scheduler:
             return True
 
     def _begin(self, session: Session, job: Job, why: str) -> None:
-        cycle = plans.begin(session, job)
-        self._record(session, job, Severity.INFO, "job-started", f"Generation {cycle.generation} was started {why}.")
+        plans.begin(session, job, why, self._controller)
 
     def _record(self, session: Session, job: Job, severity: Severity, kind: str, message: str) -> None:
         log.record(session, severity, kind, f"job {job.name}", message, controller=self._controller)

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from qreplica.replication import plans
 from qreplica.replication.progress import seconds_left
+from qreplica.replication.queue import Place, place_of
 from qreplica.replication.schedule import describe
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Path, PathState, Snapshot, Step, now
 
@@ -58,11 +59,14 @@ class JobStatus:
     """A job and its present or last cycle. ``lag_seconds`` is the age of what the newest recovery point holds.
 
     ``schedule`` tells in words by which it runs; ``next_run_at`` is when it begins by itself next, None for never.
+    ``queued`` is its place in the queue, None when it is not there.
     """
 
     id: str
     name: str
+    comment: str
     state: JobState
+    queued: Place | None
     source_vd: str
     source_size: int
     target_subsystem: str
@@ -96,7 +100,9 @@ def of_job(session: Session, job: Job) -> JobStatus:
     return JobStatus(
         id=job.id,
         name=job.name,
+        comment=job.comment,
         state=job.state,
+        queued=place_of(session, job),
         source_vd=job.source_vd.name,
         source_size=job.source_vd.size,
         target_subsystem=job.target_subsystem_name,

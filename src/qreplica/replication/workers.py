@@ -13,6 +13,7 @@ from sqlalchemy import select
 from qreplica.daemon.config import Config
 from qreplica.errors import QReplicaError
 from qreplica.events import log
+from qreplica.replication import plans, queue
 from qreplica.replication.path_states import carried_by
 from qreplica.replication.retry import LONGEST
 from qreplica.replication.store import ACTIVE
@@ -22,8 +23,9 @@ from qreplica.state.models import Job, JobState, Severity
 
 _LOOK_EVERY = 1.0
 _GRACE = 15.0
-#: Failed may also have been said from outside, of a job whose snapshot space ran out.
-_TO_END = (JobState.STOPPING, JobState.FAILED)
+#: Failed may also have been said from outside, of a job whose snapshot space ran out; queued, of one that was resumed
+#: before its worker had ended.
+_TO_END = (JobState.STOPPING, JobState.FAILED, JobState.QUEUED)
 
 
 @dataclass(slots=True)
@@ -55,7 +57,8 @@ class Workers:
 
     ``owners`` tells whose jobs this controller runs now: those of the others are ended, if they have a worker here.
 
-    ``start`` takes up what a daemon before left RUNNING or WAITING. ``command`` makes a worker's argument list.
+    ``start`` takes up what a daemon before left RUNNING or WAITING. Those that are queued begin in their turn, except
+    while ``may_begin`` says no, as it does without a license. ``command`` makes a worker's argument list.
     While no job runs, one worker stands by for the next.
     """
 
@@ -66,6 +69,7 @@ class Workers:
     look_every: float = _LOOK_EVERY
     grace: float = _GRACE
     command: Command = command
+    may_begin: Callable[[], bool] = lambda: True
     _processes: WorkerProcesses = field(init=False)
     _workers: dict[str, _Worker] = field(default_factory=dict, init=False)
     _crashes: dict[str, _Crashes] = field(default_factory=dict, init=False)
@@ -114,6 +118,7 @@ class Workers:
 
     def _look(self) -> None:
         self._reap()
+        self._admit()
         wanted = self._wanted()
         for job, one in wanted.items():
             worker = self._workers.get(job)
@@ -127,6 +132,15 @@ class Workers:
             if job not in wanted:
                 self._end(worker)
         self._prepare(wanted)
+
+    def _admit(self) -> None:
+        """Have those begin whose turn has come, also of the other controller, which finds them at its next look."""
+        with self.database.session(read_only=True) as session:
+            if not queue.due(session):
+                return
+        if self.may_begin():
+            with self.database.session() as session:
+                plans.admit(session, self.config.controller)
 
     def _prepare(self, wanted: dict[str, _Wanted]) -> None:
         """Have a worker stand by where there are jobs; not while one works: it would take processor time from it."""
