@@ -86,12 +86,13 @@ def test_a_paused_job_is_not_started_until_it_is_resumed(world: Any, admin: Any,
 
 
 def test_the_configuration_has_the_white_papers_defaults_and_is_set(admin: Any) -> None:
-    defaults = {"ratio": 2.0, "threshold": 50, "restart_after_failure": False, "check_minutes": 60}
+    defaults = {"ratio": 2.0, "threshold": 50, "restart_after_failure": False, "check_minutes": 60, "running_jobs": 16}
     assert admin.call("GET", "/qreplica/configuration") == defaults
-    other = {"ratio": 1.5, "threshold": 70, "restart_after_failure": True, "check_minutes": 15}
+    other = {"ratio": 1.5, "threshold": 70, "restart_after_failure": True, "check_minutes": 15, "running_jobs": 3}
     assert admin.call("PUT", "/qreplica/configuration", other) == other
     assert admin.call("GET", "/qreplica/configuration") == other
-    for wrong in ({"ratio": 0}, {"ratio": 1e300}, {"threshold": 100}, {"threshold": 0}, {"check_minutes": 0}):
+    wrongs = ({"ratio": 0}, {"ratio": 1e300}, {"threshold": 100}, {"threshold": 0}, {"check_minutes": 0})
+    for wrong in (*wrongs, {"running_jobs": 0}, {"running_jobs": 257}):
         problem = admin.call("PUT", "/qreplica/configuration", wrong, expect=422)
         assert problem["type"].endswith("configuration-wrong")
     assert admin.call("GET", "/qreplica/configuration") == other

@@ -93,7 +93,7 @@ class Offer:
             "peer_port": self.port,
             "links": self.links,
         }
-        return jobs.create(self.pair.database, **{**facts, **changes})
+        return jobs.create(self.pair.database, self.pair.storage, **{**facts, **changes})
 
     def facts(self) -> list[object]:
         """Return all that a refused creation must leave as it was."""

@@ -8,13 +8,18 @@ from pydantic import Field
 from qreplica.api.fields import Answer, Name, SecretIn, Size, Strict, Time, example
 from qreplica.replication.offers import PEER_PORT
 from qreplica.replication.status import JobStatus
-from qreplica.state.models import CycleKind, JobState, Outcome, PathState, Step
+from qreplica.state.models import CycleKind, JobState, Outcome, PathState, Step, VdType
 
 _IQN = "iqn.2026-11.org.qreplica:target:backups"
 _TARGET = {"address": "192.168.1.11", "node": _IQN, "chap_user": "replica", "chap_secret": "twelve-or-more"}
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Comment = Annotated[
+    str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", description="What the administrator says of it")
+]
+Qualifies = Annotated[bool, Field(description="Whether it can be chosen")]
+Reason = Annotated[str | None, Field(description="Why it cannot, and what to do: as the creation would refuse it")]
 
 
 class DiscoverRequest(Strict):
@@ -25,6 +30,15 @@ class DiscoverRequest(Strict):
     peer_port: Annotated[Port, Field(description="The TCP port of the target's peer conversation")] = PEER_PORT
 
 
+_FOR_A_PATH = "The job that a further path is looked for; null for a new job"
+
+
+class NodesRequest(DiscoverRequest):
+    """Where to look for the iSCSI nodes of a target, and what for."""
+
+    job: Annotated[str | None, Field(description=_FOR_A_PATH)] = None
+
+
 class TargetRequest(DiscoverRequest):
     """A node of the target, and what it asks for."""
 
@@ -32,6 +46,13 @@ class TargetRequest(DiscoverRequest):
     node: Annotated[str, Field(description="The node's IQN")]
     chap_user: str | None = None
     chap_secret: SecretIn | None = None
+
+
+class BackupVdsRequest(TargetRequest):
+    """A node of the target, and what its VDs are looked at for."""
+
+    source_vd: Annotated[str | None, Field(description="What is to be replicated; null: sizes are not judged")] = None
+    job: Annotated[str | None, Field(description=_FOR_A_PATH)] = None
 
 
 class JobRequest(TargetRequest):
@@ -44,6 +65,55 @@ class JobRequest(TargetRequest):
     port: Annotated[Port, Field(description="The TCP port of the target's iSCSI portal")] = 3260
     mutual_user: Annotated[str | None, Field(description="By which the node proves itself to us")] = None
     mutual_secret: SecretIn | None = None
+    comment: Comment = ""
+
+
+class PathEdit(Strict):
+    """A path of the job, and what it is to have in place of its portal."""
+
+    address: Annotated[str, Field(description="Its address now")]
+    port: Annotated[Port, Field(description="Its TCP port now")] = 3260
+    new_address: str | None = None
+    new_port: Port | None = None
+    new_peer_port: Port | None = None
+
+
+class JobEditRequest(Strict):
+    """What is to be different of a job; what is not given stays."""
+
+    model_config = example({"comment": "Of the accounts department"})
+    name: Annotated[Name | None, Field(description="Null: as it is")] = None
+    comment: Annotated[Comment | None, Field(description="Null: as it is")] = None
+    chap_user: Annotated[str | None, Field(description="Given as null: the node asks for no CHAP any more")] = None
+    chap_secret: SecretIn | None = None
+    mutual_user: Annotated[str | None, Field(description="Given as null: the node proves itself no more")] = None
+    mutual_secret: SecretIn | None = None
+    paths: Annotated[tuple[PathEdit, ...], Field(max_length=64, description="Those that move")] = ()
+
+
+class SourceVd(Answer):
+    """A VD, and whether a new job may replicate it."""
+
+    model_config = example(
+        {
+            "name": "payroll",
+            "type": "RAID",
+            "size": 2147483648,
+            "raid_group": "rg1",
+            "snapshot_space": 0,
+            "space_to_give": 4294967296,
+            "qualifies": True,
+            "reason": None,
+        }
+    )
+    name: str
+    type: VdType
+    size: Size
+    raid_group: str
+    snapshot_space: Size
+    space_to_give: Annotated[Size, Field(description="Bytes of snapshot space that it would be given with a job")]
+    qualifies: Qualifies
+    reason: Reason
 
 
 class OfferedNode(Answer):
@@ -52,6 +122,8 @@ class OfferedNode(Answer):
     iqn: str
     chap: Annotated[bool, Field(description="Whether it asks for a CHAP name and secret")]
     backup_vds: int
+    qualifies: Qualifies
+    reason: Reason
 
 
 class Discovered(Answer):
@@ -61,7 +133,7 @@ class Discovered(Answer):
         {
             "subsystem": "target",
             "controller": 1,
-            "nodes": [{"iqn": _IQN, "chap": True, "backup_vds": 1}],
+            "nodes": [{"iqn": _IQN, "chap": True, "backup_vds": 1, "qualifies": True, "reason": None}],
         }
     )
     subsystem: str
@@ -77,6 +149,8 @@ class OfferedVd(Answer):
     type: Annotated[str, Field(description="Only a BACKUP VD can be chosen")]
     size: Size
     claimed: Annotated[bool, Field(description="Whether a job holds it already")]
+    qualifies: Qualifies
+    reason: Reason
 
 
 class Offered(Answer):
@@ -85,7 +159,17 @@ class Offered(Answer):
     model_config = example(
         {
             "subsystem": "target",
-            "vds": [{"lun": 1, "name": "payroll-copy", "type": "BACKUP", "size": 2147483648, "claimed": False}],
+            "vds": [
+                {
+                    "lun": 1,
+                    "name": "payroll-copy",
+                    "type": "BACKUP",
+                    "size": 2147483648,
+                    "claimed": False,
+                    "qualifies": True,
+                    "reason": None,
+                }
+            ],
         }
     )
     subsystem: str

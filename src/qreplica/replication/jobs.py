@@ -51,7 +51,7 @@ def start(database: Database, name: str) -> None:
     """
     with database.session() as session:
         job = get(session, name)
-        _refuse_busy(job)
+        refuse_busy(job)
         if plans.of(session, job.id).paused:
             raise JobPaused(job=name)
         if job.error_kind == WrongPairing.kind:
@@ -86,7 +86,7 @@ def delete(
     """
     with database.session() as session:
         job = get(session, name)
-        _refuse_busy(job)
+        refuse_busy(job)
         # Whoever may still believe to own it gets StaleOwner.
         job.epoch += 1
         job_id, vd = job.id, job.source_vd_id
@@ -97,14 +97,14 @@ def delete(
         with database.session() as session:
             log.record(session, Severity.WARNING, "job-not-released", f"job {name}", message)
     with database.session() as session:
-        _refuse_busy(session.get_one(Job, job_id))
+        refuse_busy(session.get_one(Job, job_id))
         left = snapshots_of(session, job_id)
         unpin(session, left)
     for snapshot in left:
         qsnaps.delete(database, storage, vd, snapshot)
     with database.session() as session:
         job = session.get_one(Job, job_id)
-        _refuse_busy(job)
+        refuse_busy(job)
         session.delete(job)
         log.record(session, Severity.INFO, "job-deleted", f"job {name}", "It was deleted.")
 
@@ -125,6 +125,7 @@ def cycles(session: Session, name: str, limit: int = 100) -> list[CycleStatus]:
     return [status.of_cycle(cycle) for cycle in session.scalars(mine.limit(limit))]
 
 
-def _refuse_busy(job: Job) -> None:
+def refuse_busy(job: Job) -> None:
+    """Raise JobRunning for a job that runs, or is about to."""
     if job.state in _BUSY:
         raise JobRunning(job=job.name, state=job.state)
