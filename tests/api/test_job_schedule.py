@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from qreplica.replication import creation
+from qreplica.replication.errors import SnapshotSpaceShort
 from qreplica.state.models import JobState
 from qreplica.storage import raid_groups, virtual_disks
 from qreplica.storage.driver import RaidLevel
@@ -104,7 +105,7 @@ def test_the_ratio_decides_how_much_snapshot_space_a_job_needs(world: Any, admin
     raid_groups.create(world.database, world.storage, name="rg1", level=RaidLevel.JBOD, disks=["d1"])
     virtual_disks.create(world.database, world.storage, name="v", raid_group="rg1", size=GIB)
     admin.call("PUT", "/qreplica/configuration", {"ratio": 20})
-    with world.database.session() as session, pytest.raises(creation.SnapshotSpaceShort) as short:
+    with world.database.session() as session, pytest.raises(SnapshotSpaceShort) as short:
         creation._check_here(session, "j", "v", "iqn.2026-11.org.qreplica:t")
     assert "needs 20 GiB (20 times its size)" in short.value.sentence
     assert "set the snapshot space of “v”" in short.value.sentence

@@ -62,6 +62,21 @@ def test_the_wizard_asks_step_by_step_and_hides_the_secret(
     assert (job["target_lun"], job["chap_user"]) == (2, "replica")
 
 
+def test_a_start_says_what_it_will_do_and_has_it_confirmed(world: Any, logged_in: Any) -> None:
+    make_vds(world, VdType.RAID, "payroll")
+    world.add_job("nightly", "payroll")
+    shown = logged_in.talk("job", "start", "nightly", answers=[("Go on?", "n")], code=4)
+    assert "makes a full copy, from payroll to payroll-copy on target: all of its 1 GiB." in shown
+    assert logged_in.run("job", "show", "nightly", "--json").json()["state"] == "idle"
+    shown = logged_in.talk("job", "start", "nightly", answers=[("Go on?", "y")])
+    assert "Job “nightly” was started" in shown
+    logged_in.run("job", "stop", "nightly")
+    world.add_job("weekly", "payroll")
+    shown = logged_in.talk("job", "start", "weekly", "--yes", answers=[])
+    assert "Go on?" not in shown
+    assert "Job “weekly” was started" in shown
+
+
 def test_following_on_a_terminal_draws_a_bar(world: Any, logged_in: Any) -> None:
     make_vds(world, VdType.RAID, "payroll")
     world.add_job("nightly", "payroll")
