@@ -63,13 +63,14 @@ def test_the_wizard_finds_nodes_and_backup_vds(admin: Any, target: dict[str, Any
 def test_the_wizard_tells_what_qualifies_and_why_the_rest_does_not(
     admin: Any, target: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    admin.call("POST", "/virtual-disks", {"name": "large", "raid_group": "rg1", "size": "1280MiB"}, expect=201)
+    admin.call("PUT", "/qreplica/configuration", {"ratio": 0.5})
+    admin.call("POST", "/virtual-disks", {"name": "large", "raid_group": "rg1", "size": "2GiB"}, expect=201)
     (large, v) = admin.call("GET", "/qreplica/source-vds")
-    assert (v["name"], v["qualifies"], v["reason"], v["space_to_give"]) == ("v", True, None, 2 * GIB)
+    assert (v["name"], v["qualifies"], v["reason"], v["space_to_give"]) == ("v", True, None, GIB // 2)
     (vd,) = admin.call("POST", "/jobs/backup-vds", {**target, "source_vd": "large"})["vds"]
     too_small = admin.call("POST", "/jobs", {"name": "j", "source_vd": "large", "lun": 1, **target}, expect=422)
     assert (vd["qualifies"], vd["reason"]) == (False, too_small["detail"])
-    assert "has 1 GiB and the source VD needs 1.25 GiB" in vd["reason"]
+    assert "has 1 GiB and the source VD needs 2 GiB" in vd["reason"]
     monkeypatch.setattr(creation, "_log_on", lambda *_: None)
     made = admin.call("POST", "/jobs", {"name": "j", "comment": "c", "source_vd": "v", "lun": 1, **target}, expect=201)
     assert (made["comment"], made["queued"]) == ("c", None)

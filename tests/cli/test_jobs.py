@@ -111,12 +111,13 @@ def test_the_wizard_names_what_it_cannot_choose(world: Any, logged_in: Any, targ
 def test_the_wizard_tells_why_something_does_not_qualify(world: Any, logged_in: Any, target: tuple[str, str]) -> None:
     port, iqn = target
     stock(world, "payroll")
-    virtual_disks.create(world.database, world.storage, name="large", raid_group="rg1", size=GIB + 256 * MIB)
+    virtual_disks.create(world.database, world.storage, name="large", raid_group="rg1", size=2 * GIB)
+    configuration.put(world.database, Configuration(ratio=0.5))
     given = ("--peer-port", port, "--chap-user", "replica")
     where = ("--address", "127.0.0.1", *given)
     secret = {"QREPLICA_CHAP_SECRET": SECRET}
     ended = logged_in.run("job", "create", "j", "--source-vd", "large", *where, code=2, **secret)
-    assert "has 1 GiB and the source VD needs 1.25 GiB" in ended.err
+    assert "has 1 GiB and the source VD needs 2 GiB" in ended.err
     ended = logged_in.run("job", "backup-vds", "127.0.0.1", iqn, *given, "--source-vd", "large", **secret)
     assert "no: Backup VD “copy” has 1 GiB" in " ".join(ended.out.split())
     logged_in.run("job", "create", "nightly", "--source-vd", "payroll", "--comment", "Of ours", *where, **secret)

@@ -23,6 +23,9 @@ from qreplica.state.models import Job, JobState, Severity
 
 _LOOK_EVERY = 1.0
 _GRACE = 15.0
+#: Workers that may be starting at once. Each takes a processor for about a second; were sixteen to start together, the
+#: daemon would not come to renew its leases, and who has lost those ends all workers, to start them again.
+_STARTING = 4
 #: Failed may also have been said from outside, of a job whose snapshot space ran out; queued, of one that was resumed
 #: before its worker had ended.
 _TO_END = (JobState.STOPPING, JobState.FAILED, JobState.QUEUED)
@@ -30,8 +33,11 @@ _TO_END = (JobState.STOPPING, JobState.FAILED, JobState.QUEUED)
 
 @dataclass(slots=True)
 class _Worker:
+    """A process; ``epoch`` is the job's when it was started, which it raises as soon as it works."""
+
     process: subprocess.Popen[bytes]
     name: str
+    epoch: int
     told_to_end: float | None = None
 
 
@@ -45,10 +51,11 @@ class _Crashes:
 
 @dataclass(slots=True)
 class _Wanted:
-    """The state of a job of this controller."""
+    """The state of a job of this controller, and its epoch."""
 
     name: str
     state: JobState
+    epoch: int
 
 
 @dataclass
@@ -123,7 +130,8 @@ class Workers:
         for job, one in wanted.items():
             worker = self._workers.get(job)
             if one.state in ACTIVE and worker is None:
-                self._spawn(job, one.name)
+                if self._starting(wanted) < _STARTING:
+                    self._spawn(job, one)
             elif one.state is JobState.STOPPING and worker is None:
                 self._note_stopped(job)
             elif one.state in _TO_END and worker is not None:
@@ -132,6 +140,10 @@ class Workers:
             if job not in wanted:
                 self._end(worker)
         self._prepare(wanted)
+
+    def _starting(self, wanted: dict[str, _Wanted]) -> int:
+        """Return how many workers have yet to begin to work."""
+        return sum(job in wanted and wanted[job].epoch == one.epoch for job, one in self._workers.items())
 
     def _admit(self) -> None:
         """Have those begin whose turn has come, also of the other controller, which finds them at its next look."""
@@ -151,13 +163,15 @@ class Workers:
 
     def _wanted(self) -> dict[str, _Wanted]:
         with self.database.session(read_only=True) as session:
-            chosen = select(Job.id, Job.name, Job.state).where(Job.controller.in_(self.owners()))
-            return {job: _Wanted(name, state) for job, name, state in session.execute(chosen)}
+            chosen = select(Job.id, Job.name, Job.state, Job.epoch).where(Job.controller.in_(self.owners()))
+            # The first that were queued are the first to be started.
+            rows = session.execute(chosen.order_by(Job.queued_as))
+            return {job: _Wanted(name, state, epoch) for job, name, state, epoch in rows}
 
-    def _spawn(self, job: str, name: str) -> None:
+    def _spawn(self, job: str, one: _Wanted) -> None:
         if time.monotonic() < self._crashes.get(job, _Crashes()).not_before:
             return
-        self._workers[job] = _Worker(self._processes.start(job), name)
+        self._workers[job] = _Worker(self._processes.start(job), one.name, one.epoch)
 
     def _reap(self) -> None:
         for job, worker in list(self._workers.items()):
