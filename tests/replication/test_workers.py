@@ -19,7 +19,7 @@ from qreplica.daemon.config import Config, PortConfig
 from qreplica.replication import configuration, jobs, worker
 from qreplica.replication.configuration import Configuration
 from qreplica.replication.workers import Workers
-from qreplica.state.models import Event, Job, JobState
+from qreplica.state.models import Duty, Event, Job, JobState
 
 from .pair import JOB, Pair
 from .test_queue import add_jobs
@@ -341,3 +341,24 @@ def test_a_queued_job_gets_a_worker_in_its_turn_and_not_without_a_license(preten
     licensed.set()
     eventually(lambda: pretenders.workers.running() == [other])
     eventually(lambda: len(pretenders.pids()) == 2)
+
+
+def test_a_lease_that_lapses_ends_no_worker_until_the_other_controller_has_it(pretenders: Pretenders) -> None:
+    jobs.start(pretenders.pair.database, "nightly")
+    pretenders.workers.start()
+    (pid,) = eventually(pretenders.pids)
+    pretenders.owners = []
+    add_jobs(pretenders.pair.database, 1)
+    jobs.start(pretenders.pair.database, "j0")
+    time.sleep(0.3)
+    assert pretenders.workers.running() == [JOB]
+    assert pretenders.pids() == [pid]
+    jobs.stop(pretenders.pair.database, "nightly")
+    assert gone(pid)
+    pretenders.owners = [1]
+    eventually(lambda: len(pretenders.pids()) == 2)
+    pretenders.owners = []
+    with pretenders.pair.database.session() as session:
+        session.add(Duty(owner="1", controller=2))
+    assert gone(pretenders.pids()[-1])
+    assert pretenders.state() is JobState.STOPPED

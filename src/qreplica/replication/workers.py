@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
+from qreplica.cluster.duties import doer
 from qreplica.daemon.config import Config
 from qreplica.errors import QReplicaError
 from qreplica.events import log
@@ -51,18 +52,19 @@ class _Crashes:
 
 @dataclass(slots=True)
 class _Wanted:
-    """The state of a job of this controller, and its epoch."""
+    """The state of a job of this controller, and its epoch; ``may_start``: it may have another worker."""
 
     name: str
     state: JobState
     epoch: int
+    may_start: bool
 
 
 @dataclass
 class Workers:
     """Lives in the daemon, with a thread of its own. ``file`` is what ``config`` was loaded from.
 
-    ``owners`` tells whose jobs this controller runs now: those of the others are ended, if they have a worker here.
+    ``owners`` tells whose jobs this controller runs now. Workers for those that the other one runs are ended.
 
     ``start`` takes up what a daemon before left RUNNING or WAITING. Those that are queued begin in their turn, except
     while ``may_begin`` says no, as it does without a license. ``command`` makes a worker's argument list.
@@ -130,7 +132,7 @@ class Workers:
         for job, one in wanted.items():
             worker = self._workers.get(job)
             if one.state in ACTIVE and worker is None:
-                if self._starting(wanted) < _STARTING:
+                if one.may_start and self._starting(wanted) < _STARTING:
                     self._spawn(job, one)
             elif one.state is JobState.STOPPING and worker is None:
                 self._note_stopped(job)
@@ -162,11 +164,21 @@ class Workers:
             self._processes.prepare()
 
     def _wanted(self) -> dict[str, _Wanted]:
+        """Return the jobs that this controller runs, and those that it has workers for and nobody else runs.
+
+        A lease that was not renewed in time is no reason to end workers while the other controller has not taken it:
+        on a machine too busy for the one, starting them anew would keep it so. If it does, they cannot write any more.
+        """
+        owners = self.owners()
         with self.database.session(read_only=True) as session:
-            chosen = select(Job.id, Job.name, Job.state, Job.epoch).where(Job.controller.in_(self.owners()))
+            chosen = select(Job.id, Job.name, Job.state, Job.epoch, Job.controller)
+            ours = chosen.where(or_(Job.controller.in_(owners), Job.id.in_(self._workers)))
             # The first that were queued are the first to be started.
-            rows = session.execute(chosen.order_by(Job.queued_as))
-            return {job: _Wanted(name, state, epoch) for job, name, state, epoch in rows}
+            return {
+                job: _Wanted(name, state, epoch, may_start=owner in owners)
+                for job, name, state, epoch, owner in session.execute(ours.order_by(Job.queued_as))
+                if owner in owners or doer(session, owner) == self.config.controller
+            }
 
     def _spawn(self, job: str, one: _Wanted) -> None:
         if time.monotonic() < self._crashes.get(job, _Crashes()).not_before:
