@@ -27,8 +27,8 @@ class Scale:
 
 
 FULL = Scale(vd=8 * GIB, ram=4 * GIB, changes=20_000, growth=128 * GIB, space=8 * GIB, jobs=4 * GIB)
-QUICK = Scale(vd=2 * GIB, ram=2 * GIB, changes=5_000, growth=32 * GIB, space=GIB, jobs=2 * GIB, snapshots=20)
+QUICK = Scale(vd=2 * GIB, ram=2 * GIB, changes=5_000, growth=32 * GIB, space=GIB, jobs=3 * GIB, snapshots=20)
 #: For the bench's own tests: each figure comes about, and means nothing.
 TINY = Scale(
-    vd=64 * MIB, ram=32 * MIB, changes=200, growth=256 * MIB, space=64 * MIB, jobs=64 * MIB, snapshots=3, rounds=1
+    vd=64 * MIB, ram=32 * MIB, changes=200, growth=256 * MIB, space=64 * MIB, jobs=192 * MIB, snapshots=3, rounds=1
 )

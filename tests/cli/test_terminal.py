@@ -40,9 +40,11 @@ def test_the_wizard_asks_step_by_step_and_hides_the_secret(
     target, port = served_target
     make_vds(world, VdType.RAID, "mail", "payroll")
     make_vds(target, VdType.BACKUP, "copy1", "copy2")
+    small = {"name": "small", "raid_group": "rg1", "size": GIB // 2, "type_": VdType.BACKUP}
+    virtual_disks.create(target.database, target.storage, **small)
     with target.database.session() as session:
         nodes.create(session, name="backups", chap_user="replica", chap_secret=SECRET)
-        for vd in ("copy1", "copy2"):
+        for vd in ("copy1", "copy2", "small"):
             nodes.attach(session, node="backups", vd=vd)
     shown = logged_in.talk(
         *("job", "create", "nightly", "--peer-port", str(port)),
@@ -57,6 +59,8 @@ def test_the_wizard_asks_step_by_step_and_hides_the_secret(
         ],
     )
     assert "Job “nightly” was made: payroll → copy2 on target." in shown
+    # What cannot be chosen is shown with the reason.
+    assert "no: Backup VD “small” has 512 MiB" in " ".join(shown.split())
     assert SECRET not in shown
     (job,) = logged_in.run("job", "list", "--json").json()
     assert (job["target_lun"], job["chap_user"]) == (2, "replica")
