@@ -1,0 +1,45 @@
+"""How a worker tells how far it is."""
+
+from collections.abc import Callable
+
+from qreplica.replication.progress import Rate, peak_memory
+from qreplica.replication.store import JobStore
+from qreplica.replication.transfer import Progress
+
+#: How many times as long as a report took to write the next one is put off at least, and at most how many seconds.
+_PAUSES, _LONGEST_PAUSE = 20, 10.0
+
+
+class Report:
+    """Persists progress; what ``check`` raises ends the transfer. ``done`` bytes were done before.
+
+    A worker that writes waits for all others that do, and sends nothing meanwhile. So the longer a report took, the
+    longer the next is put off: many jobs at once would otherwise do little else than wait for each other's reports.
+    """
+
+    def __init__(self, store: JobStore, clock: Callable[[], float], done: int, check: Callable[[], None]) -> None:
+        self._store = store
+        self._check = check
+        self._clock = clock
+        self._rate = Rate(clock(), done)
+        self._told: Progress | None = None
+        self._not_before = clock()
+
+    def __call__(self, progress: Progress) -> None:
+        """Look, which waits for nobody, and write if it is time."""
+        self._check()
+        if self._clock() >= self._not_before:
+            self._write(progress)
+
+    def complete(self, progress: Progress) -> None:
+        """Persist what was put off."""
+        if progress != self._told:
+            self._write(progress)
+
+    def _write(self, progress: Progress) -> None:
+        began = self._clock()
+        rate = self._rate.update(began, progress.done)
+        sent, self._told = progress.sent - (self._told.sent if self._told else 0), progress
+        self._store.progress(done=progress.done, sent=sent, rate=rate, peak_memory=peak_memory())
+        ended = self._clock()
+        self._not_before = ended + min(_PAUSES * (ended - began), _LONGEST_PAUSE)
