@@ -19,6 +19,8 @@ AT_LEAST = {
     "full.speedup_vs_qemu_img": 1.2,
     "incremental.speedup_vs_rsync": 30.0,
     "incremental.speedup_vs_btrfs_send": 1.5,
+    "jobs.aggregate_ratio_16": 0.9,
+    "jobs.slowest_over_mean": 0.5,
 }
 AT_MOST = {
     "growth.seconds_16x": 1.3,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cycles, files, full_copy, incremental, snapshot_pause, space, throttle
+from benchmarks import cycles, files, full_copy, incremental, many_jobs, snapshot_pause, space, throttle
 from benchmarks.contenders import program
 from benchmarks.host import Host, host
 from benchmarks.report import machine
@@ -15,8 +15,8 @@ from benchmarks.world import Tell, World, make_backup, make_job, make_source, wo
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import GIB, MIB
 
-PARTS = ("full_ram", "full", "incremental", "snapshot", "throttle", "space")
-VD, LARGE, LIMITED = "disk", "large", "limited"
+PARTS = ("full_ram", "full", "incremental", "snapshot", "throttle", "jobs", "space")
+VD, LARGE, LIMITED, ONE = "disk", "large", "limited", "one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class _Run:
 def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None) -> dict[str, Any]:
     """Measure the ``parts`` and return their figures with the machine's facts."""
     figures: dict[str, Any] = {"machine": machine()}
-    with world(tell, promised=7 * scale.vd + 3 * scale.growth + 2 * GIB, lab=lab) as made:
+    with world(tell, promised=7 * scale.vd + 3 * scale.growth + 4 * scale.jobs + 2 * GIB, lab=lab) as made:
         if "full_ram" in parts:
             tell("Full copies on tmpfs")
             figures |= _full_ram(made.place, scale, tell)
@@ -55,6 +55,9 @@ def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None
                 if "throttle" in parts:
                     tell("A job with a bandwidth limit")
                     figures["throttle"] = _throttle(one)
+                if "jobs" in parts:
+                    tell("Sixteen jobs at once")
+                    figures["jobs"] = _jobs(one)
                 if "space" in parts:
                     tell("An RG that is sold out")
                     figures["space"] = space.measure(made, writer, scale.space, tell)
@@ -116,6 +119,17 @@ def _throttle(one: _Run) -> dict[str, Any]:
     one.host.fill(3, size)
     make_job(one.world, LIMITED, LIMITED, f"{LIMITED}-copy")
     return throttle.measure(one.world, LIMITED, size)
+
+
+def _jobs(one: _Run) -> dict[str, Any]:
+    size = one.scale.jobs // many_jobs.COUNT
+    names = [f"many-{number}" for number in range(1, many_jobs.COUNT + 1)]
+    for number, (name, length) in enumerate([(ONE, one.scale.jobs), *((name, size) for name in names)], 10):
+        make_source(one.world, name, length, length, number=number)
+        make_backup(one.world, f"{name}-copy", length)
+        one.host.fill(number, length)
+        make_job(one.world, name, name, f"{name}-copy")
+    return many_jobs.measure(one.world, ONE, names, size)
 
 
 def _worker_mib(world: World, job: str) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from qreplica.replication import creation
+from qreplica.replication.errors import SnapshotSpaceShort
 from qreplica.state.models import JobState
 from qreplica.storage import raid_groups, virtual_disks
 from qreplica.storage.driver import RaidLevel
@@ -87,20 +88,15 @@ def test_a_paused_job_is_not_started_until_it_is_resumed(world: Any, admin: Any,
 
 def test_the_configuration_has_the_white_papers_defaults_and_is_set(admin: Any) -> None:
     defaults = {"ratio": 2.0, "threshold": 50, "restart_after_failure": False, "check_minutes": 60}
-    defaults["progress_minutes"] = 15
+    defaults |= {"progress_minutes": 15, "running_jobs": 16}
     assert admin.call("GET", "/qreplica/configuration") == defaults
     other = {"ratio": 1.5, "threshold": 70, "restart_after_failure": True, "check_minutes": 15}
-    other["progress_minutes"] = 30
+    other |= {"progress_minutes": 30, "running_jobs": 3}
     assert admin.call("PUT", "/qreplica/configuration", other) == other
     assert admin.call("GET", "/qreplica/configuration") == other
-    for wrong in (
-        {"ratio": 0},
-        {"ratio": 1e300},
-        {"threshold": 100},
-        {"check_minutes": 0},
-        {"progress_minutes": 0},
-        {"progress_minutes": 1441},
-    ):
+    wrongs = ({"ratio": 0}, {"ratio": 1e300}, {"threshold": 100}, {"threshold": 0}, {"check_minutes": 0})
+    wrongs += ({"progress_minutes": 0}, {"progress_minutes": 1441})
+    for wrong in (*wrongs, {"running_jobs": 0}, {"running_jobs": 257}):
         problem = admin.call("PUT", "/qreplica/configuration", wrong, expect=422)
         assert problem["type"].endswith("configuration-wrong")
     assert admin.call("GET", "/qreplica/configuration") == other
@@ -112,7 +108,7 @@ def test_the_ratio_decides_how_much_snapshot_space_a_job_needs(world: Any, admin
     raid_groups.create(world.database, world.storage, name="rg1", level=RaidLevel.JBOD, disks=["d1"])
     virtual_disks.create(world.database, world.storage, name="v", raid_group="rg1", size=GIB)
     admin.call("PUT", "/qreplica/configuration", {"ratio": 20})
-    with world.database.session() as session, pytest.raises(creation.SnapshotSpaceShort) as short:
+    with world.database.session() as session, pytest.raises(SnapshotSpaceShort) as short:
         creation.check_here(session, "j", "v", "iqn.2026-11.org.qreplica:t")
     assert "needs 20 GiB (20 times its size)" in short.value.sentence
     assert "set the snapshot space of “v”" in short.value.sentence

@@ -53,10 +53,102 @@ def test_the_wizard_finds_nodes_and_backup_vds(admin: Any, target: dict[str, Any
     assert admin.call("POST", "/jobs/discover", where) == {
         "subsystem": "target",
         "controller": 1,
-        "nodes": [{"iqn": target["node"], "chap": True, "backup_vds": 1}],
+        "nodes": [{"iqn": target["node"], "chap": True, "backup_vds": 1, "qualifies": True, "reason": None}],
     }
     offered = admin.call("POST", "/jobs/backup-vds", target)
-    assert offered["vds"] == [{"lun": 1, "name": "copy", "type": "BACKUP", "size": GIB, "claimed": False}]
+    vd = {"lun": 1, "name": "copy", "type": "BACKUP", "size": GIB, "claimed": False}
+    assert offered["vds"] == [{**vd, "qualifies": True, "reason": None}]
+
+
+@pytest.mark.usefixtures("source_vd")
+def test_the_wizard_tells_what_qualifies_and_why_the_rest_does_not(
+    admin: Any, target: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.call("PUT", "/qreplica/configuration", {"ratio": 0.5})
+    admin.call("POST", "/virtual-disks", {"name": "large", "raid_group": "rg1", "size": "2GiB"}, expect=201)
+    (large, v) = admin.call("GET", "/qreplica/source-vds")
+    assert (v["name"], v["qualifies"], v["reason"], v["space_to_give"]) == ("v", True, None, GIB // 2)
+    (vd,) = admin.call("POST", "/jobs/backup-vds", {**target, "source_vd": "large"})["vds"]
+    too_small = admin.call("POST", "/jobs", {"name": "j", "source_vd": "large", "lun": 1, **target}, expect=422)
+    assert (vd["qualifies"], vd["reason"]) == (False, too_small["detail"])
+    assert "has 1 GiB and the source VD needs 2 GiB" in vd["reason"]
+    monkeypatch.setattr(creation, "_log_on", lambda *_: None)
+    made = admin.call("POST", "/jobs", {"name": "j", "comment": "c", "source_vd": "v", "lun": 1, **target}, expect=201)
+    assert (made["comment"], made["queued"]) == ("c", None)
+    (large, v) = admin.call("GET", "/qreplica/source-vds")
+    assert large["qualifies"]
+    refused = admin.call("POST", "/jobs", {"name": "k", "source_vd": "v", "lun": 1, **target}, expect=409)
+    assert v["reason"] == refused["detail"]
+    assert "is the source of replication job “j” already" in v["reason"]
+    # Another job cannot log on to the node a second time, and a further path of this one can.
+    where = {key: target[key] for key in ("address", "peer_port")}
+    (node,) = admin.call("POST", "/jobs/discover", where)["nodes"]
+    (vd,) = admin.call("POST", "/jobs/backup-vds", {**target, "source_vd": "large"})["vds"]
+    refused = admin.call("POST", "/jobs", {"name": "k", "source_vd": "large", "lun": 1, **target}, expect=409)
+    assert node["reason"] == vd["reason"] == refused["detail"]
+    assert "does not log on to the same node twice" in node["reason"]
+    (node,) = admin.call("POST", "/jobs/discover", {**where, "job": "j"})["nodes"]
+    (vd,) = admin.call("POST", "/jobs/backup-vds", {**target, "job": "j"})["vds"]
+    assert (node["reason"], vd["reason"]) == (None, None)
+    admin.call("POST", "/jobs/discover", {**where, "job": "nope"}, expect=404)
+    admin.call("POST", "/jobs/backup-vds", {**target, "source_vd": "nope"}, expect=404)
+    # The steps left no trace here, and no secret anywhere.
+    assert [job["name"] for job in admin.call("GET", "/jobs")] == ["j"]
+    seen = [admin.http.get(f"/api/v1{path}").text for path in ("/events", "/audit", "/jobs")]
+    assert not any(target["chap_secret"] in text for text in seen)
+
+
+@pytest.mark.usefixtures("source_vd")
+def test_a_job_is_edited(admin: Any, target: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(creation, "_log_on", lambda *_: None)
+    admin.call("POST", "/jobs", {"name": "j", "source_vd": "v", "lun": 1, **target}, expect=201)
+    assert admin.call("PATCH", "/jobs/j", {"name": "k", "comment": "c"})["comment"] == "c"
+    job = admin.call("GET", "/jobs/k")
+    admin.call("GET", "/jobs/j", expect=404)
+    there = {"address": "127.0.0.1", "port": 3260, "new_port": 3270}
+    (path,) = admin.call("PATCH", "/jobs/k", {"paths": [there]})["paths"]
+    assert (path["address"], path["port"], path["peer_port"]) == ("127.0.0.1", 3270, target["peer_port"])
+    secret = "wrong-wrong-wrong"
+    for body, status, kind in (
+        ({"chap_secret": secret}, 401, "wrong-chap"),
+        ({"chap_user": "x"}, 401, "wrong-chap"),
+        ({"chap_secret": None}, 422, "chap-incomplete"),
+        ({"paths": [there]}, 404, "path-missing"),
+        ({"paths": [{"address": "127.0.0.1", "port": 3270, "new_peer_port": 1}]}, 502, "peer-unreachable"),
+        ({"name": "No Name"}, 422, "not-a-name"),
+        ({"comment": "a\nb"}, 422, "request-invalid"),
+        ({"comment": "x" * 257}, 422, "request-invalid"),
+        ({"lun": 2}, 422, "request-invalid"),
+    ):
+        assert admin.call("PATCH", "/jobs/k", body, expect=status)["type"] == f"urn:qreplica:error:{kind}", body
+    assert admin.call("GET", "/jobs/k") == {**job, "paths": [path]}
+    events = admin.call("GET", "/events")
+    assert [one["subject"] for one in events if one["kind"] == "job-edited"] == ["job k", "job k"]
+    audit = admin.http.get("/api/v1/audit").text
+    assert '"edit_job"' in audit
+    assert secret not in audit
+    admin.call("POST", "/jobs/k/start", expect=202)
+    assert admin.call("PATCH", "/jobs/k", {"chap_secret": secret}, expect=409)["type"].endswith("job-running")
+    assert admin.call("PATCH", "/jobs/k", {"comment": ""})["comment"] == ""
+
+
+@pytest.mark.usefixtures("source_vd")
+def test_what_is_started_beyond_the_limit_is_queued(world: Any, admin: Any) -> None:
+    admin.call("PUT", "/qreplica/configuration", {"running_jobs": 1})
+    for name in ("a", "b", "c"):
+        world.add_job(name, "v")
+        admin.call("POST", f"/jobs/{name}/start", expect=202)
+    shown = {job["name"]: job for job in admin.call("GET", "/jobs")}
+    assert [job["state"] for job in shown.values()] == ["running", "queued", "queued"]
+    assert shown["a"]["queued"] is None
+    sentence = "place 1: waiting for 1 running job; limit 1"
+    assert shown["b"]["queued"] == {"place": 1, "running": 1, "limit": 1, "sentence": sentence}
+    assert shown["b"]["cycle"] is None
+    assert 'qreplica_job_state{replication_job="b",state="queued"} 1.0' in admin.http.get("/metrics").text
+    assert admin.call("POST", "/jobs/b/stop", expect=202)["state"] == "stopped"
+    assert admin.call("POST", "/jobs/c/pause", expect=202)["state"] == "stopped"
+    assert admin.call("POST", "/jobs/c/resume", expect=202)["queued"]["place"] == 1
+    admin.call("DELETE", "/jobs/c", expect=409)
 
 
 @pytest.mark.usefixtures("source_vd")

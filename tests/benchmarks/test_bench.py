@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import chart, document, full_copy, report, suite, throttle
+from benchmarks import chart, document, full_copy, many_jobs, report, suite, throttle
 from benchmarks import files as bench_files
 from benchmarks.__main__ import main
 from benchmarks.errors import CopyIsWrong, HostWroteNothing
@@ -18,6 +18,7 @@ from benchmarks.scale import TINY
 from benchmarks.snapshot_pause import longest, percentile
 from qreplica.lab.storage_left import loops_below, mounts
 from qreplica.lab.topology import Lab
+from qreplica.units import MIB
 
 ROOT = Path(__file__).parents[2]
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -166,6 +167,17 @@ def test_the_documentation_takes_the_figures_between_its_marks(measured: dict[st
     assert page.read_text() == once
     assert once.startswith("# Performance")
     assert "## How to read the figures" in once
+
+
+def test_sixteen_jobs_are_measured_from_when_they_were_let_go() -> None:
+    held = [many_jobs.Sample(at, at * 65536) for at in (1, 2, 3)]
+    free = [many_jobs.Sample(at, (at - 3) * 10 * MIB) for at in (4, 5)]
+    samples = many_jobs.since_let_go([*held, *free], held[1].sent)
+    assert [one.at for one in samples] == [3, 4, 5]
+    slow = [many_jobs.Sample(4.0, 0), many_jobs.Sample(8.0, 8 * MIB)]
+    run = many_jobs.Run({"a": [many_jobs.Sample(3.0, 0), many_jobs.Sample(5.0, 32 * MIB)], "b": slow}, 10.0)
+    assert run.rates == [16 * MIB, 2 * MIB]
+    assert run.rate == 8 * MIB
 
 
 def test_a_rate_is_from_the_first_to_the_last_of_what_was_told() -> None:

@@ -99,12 +99,15 @@ def test_the_configuration_is_shown_and_changed_in_part(logged_in: Any) -> None:
         "restart_after_failure": True,
         "check_minutes": 60,
         "progress_minutes": 15,
+        "running_jobs": 16,
         "time_zone": "UTC",
     }
     changed = logged_in.run("configuration", "set", "--ratio", "3", "--no-restart-after-failure", "--json").json()
     assert (changed["ratio"], changed["threshold"], changed["restart_after_failure"]) == (3, 70, False)
     logged_in.run("configuration", "set", "--progress-minutes", "30")
     assert "told of after 30 min" in logged_in.run("configuration", "show").out
+    assert logged_in.run("configuration", "set", "--running-jobs", "4", "--json").json()["running_jobs"] == 4
+    assert "4 at most" in logged_in.run("configuration", "show").out
     logged_in.run("configuration", "set", "--time-zone", "Nowhere", code=2)
 
 

@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from qreplica.cli import job_views
 from qreplica.cli.following import figures
 from qreplica.iscsi import nodes
-from qreplica.replication import creation
+from qreplica.replication import configuration, creation, plans
+from qreplica.replication.configuration import Configuration
 from qreplica.state.lag_models import JobLag
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, PathState, Step, VdType, now
 from qreplica.storage import raid_groups, virtual_disks
@@ -53,7 +55,7 @@ def test_a_target_is_asked_for_its_nodes_and_vds(logged_in: Any, target: tuple[s
         for line in logged_in.run("job", "discover", "127.0.0.1", "--peer-port", port).out.splitlines()
         if line.startswith(iqn)
     ]
-    assert row.split() == [iqn, "yes", "1"]
+    assert row.split() == [iqn, "yes", "1", "yes"]
     ended = logged_in.run(
         *("job", "backup-vds", "127.0.0.1", iqn, "--peer-port", port, "--chap-user", "replica"),
         QREPLICA_CHAP_SECRET=SECRET,
@@ -108,6 +110,63 @@ def test_the_wizard_names_what_it_cannot_choose(world: Any, logged_in: Any, targ
         QREPLICA_CHAP_SECRET=SECRET,
     )
     assert "none that can be used" in ended.err
+
+
+@pytest.mark.usefixtures("no_log_on")
+def test_the_wizard_tells_why_something_does_not_qualify(world: Any, logged_in: Any, target: tuple[str, str]) -> None:
+    port, iqn = target
+    stock(world, "payroll")
+    virtual_disks.create(world.database, world.storage, name="large", raid_group="rg1", size=2 * GIB)
+    configuration.put(world.database, Configuration(ratio=0.5))
+    given = ("--peer-port", port, "--chap-user", "replica")
+    where = ("--address", "127.0.0.1", *given)
+    secret = {"QREPLICA_CHAP_SECRET": SECRET}
+    ended = logged_in.run("job", "create", "j", "--source-vd", "large", *where, code=2, **secret)
+    assert "has 1 GiB and the source VD needs 2 GiB" in ended.err
+    ended = logged_in.run("job", "backup-vds", "127.0.0.1", iqn, *given, "--source-vd", "large", **secret)
+    assert "no: Backup VD “copy” has 1 GiB" in " ".join(ended.out.split())
+    logged_in.run("job", "create", "nightly", "--source-vd", "payroll", "--comment", "Of ours", *where, **secret)
+    rows = logged_in.run("job", "source-vds", "--json").json()
+    assert [(row["name"], row["qualifies"]) for row in rows] == [("large", True), ("payroll", False)]
+    # Of two source VDs only one qualifies, so that nobody has to be asked; and then no node is left.
+    ended = logged_in.run("job", "create", "j", *where, code=2, **secret)
+    assert "does not log on to the same node twice" in ended.err
+    discover = ("job", "discover", "127.0.0.1", "--peer-port", port, "--json")
+    for more, qualifies in (((), False), (("--for-job", "nightly"), True)):
+        (node,) = logged_in.run(*discover, *more).json()["nodes"]
+        assert node["qualifies"] is qualifies
+
+
+@pytest.mark.usefixtures("no_log_on")
+def test_a_job_is_edited(world: Any, logged_in: Any, target: tuple[str, str]) -> None:
+    port, _ = target
+    stock(world, "payroll")
+    given = ("--address", "127.0.0.1", "--peer-port", port, "--chap-user", "replica")
+    logged_in.run("job", "create", "nightly", *given, QREPLICA_CHAP_SECRET=SECRET)
+    edited = logged_in.run("job", "edit", "nightly", "--name", "weekly", "--comment", "Of ours", "--port", "3270")
+    assert edited.out == "Job “weekly” was changed.\n"
+    sheet = logged_in.run("job", "show", "weekly").out
+    assert "Comment         Of ours" in sheet
+    assert "127.0.0.1:3270" in sheet
+    wrong = {"QREPLICA_CHAP_SECRET": "wrong-wrong-wrong"}
+    assert "did not accept CHAP" in logged_in.run("job", "edit", "weekly", "--chap-user", "r", code=6, **wrong).err
+    ended = logged_in.run("job", "edit", "weekly", "--path", "127.0.0.9", "--peer-port", "1", code=3)
+    assert "give one of 127.0.0.1:3270" in ended.err
+    logged_in.run("job", "path", "add", "weekly", "127.0.0.1", "--peer-port", port)
+    assert "give --path" in logged_in.run("job", "edit", "weekly", "--address", "127.0.0.1", code=2).err
+
+
+def test_what_a_start_will_do_is_told() -> None:
+    job: dict[str, Any] = {"name": "j", "source_vd": "v", "source_size": 2 * GIB, "target_vd": "c"}
+    job |= {"target_subsystem": "target", "base_generation": None, "cycle": None}
+    assert job_views.next_run(job) == "Job “j” makes a full copy, from v to c on target: all of its 2 GiB."
+    job["base_generation"] = 3
+    assert "what has changed since recovery point 3, of 2 GiB" in job_views.next_run(job)
+    job["cycle"] = {"generation": 4, "finished_at": None, "kind": None, "total_bytes": 0, "done_bytes": 0}
+    assert job_views.next_run(job).startswith("Generation 4 of job “j” goes on, from v to c")
+    job["cycle"] |= {"kind": "incremental", "total_bytes": 3 * MIB, "done_bytes": MIB}
+    assert job_views.next_run(job).endswith("2 MiB of 3 MiB are left.")
+    assert "The incremental copy of generation 4" in job_views.next_run(job)
 
 
 @pytest.fixture
@@ -228,6 +287,39 @@ def test_watching_prints_plain_lines_and_the_waiting_reason(world: Any, logged_i
     assert "25.0 %  100 MiB of 400 MiB  50 MiB/s  6.0 s left" in lines[0]
     assert lines[1] == "nightly: waiting: No way to the target.\n"
     assert watching.returncode == 0
+    assert "recovery point 1 is committed" in out
+
+
+@pytest.mark.usefixtures("job")
+def test_a_queued_job_is_shown_with_its_place_and_watched_to_its_end(world: Any, logged_in: Any) -> None:
+    configuration.put(world.database, Configuration(running_jobs=1))
+    world.add_job("first", "payroll")
+    logged_in.run("job", "start", "first")
+    started = logged_in.run("job", "start", "nightly").out
+    assert started == "Job “nightly” was queued, place 1: waiting for 1 running job; limit 1.\n"
+    (row,) = [line for line in logged_in.run("job", "list").out.splitlines() if line.startswith("nightly")]
+    assert "queued" in row
+    assert "Queue           place 1: waiting for 1 running job; limit 1" in logged_in.run("job", "show", "nightly").out
+    watching = subprocess.Popen(
+        logged_in.command("job", "watch", "nightly"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=logged_in.environment,
+    )
+    try:
+        assert watching.stderr is not None
+        line = watching.stderr.readline()
+    finally:
+        with world.database.session() as session:
+            first = session.query(Job).filter_by(name="first").one()
+            commit(session, first, first.cycles[-1])
+            session.flush()
+            plans.admit(session)
+            found = session.query(Job).filter_by(name="nightly").one()
+            commit(session, found, found.cycles[-1])
+        out, _ = watching.communicate(timeout=60)
+    assert line == "nightly: queued: place 1: waiting for 1 running job; limit 1\n"
     assert "recovery point 1 is committed" in out
 
 

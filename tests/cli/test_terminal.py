@@ -40,9 +40,11 @@ def test_the_wizard_asks_step_by_step_and_hides_the_secret(
     target, port = served_target
     make_vds(world, VdType.RAID, "mail", "payroll")
     make_vds(target, VdType.BACKUP, "copy1", "copy2")
+    small = {"name": "small", "raid_group": "rg1", "size": GIB // 2, "type_": VdType.BACKUP}
+    virtual_disks.create(target.database, target.storage, **small)
     with target.database.session() as session:
         nodes.create(session, name="backups", chap_user="replica", chap_secret=SECRET)
-        for vd in ("copy1", "copy2"):
+        for vd in ("copy1", "copy2", "small"):
             nodes.attach(session, node="backups", vd=vd)
     shown = logged_in.talk(
         *("job", "create", "nightly", "--peer-port", str(port)),
@@ -57,9 +59,26 @@ def test_the_wizard_asks_step_by_step_and_hides_the_secret(
         ],
     )
     assert "Job “nightly” was made: payroll → copy2 on target." in shown
+    # What cannot be chosen is shown with the reason.
+    assert "no: Backup VD “small” has 512 MiB" in " ".join(shown.split())
     assert SECRET not in shown
     (job,) = logged_in.run("job", "list", "--json").json()
     assert (job["target_lun"], job["chap_user"]) == (2, "replica")
+
+
+def test_a_start_says_what_it_will_do_and_has_it_confirmed(world: Any, logged_in: Any) -> None:
+    make_vds(world, VdType.RAID, "payroll")
+    world.add_job("nightly", "payroll")
+    shown = logged_in.talk("job", "start", "nightly", answers=[("Go on?", "n")], code=4)
+    assert "makes a full copy, from payroll to payroll-copy on target: all of its 1 GiB." in shown
+    assert logged_in.run("job", "show", "nightly", "--json").json()["state"] == "idle"
+    shown = logged_in.talk("job", "start", "nightly", answers=[("Go on?", "y")])
+    assert "Job “nightly” was started" in shown
+    logged_in.run("job", "stop", "nightly")
+    world.add_job("weekly", "payroll")
+    shown = logged_in.talk("job", "start", "weekly", "--yes", answers=[])
+    assert "Go on?" not in shown
+    assert "Job “weekly” was started" in shown
 
 
 def test_following_on_a_terminal_draws_a_bar(world: Any, logged_in: Any) -> None:

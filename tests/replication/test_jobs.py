@@ -25,6 +25,7 @@ from qreplica.replication.errors import (
     NodeNotOffered,
     SnapshotSpaceShort,
     SourceIsBackup,
+    SourceReplicated,
     TargetNotBackup,
     WrongDisk,
 )
@@ -94,7 +95,7 @@ class Offer:
             "peer_port": self.port,
             "links": self.links,
         }
-        return jobs.create(self.pair.database, **{**facts, **changes})
+        return jobs.create(self.pair.database, self.pair.storage, **{**facts, **changes})
 
     def facts(self) -> list[object]:
         """Return all that a refused creation must leave as it was."""
@@ -207,10 +208,18 @@ def test_names_and_nodes_are_used_once(offer: Offer) -> None:
     before = offer.facts()
     with pytest.raises(NameTaken, match="replication job “daily”"):
         offer.create()
+    with pytest.raises(SourceReplicated, match="“s1” is the source of replication job “daily” already"):
+        offer.create(name="second")
+
+    def another_vd(session: Any) -> None:
+        session.add(VirtualDisk(name="s2", type=VdType.RAID, size=SIZE, raid_group_id=SOURCE_GROUP, serial="s2"))
+
+    offer.change_source(another_vd)
+    before = offer.facts()
     with pytest.raises(
         NodeLoggedOn, match=r"“daily” is logged on to iSCSI node .* does not log on to the same node twice"
     ):
-        offer.create(name="second")
+        offer.create(name="second", source_vd="s2")
     assert offer.facts() == before
 
 

@@ -19,7 +19,7 @@ from qreplica.replication.schedule_errors import JobPaused
 from qreplica.replication.scheduler import Scheduler
 from qreplica.replication.status import JobStatus
 from qreplica.replication.store import JobStore
-from qreplica.state.models import Base, Cycle, CycleKind, Event, Job, JobState, Outcome, VirtualDisk
+from qreplica.state.models import Base, Cycle, CycleKind, Event, Job, JobState, Outcome, VdType, VirtualDisk
 from qreplica.state.schedule_models import JobPlan
 from qreplica.storage.driver import DataUse, SpaceUsed
 from qreplica.storage.errors import GroupClosed
@@ -753,3 +753,74 @@ def test_a_cycle_is_held_to_the_limit_and_follows_a_change(stage: Stage) -> None
     cycle.run(database, parts, store, Stop())
     # At its begin, and with each progress.
     assert len(asked) >= 2
+
+
+def other_job(stage: Stage) -> str:
+    """Add a job that runs, so that the limit of one is reached; return its id."""
+    with stage.pair.database.session() as session:
+        source = session.get_one(VirtualDisk, SOURCE_VD)
+        vd = VirtualDisk(name="v2", type=VdType.RAID, size=source.size, raid_group_id=source.raid_group_id, serial="v2")
+        session.add(vd)
+        session.flush()
+        job = Job(
+            name="other",
+            source_vd_id=vd.id,
+            target_subsystem="7" * 32,
+            target_node="iqn.2026-11.org.qreplica:other",
+            target_lun=1,
+            target_vd="9" * 32,
+            target_serial="o",
+            target_size=source.size,
+        )
+        session.add(job)
+        session.flush()
+        other = job.id
+    configure(stage, running_jobs=1)
+    jobs.start(stage.pair.database, "other")
+    return other
+
+
+def end_other(stage: Stage, other: str) -> None:
+    store = JobStore.take_over(stage.pair.database, other, 1)
+    assert store is not None
+    store.finished()
+    with stage.pair.database.session() as session:
+        plans.admit(session)
+
+
+def test_what_is_due_is_queued_once_and_served_by_the_run_that_begins_in_its_turn(stage: Stage) -> None:
+    """Due three times while another job runs: one run, whose snapshot is taken when its turn comes, serves them all."""
+    other = other_job(stage)
+    schedule(stage, Schedule(Repeat.INTERVAL, minutes=60))
+    before = stage.begun()
+    for _ in range(3):
+        stage.go(timedelta(hours=1))
+        stage.look()
+        assert stage.state() is JobState.QUEUED
+        assert stage.begun() == before
+    assert len(stage.told("job-queued")) == 1
+    assert "by its schedule, which was due at" in stage.told("job-queued")[0]
+    # The controller that would have run it dies, and the other one lets it in.
+    stage.go(timedelta(seconds=TAKEOVER + 1))
+    stage.look(2)
+    end_other(stage, other)
+    assert (stage.state(), stage.begun()) == (JobState.RUNNING, before + 1)
+    assert stage.work()
+    stage.look(2)
+    assert (stage.state(), stage.begun()) == (JobState.IDLE, before + 1)
+    stage.go(timedelta(hours=1))
+    stage.look(2)
+    assert (stage.state(), stage.begun()) == (JobState.RUNNING, before + 2)
+
+
+def test_the_space_of_a_queued_job_that_runs_out_is_cleared_as_that_of_one_at_rest(stage: Stage) -> None:
+    other_job(stage)
+    schedule(stage)
+    configure(stage, running_jobs=1, restart_after_failure=True)
+    jobs.start(stage.pair.database, "nightly")
+    assert stage.state() is JobState.QUEUED
+    stage.storage.used = SPACE
+    stage.look()
+    assert (stage.state(), stage.pair.job().error_kind) == (JobState.FAILED, "snapshots-cleared")
+    with stage.pair.database.session(read_only=True) as session:
+        assert jobs.status_of(session, "nightly").queued is None

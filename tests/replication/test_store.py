@@ -38,6 +38,7 @@ WRITES: dict[str, Callable[[JobStore], object]] = {
     "claimed": lambda store: store.claimed("b1", SIZE, "path"),
     "target_grew": lambda store: store.target_grew(SIZE),
     "waiting": lambda store: store.waiting(ERROR),
+    "gave_way": lambda store: store.gave_way(),
     "failed": lambda store: store.failed(ERROR),
     "stopped": lambda store: store.stopped(),
     "paired": lambda store: store.paired("secret"),

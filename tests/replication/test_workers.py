@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,16 @@ from typing import TypeVar
 
 import pytest
 from sqlalchemy import select as rows
+from sqlalchemy import update
 
 from qreplica.daemon.config import Config, PortConfig
-from qreplica.replication import jobs, worker
+from qreplica.replication import configuration, jobs, worker
+from qreplica.replication.configuration import Configuration
 from qreplica.replication.workers import Workers
-from qreplica.state.models import Event, Job, JobState
+from qreplica.state.models import Duty, Event, Job, JobState
 
 from .pair import JOB, Pair
+from .test_queue import add_jobs
 
 T = TypeVar("T")
 
@@ -300,3 +304,61 @@ def test_a_job_that_was_failed_from_outside_loses_its_worker_without_a_word(pret
     assert pretenders.state() is JobState.FAILED
     with pretenders.pair.database.session(read_only=True) as session:
         assert "worker-died" not in [event.kind for event in session.scalars(rows(Event))]
+
+
+def test_only_a_few_workers_start_at_once_and_more_as_these_begin_to_work(pretenders: Pretenders) -> None:
+    """Or else the daemon would have no processor left to keep its leases, without which it ends them all again."""
+    names = add_jobs(pretenders.pair.database, 6)
+    with pretenders.pair.database.session() as session:
+        session.execute(update(Job).values(state=JobState.RUNNING, controller=1))
+    pretenders.workers.start()
+    eventually(lambda: len(pretenders.workers.running()) == 4)
+    time.sleep(0.2)
+    started = pretenders.workers.running()
+    assert len(started) == 4
+    with pretenders.pair.database.session() as session:
+        session.execute(update(Job).where(Job.id.in_(started[:2])).values(epoch=1))
+    eventually(lambda: len(pretenders.workers.running()) == 6)
+    assert set(pretenders.workers.running()) < {*names, JOB}
+    eventually(lambda: len(pretenders.pids()) == 6)
+
+
+def test_a_queued_job_gets_a_worker_in_its_turn_and_not_without_a_license(pretenders: Pretenders) -> None:
+    database = pretenders.pair.database
+    (other, _) = add_jobs(database, 2)
+    configuration.put(database, Configuration(running_jobs=1))
+    jobs.start(database, "nightly")
+    jobs.start(database, "j0")
+    licensed = threading.Event()
+    pretenders.workers.may_begin = licensed.is_set
+    pretenders.workers.start()
+    eventually(pretenders.pids)
+    jobs.stop(database, "nightly")
+    pretenders.workers.wake()
+    eventually(lambda: pretenders.workers.running() == [])
+    time.sleep(0.2)
+    assert pretenders.workers.running() == []
+    licensed.set()
+    eventually(lambda: pretenders.workers.running() == [other])
+    eventually(lambda: len(pretenders.pids()) == 2)
+
+
+def test_a_lease_that_lapses_ends_no_worker_until_the_other_controller_has_it(pretenders: Pretenders) -> None:
+    jobs.start(pretenders.pair.database, "nightly")
+    pretenders.workers.start()
+    (pid,) = eventually(pretenders.pids)
+    pretenders.owners = []
+    add_jobs(pretenders.pair.database, 1)
+    jobs.start(pretenders.pair.database, "j0")
+    time.sleep(0.3)
+    assert pretenders.workers.running() == [JOB]
+    assert pretenders.pids() == [pid]
+    jobs.stop(pretenders.pair.database, "nightly")
+    assert gone(pid)
+    pretenders.owners = [1]
+    eventually(lambda: len(pretenders.pids()) == 2)
+    pretenders.owners = []
+    with pretenders.pair.database.session() as session:
+        session.add(Duty(owner="1", controller=2))
+    assert gone(pretenders.pids()[-1])
+    assert pretenders.state() is JobState.STOPPED

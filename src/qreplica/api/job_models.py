@@ -8,7 +8,7 @@ from pydantic import Field
 from qreplica.api.fields import Answer, Name, SecretIn, Size, Strict, Time, example
 from qreplica.replication.offers import PEER_PORT
 from qreplica.replication.status import JobStatus
-from qreplica.state.models import CycleKind, JobState, Outcome, PathState, Step
+from qreplica.state.models import CycleKind, JobState, Outcome, PathState, Step, VdType
 
 _IQN = "iqn.2026-11.org.qreplica:target:backups"
 RpoMinutes = Annotated[
@@ -20,6 +20,11 @@ _TARGET = {"address": "192.168.1.11", "node": _IQN, "chap_user": "replica", "cha
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Comment = Annotated[
+    str, Field(max_length=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$", description="What the administrator says of it")
+]
+Qualifies = Annotated[bool, Field(description="Whether it can be chosen")]
+Reason = Annotated[str | None, Field(description="Why it cannot, and what to do: as the creation would refuse it")]
 
 
 class DiscoverRequest(Strict):
@@ -30,6 +35,15 @@ class DiscoverRequest(Strict):
     peer_port: Annotated[Port, Field(description="The TCP port of the target's peer conversation")] = PEER_PORT
 
 
+_FOR_A_PATH = "The job that a further path is looked for; null for a new job"
+
+
+class NodesRequest(DiscoverRequest):
+    """Where to look for the iSCSI nodes of a target, and what for."""
+
+    job: Annotated[str | None, Field(description=_FOR_A_PATH)] = None
+
+
 class TargetRequest(DiscoverRequest):
     """A node of the target, and what it asks for."""
 
@@ -37,6 +51,13 @@ class TargetRequest(DiscoverRequest):
     node: Annotated[str, Field(description="The node's IQN")]
     chap_user: str | None = None
     chap_secret: SecretIn | None = None
+
+
+class BackupVdsRequest(TargetRequest):
+    """A node of the target, and what its VDs are looked at for."""
+
+    source_vd: Annotated[str | None, Field(description="What is to be replicated; null: sizes are not judged")] = None
+    job: Annotated[str | None, Field(description=_FOR_A_PATH)] = None
 
 
 class JobRequest(TargetRequest):
@@ -57,6 +78,55 @@ class JobRequest(TargetRequest):
     mutual_user: Annotated[str | None, Field(description="By which the node proves itself to us")] = None
     mutual_secret: SecretIn | None = None
     rpo_minutes: RpoMinutes = None
+    comment: Comment = ""
+
+
+class PathEdit(Strict):
+    """A path of the job, and what it is to have in place of its portal."""
+
+    address: Annotated[str, Field(description="Its address now")]
+    port: Annotated[Port, Field(description="Its TCP port now")] = 3260
+    new_address: str | None = None
+    new_port: Port | None = None
+    new_peer_port: Port | None = None
+
+
+class JobEditRequest(Strict):
+    """What is to be different of a job; what is not given stays."""
+
+    model_config = example({"comment": "Of the accounts department"})
+    name: Annotated[Name | None, Field(description="Null: as it is")] = None
+    comment: Annotated[Comment | None, Field(description="Null: as it is")] = None
+    chap_user: Annotated[str | None, Field(description="Given as null: the node asks for no CHAP any more")] = None
+    chap_secret: SecretIn | None = None
+    mutual_user: Annotated[str | None, Field(description="Given as null: the node proves itself no more")] = None
+    mutual_secret: SecretIn | None = None
+    paths: Annotated[tuple[PathEdit, ...], Field(max_length=64, description="Those that move")] = ()
+
+
+class SourceVd(Answer):
+    """A VD, and whether a new job may replicate it."""
+
+    model_config = example(
+        {
+            "name": "payroll",
+            "type": "RAID",
+            "size": 2147483648,
+            "raid_group": "rg1",
+            "snapshot_space": 0,
+            "space_to_give": 4294967296,
+            "qualifies": True,
+            "reason": None,
+        }
+    )
+    name: str
+    type: VdType
+    size: Size
+    raid_group: str
+    snapshot_space: Size
+    space_to_give: Annotated[Size, Field(description="Bytes of snapshot space that it would be given with a job")]
+    qualifies: Qualifies
+    reason: Reason
 
 
 class OfferedNode(Answer):
@@ -65,6 +135,8 @@ class OfferedNode(Answer):
     iqn: str
     chap: Annotated[bool, Field(description="Whether it asks for a CHAP name and secret")]
     backup_vds: int
+    qualifies: Qualifies
+    reason: Reason
 
 
 class Discovered(Answer):
@@ -74,7 +146,7 @@ class Discovered(Answer):
         {
             "subsystem": "target",
             "controller": 1,
-            "nodes": [{"iqn": _IQN, "chap": True, "backup_vds": 1}],
+            "nodes": [{"iqn": _IQN, "chap": True, "backup_vds": 1, "qualifies": True, "reason": None}],
         }
     )
     subsystem: str
@@ -90,6 +162,8 @@ class OfferedVd(Answer):
     type: Annotated[str, Field(description="Only a BACKUP VD can be chosen")]
     size: Size
     claimed: Annotated[bool, Field(description="Whether a job holds it already")]
+    qualifies: Qualifies
+    reason: Reason
 
 
 class Offered(Answer):
@@ -98,7 +172,17 @@ class Offered(Answer):
     model_config = example(
         {
             "subsystem": "target",
-            "vds": [{"lun": 1, "name": "payroll-copy", "type": "BACKUP", "size": 2147483648, "claimed": False}],
+            "vds": [
+                {
+                    "lun": 1,
+                    "name": "payroll-copy",
+                    "type": "BACKUP",
+                    "size": 2147483648,
+                    "claimed": False,
+                    "qualifies": True,
+                    "reason": None,
+                }
+            ],
         }
     )
     subsystem: str
@@ -203,6 +287,15 @@ class PlainAnswer(Answer):
     missing: Annotated[list[str], Field(description="What a backup VD would guarantee and this target does not")]
 
 
+class QueuedAnswer(Answer):
+    """Where a job is in the queue: more are to run than may at once."""
+
+    place: Annotated[int, Field(description="1 for the next one")]
+    running: Annotated[int, Field(description="How many jobs run")]
+    limit: Annotated[int, Field(description="How many may run at once, by the QReplica configuration")]
+    sentence: Annotated[str, Field(description="What it waits for")]
+
+
 class JobAnswer(Answer):
     """A replication job, with its present or last cycle; secrets are never shown."""
 
@@ -210,7 +303,9 @@ class JobAnswer(Answer):
         {
             "id": "4b1c6dba0c4b4f0d8b2f8b8f1c0a9d11",
             "name": "nightly",
+            "comment": "Of the accounts department",
             "state": "running",
+            "queued": None,
             "source_vd": "payroll",
             "source_size": 2147483648,
             "target_subsystem": "target",
@@ -254,7 +349,9 @@ class JobAnswer(Answer):
     )
     id: str
     name: str
+    comment: Annotated[str, Field(description="What the administrator says of it")]
     state: JobState
+    queued: Annotated[QueuedAnswer | None, Field(description="Its place in the queue; null when it is not there")]
     source_vd: str
     source_size: Size
     target_subsystem: str
@@ -305,5 +402,7 @@ class JobAnswer(Answer):
         """Return the answer that shows what a job is doing."""
         facts = asdict(status)
         kind, sentence = facts.pop("error_kind"), facts.pop("error")
+        if status.queued is not None:
+            facts["queued"]["sentence"] = status.queued.sentence
         error = None if kind is None else JobError(kind=kind, sentence=sentence or "")
         return cls.model_validate({**facts, "error": error, "unlicensed": unlicensed})

@@ -11,42 +11,45 @@ from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import revealed
 from qreplica.api.job_models import (
     AcceptRequest,
+    BackupVdsRequest,
     CycleAnswer,
     Discovered,
-    DiscoverRequest,
     JobAnswer,
+    JobEditRequest,
     JobRequest,
+    NodesRequest,
     Offered,
     OfferedNode,
     OfferedVd,
-    TargetRequest,
 )
 from qreplica.api.licensed import LICENSED
 from qreplica.api.problems import problems
 from qreplica.daemon.services import Services
 from qreplica.iscsi.initiator import Chap
 from qreplica.names import check_chap
-from qreplica.replication import jobs
+from qreplica.replication import editing, jobs, wizard
 from qreplica.replication.links import chap_of, qreplica_interface
 
 router = administered("/jobs", "replication", changes=Role.OPERATOR)
 
 
-@router.post("/discover", summary="Find a target's nodes", dependencies=LICENSED, responses=problems(403, 502))
-def discover(request: DiscoverRequest, services: TheServices) -> Discovered:
+@router.post("/discover", summary="Find a target's nodes", dependencies=LICENSED, responses=problems(403, 404, 502))
+def discover(request: NodesRequest, services: TheServices) -> Discovered:
     """Ask a target subsystem for its iSCSI nodes that hold backup VDs: the wizard's third step."""
     found = jobs.discover_nodes(request.address, peer_port=request.peer_port, interface=_interface(services))
-    return Discovered(
-        subsystem=found.subsystem,
-        controller=found.controller,
-        nodes=[OfferedNode.model_validate(node) for node in found.nodes],
-    )
+    with services.database.session(read_only=True) as session:
+        reasons = wizard.of_nodes(session, found, request.job)
+    nodes = [
+        OfferedNode(iqn=node.iqn, chap=node.chap, backup_vds=node.backup_vds, qualifies=reason is None, reason=reason)
+        for node, reason in zip(found.nodes, reasons, strict=True)
+    ]
+    return Discovered(subsystem=found.subsystem, controller=found.controller, nodes=nodes)
 
 
 @router.post(
     "/backup-vds", summary="List a target node's VDs", dependencies=LICENSED, responses=problems(403, 404, 502)
 )
-def list_backup_vds(request: TargetRequest, services: TheServices) -> Offered:
+def list_backup_vds(request: BackupVdsRequest, services: TheServices) -> Offered:
     """Ask a target's node for its VDs, proving that the CHAP name and secret are right: the wizard's fifth step."""
     found = jobs.list_backup_vds(
         request.address,
@@ -55,9 +58,21 @@ def list_backup_vds(request: TargetRequest, services: TheServices) -> Offered:
         peer_port=request.peer_port,
         interface=_interface(services),
     )
+    with services.database.session(read_only=True) as session:
+        reasons = wizard.of_backup_vds(
+            session, found, request.node, request.address, source_vd=request.source_vd, job=request.job
+        )
     vds = [
-        OfferedVd(lun=vd.lun, name=vd.name, type=vd.type, size=vd.size, claimed=vd.claimed_by is not None)
-        for vd in found.vds
+        OfferedVd(
+            lun=vd.lun,
+            name=vd.name,
+            type=vd.type,
+            size=vd.size,
+            claimed=vd.claimed_by is not None,
+            qualifies=reason is None,
+            reason=reason,
+        )
+        for vd, reason in zip(found.vds, reasons, strict=True)
     ]
     return Offered(subsystem=found.subsystem, vds=vds)
 
@@ -83,6 +98,7 @@ def create_job(request: JobRequest, services: TheServices) -> JobAnswer:
     how = functools.partial(jobs.create_plain, overwrite=request.overwrite) if request.plain else jobs.create
     how(
         services.database,
+        services.storage,
         name=request.name,
         source_vd=request.source_vd,
         address=request.address,
@@ -94,6 +110,7 @@ def create_job(request: JobRequest, services: TheServices) -> JobAnswer:
         port=request.port,
         peer_port=request.peer_port,
         rpo_minutes=request.rpo_minutes,
+        comment=request.comment,
     )
     return show_job(request.name, services)
 
@@ -104,6 +121,29 @@ def show_job(name: str, services: TheServices) -> JobAnswer:
     with services.database.session(read_only=True) as session:
         status = jobs.status_of(session, name)
     return JobAnswer.of(status, _obstacle(services))
+
+
+@router.patch("/{name}", summary="Edit a job", dependencies=LICENSED, responses=problems(401, 403, 404, 409, 502))
+def edit_job(name: str, request: JobEditRequest, services: TheServices) -> JobAnswer:
+    """Change a job's name and comment at any time; its CHAP names and secrets, and where its paths lead, at rest only.
+
+    The new way to the target must lead to the very backup VD of the job, or nothing is changed.
+    """
+    given = request.model_fields_set
+    log_on = {
+        "chap_user": request.chap_user,
+        "chap_secret": revealed(request.chap_secret),
+        "mutual_user": request.mutual_user,
+        "mutual_secret": revealed(request.mutual_secret),
+    }
+    changes = editing.Changes(
+        name=request.name,
+        comment=request.comment,
+        log_on={column: value for column, value in log_on.items() if column in given},
+        paths=[editing.PathChange(**path.model_dump()) for path in request.paths],
+    )
+    editing.edit(services.database, name, changes, controller=services.config.controller)
+    return show_job(request.name or name, services)
 
 
 @router.get("/{name}/cycles", summary="List a job's cycles", responses=problems(404))

@@ -18,6 +18,7 @@ _CONFIGURATION = {
     "restart_after_failure": False,
     "check_minutes": 60,
     "progress_minutes": 15,
+    "running_jobs": 16,
 }
 _ZONE = {"time_zone": "Europe/Berlin"}
 
@@ -32,6 +33,8 @@ Restart = Annotated[
 Minutes = Annotated[int, Field(description="Minutes between checks of the threshold")]
 Progress = Annotated[int, Field(description="Minutes without progress after which a job at work is told of")]
 
+Jobs = Annotated[int, Field(description="Jobs of the subsystem that may run at once; the others are queued")]
+
 
 class ConfigurationRequest(Strict):
     """What to set; all that is not given becomes the default."""
@@ -42,6 +45,7 @@ class ConfigurationRequest(Strict):
     restart_after_failure: Restart = False
     check_minutes: Minutes = 60
     progress_minutes: Progress = 15
+    running_jobs: Jobs = 16
 
 
 class ConfigurationAnswer(Answer):
@@ -53,6 +57,7 @@ class ConfigurationAnswer(Answer):
     restart_after_failure: Restart
     check_minutes: Minutes
     progress_minutes: Progress
+    running_jobs: Jobs
 
 
 class TimeZoneRequest(Strict):
@@ -71,14 +76,17 @@ class TimeZoneAnswer(Answer):
 
 @router.get("/qreplica/configuration", summary="Show the QReplica configuration", responses=problems())
 def show_configuration(services: TheServices) -> ConfigurationAnswer:
-    """Show the three settings of the QReplica configuration, and after how long what is looked at and told."""
+    """Show the three settings of the QReplica configuration, when what is looked at, and how many jobs may run."""
     with services.database.session(read_only=True) as session:
         return ConfigurationAnswer.model_validate(configuration.get(session))
 
 
 @router.put("/qreplica/configuration", summary="Set the QReplica configuration", responses=problems())
 def put_configuration(request: ConfigurationRequest, services: TheServices) -> ConfigurationAnswer:
-    """Set ratio, threshold and restart. Threshold and restart take effect for jobs that have a schedule only."""
+    """Set ratio, threshold and restart. Threshold and restart take effect for jobs that have a schedule only.
+
+    Of jobs that run, none is stopped because there are more than may run at once: the next begins when there are fewer.
+    """
     configuration.put(services.database, Configuration(**request.model_dump()))
     return show_configuration(services)
 

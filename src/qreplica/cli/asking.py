@@ -88,12 +88,15 @@ def value(given: str | None, question: str, *, option: str) -> str:
     return answer
 
 
-def choice(options: Sequence[str], question: str, *, option: str) -> int:
-    """Return the index of what was chosen; a single option needs no question. Raises ChoiceAmbiguous."""
+def choice(options: Sequence[str], question: str, *, option: str, others: Sequence[str] = ()) -> int:
+    """Return the index of what was chosen; a single option needs no question.
+
+    ``others`` are sentences that tell why something else is no option. Raises ChoiceAmbiguous.
+    """
     if len(options) == 1:
         return 0
     if not options or not on_terminal():
-        raise ChoiceAmbiguous(option=option, offered="; ".join(options) or "none that can be used")
+        raise ChoiceAmbiguous(option=option, offered="; ".join(options) or _none(others))
     for number, one in enumerate(options, 1):
         typer.echo(f"  {number}  {one}", err=True)
     while True:
@@ -101,6 +104,17 @@ def choice(options: Sequence[str], question: str, *, option: str) -> int:
         if 1 <= answer <= len(options):
             return answer - 1
         typer.echo(f"Type a number from 1 to {len(options)}.", err=True)
+
+
+def _none(others: Sequence[str]) -> str:
+    return " ".join(["none that can be used", *(f"({why})" for why in others)])
+
+
+def go_on(what: str) -> None:
+    """Say on a terminal what will happen, and have it confirmed. Raises NotConfirmed."""
+    typer.echo(what, err=True)
+    if not typer.confirm("Go on?", default=False, err=True):
+        raise NotConfirmed
 
 
 def confirm(name: str, loss: str, *, yes: bool) -> None:

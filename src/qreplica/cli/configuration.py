@@ -15,7 +15,7 @@ _PATH, _ZONE = "/qreplica/configuration", "/time-zone"
 
 @app.command()
 def show(context: typer.Context, as_json: Json = False) -> None:
-    """Show snapshot space, threshold and restart, and the time zone."""
+    """Show snapshot space, threshold and restart, how many jobs run at once, and the time zone."""
     with session(context, as_json=as_json) as here:
         here.show(_all(here), _sheet)
 
@@ -38,6 +38,7 @@ def set_(
     progress_minutes: Annotated[
         int | None, typer.Option(help="Minutes without progress after which a job at work is told of.")
     ] = None,
+    running_jobs: Annotated[int | None, typer.Option(help="Jobs that may run at once; the others are queued.")] = None,
     time_zone: Annotated[str | None, typer.Option(help="Of schedules, such as Europe/Berlin.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -49,6 +50,7 @@ def set_(
             "restart_after_failure": restart_after_failure,
             "check_minutes": check_minutes,
             "progress_minutes": progress_minutes,
+            "running_jobs": running_jobs,
         }
         changed = {name: value for name, value in given.items() if value is not None}
         if changed:
@@ -70,6 +72,7 @@ def _sheet(answer: dict[str, Any]) -> RenderableType:
             ("Threshold", f"{answer['threshold']} %, checked every {answer['check_minutes']} min"),
             ("Restart the task an hour later if failed", "yes" if answer["restart_after_failure"] else "no"),
             ("No progress", f"told of after {answer['progress_minutes']} min"),
+            ("Jobs that run at once", f"{answer['running_jobs']} at most"),
             ("Time zone", answer["time_zone"]),
         ]
     )

@@ -166,7 +166,7 @@ class ChoiceAmbiguous(Invalid):
     """There is nothing, or more than one thing, to choose from, and nobody can be asked."""
 
     kind = "choice-ambiguous"
-    template = "Nobody can be asked to choose, and the target offers {offered}: give {option}."
+    template = "Nobody can be asked to choose, and what is offered is {offered}: give {option}."
 
 
 class WindowUnclear(Invalid):

@@ -12,7 +12,7 @@ from qreplica.units import format_duration, format_rate, format_size
 
 #: Seconds between two looks at a job.
 INTERVAL = 0.5
-_UNDER_WAY = {"running", "stopping", "waiting"}
+_UNDER_WAY = {"queued", "running", "stopping", "waiting"}
 
 
 def follow(here: Session, name: str) -> None:
@@ -62,18 +62,20 @@ class _Shown:
     def update(self, job: dict[str, Any]) -> None:
         """Show the job as it now is."""
         cycle = job["cycle"]
-        if cycle is not None and job["state"] in _UNDER_WAY:
+        if cycle is not None and cycle["finished_at"] is None and job["state"] in _UNDER_WAY:
             at = Progress(job["name"], cycle["step"], cycle["percent"], figures(cycle), run=cycle["generation"])
-            self._display.update(at, waiting=job["state"] == "waiting")
+            self._display.update(at, waiting=job["state"] in {"queued", "waiting"})
         if _reason(job) != self._reason:
             self._reason = _reason(job)
             if self._reason:
-                self._display.remark(job["name"], f"waiting: {self._reason}")
+                self._display.remark(job["name"], self._reason)
 
 
 def _reason(job: dict[str, Any]) -> str:
-    """Return why the job waits for a way to its target, nothing when it does not."""
-    return job["error"]["sentence"] if job["state"] == "waiting" and job["error"] else ""
+    """Return why the job waits, for its turn or for a way to its target; nothing when it does not."""
+    if job["queued"]:
+        return f"queued: {job['queued']['sentence']}"
+    return f"waiting: {job['error']['sentence']}" if job["state"] == "waiting" and job["error"] else ""
 
 
 def figures(cycle: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qreplica.cli import asking, job_path, job_rpo, job_schedule, job_views, wizard
+from qreplica.cli import asking, job_edit, job_path, job_rpo, job_schedule, job_views, wizard
 from qreplica.cli.context import Json, Session, Yes, path, session
 from qreplica.units import parse_minutes
 
@@ -14,8 +14,11 @@ app.add_typer(job_schedule.app, name="schedule")
 app.add_typer(job_schedule.bandwidth, name="bandwidth")
 app.add_typer(job_rpo.app, name="rpo")
 
+app.command("edit")(job_edit.edit)
+
 Name = Annotated[str, typer.Argument(help="The job's name.")]
 PeerPort = Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the target's peer conversation.")]
+ForJob = Annotated[str | None, typer.Option("--for-job", help="The job that a further path is looked for.")]
 Follow = Annotated[bool, typer.Option("--follow", help="Show the progress until it ends.")]
 
 
@@ -44,12 +47,21 @@ def cycles(context: typer.Context, name: Name, as_json: Json = False) -> None:
 def discover(
     context: typer.Context,
     address: Annotated[str, typer.Argument(help="An iSCSI port's address of the target subsystem.")],
+    for_job: ForJob = None,
     peer_port: PeerPort = 3261,
     as_json: Json = False,
 ) -> None:
-    """List the iSCSI nodes of a target subsystem that hold backup VDs."""
+    """List the iSCSI nodes of a target subsystem that hold backup VDs, and why some cannot be logged on to."""
     with session(context, as_json=as_json) as here:
-        here.show(here.api.post("/jobs/discover", {"address": address, "peer_port": peer_port}), job_views.nodes)
+        body = {"address": address, "peer_port": peer_port, "job": for_job}
+        here.show(here.api.post("/jobs/discover", body), job_views.nodes)
+
+
+@app.command("source-vds")
+def source_vds(context: typer.Context, as_json: Json = False) -> None:
+    """List the VDs here, whether a new job may replicate each, and why not."""
+    with session(context, as_json=as_json) as here:
+        here.show(here.api.get("/qreplica/source-vds"), job_views.source_vds)
 
 
 @app.command("backup-vds")
@@ -59,13 +71,16 @@ def backup_vds(
     node: Annotated[str, typer.Argument(help="The node's IQN, as “discover” lists it.")],
     chap_user: Annotated[str | None, typer.Option(help="The node's CHAP name.")] = None,
     chap_secret_file: asking.ChapFile = None,
+    source_vd: Annotated[str | None, typer.Option(help="What is to be replicated; without, no size is judged.")] = None,
+    for_job: ForJob = None,
     peer_port: PeerPort = 3261,
     as_json: Json = False,
 ) -> None:
-    """List the VDs that an iSCSI node of a target subsystem offers."""
+    """List the VDs that an iSCSI node of a target subsystem offers, and why some cannot be chosen."""
     with session(context, as_json=as_json) as here:
         secret = asking.chap_secret(chap_user, chap_secret_file)
         body = wizard.node_body(wizard.Portal(address, peer_port), node, chap_user, secret)
+        body |= {"source_vd": source_vd, "job": for_job}
         here.show(here.api.post("/jobs/backup-vds", body), job_views.backup_vds)
 
 
@@ -89,6 +104,7 @@ def create(
         str | None, typer.Option(help="The identity of a plain target's disk, whose content may be lost.")
     ] = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="The TCP port of the target's iSCSI portal.")] = 3260,
+    comment: Annotated[str, typer.Option(help="What is to be said of it.")] = "",
     peer_port: PeerPort = 3261,
     rpo: Annotated[str | None, typer.Option(help="How old its copy may become, such as 30m, 1h or 1d.")] = None,
     as_json: Json = False,
@@ -111,6 +127,7 @@ def create(
             rpo_minutes=None if rpo is None else parse_minutes(rpo),
             plain=plain_target,
             overwrite=overwrite,
+            comment=comment,
         )
         job = here.api.post("/jobs", wizard.complete(here.api, given))
         here.say(
@@ -121,12 +138,26 @@ def create(
 
 
 @app.command()
-def start(context: typer.Context, name: Name, follow: Follow = False, as_json: Json = False) -> None:
-    """Run a job: a full copy the first time, then only what changed. A stopped or failed one goes on."""
+def start(
+    context: typer.Context,
+    name: Name,
+    follow: Follow = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask: what will happen is known.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a job: a full copy the first time, then only what changed. A stopped or failed one goes on.
+
+    On a terminal you are told what will happen, and asked.
+    """
     with session(context, as_json=as_json) as here:
+        # Where nobody can be asked it starts at once: nothing is lost by it.
+        if not yes and asking.on_terminal():
+            asking.go_on(job_views.next_run(here.api.get(path("jobs", name))))
         job = here.api.post(path("jobs", name, "start"))
         if follow:
             _follow(here, name)
+        elif job["queued"]:
+            here.say(f"Job “{name}” was queued, {job['queued']['sentence']}.", job)
         else:
             here.say(f"Job “{name}” was started: watch it with “qreplica job watch {name}”.", job)
 

@@ -96,7 +96,9 @@ def sheet(job: dict[str, Any]) -> RenderableType:
     """Return all of one job."""
     facts: list[tuple[str, Any]] = [
         ("Job", job["name"]),
+        *([("Comment", job["comment"])] if job["comment"] else []),
         ("State", output.state(_state(job))),
+        *([("Queue", job["queued"]["sentence"])] if job["queued"] else []),
         ("Schedule", output.text(job["schedule"])),
         ("Next run", output.time(job["next_run_at"])),
         ("Source VD", f"{job['source_vd']} ({output.size(job['source_size'])})"),
@@ -229,11 +231,20 @@ def cycles(answer: list[dict[str, Any]]) -> RenderableType:
 _CYCLE_FIGURES = ("Generation", "Took", "Changed", "Sent", "Rate")
 
 
+def source_vds(answer: list[dict[str, Any]]) -> RenderableType:
+    """Return the VDs that a job may replicate, and why it may not replicate others."""
+    return output.rows(
+        output.table("VD", "Type", "Size", "RG", "Qualifies", right=["Size"]),
+        ([one["name"], one["type"], output.size(one["size"]), one["raid_group"], fit(one)] for one in answer),
+        empty="There are no virtual disks: make one with “qreplica vd create”.",
+    )
+
+
 def nodes(answer: dict[str, Any]) -> RenderableType:
     """Return the nodes that a target offers."""
     return output.rows(
-        output.table("iSCSI node", "CHAP", "Backup VDs", right=["Backup VDs"]),
-        ([one["iqn"], "yes" if one["chap"] else "no", str(one["backup_vds"])] for one in answer["nodes"]),
+        output.table("iSCSI node", "CHAP", "Backup VDs", "Qualifies", right=["Backup VDs"]),
+        ([one["iqn"], "yes" if one["chap"] else "no", str(one["backup_vds"]), fit(one)] for one in answer["nodes"]),
         empty=f"Subsystem {answer['subsystem']} has no iSCSI node with a backup VD: attach one to a LUN there.",
     )
 
@@ -241,14 +252,30 @@ def nodes(answer: dict[str, Any]) -> RenderableType:
 def backup_vds(answer: dict[str, Any]) -> RenderableType:
     """Return the VDs that a target's node offers."""
     return output.rows(
-        output.table("LUN", "VD", "Type", "Size", "Free to use", right=["LUN", "Size"]),
+        output.table("LUN", "VD", "Type", "Size", "Qualifies", right=["LUN", "Size"]),
         ([str(one["lun"]), one["name"], one["type"], output.size(one["size"]), fit(one)] for one in answer["vds"]),
         empty="The node has no LUNs: attach a backup VD to it on the target subsystem.",
     )
 
 
-def fit(vd: dict[str, Any]) -> str:
-    """Return whether a job can use the VD, and why not."""
-    if vd["type"] != "BACKUP":
-        return "no: it is no backup VD"
-    return "no: another job uses it" if vd["claimed"] else "yes"
+def fit(one: dict[str, Any]) -> str:
+    """Return whether it can be chosen, and why not."""
+    return "yes" if one["qualifies"] else f"no: {one['reason']}"
+
+
+def next_run(job: dict[str, Any]) -> str:
+    """Return what a start of the job does, with the bytes as far as they are known."""
+    to = f"from {job['source_vd']} to {job['target_vd']} on {job['target_subsystem']}"
+    cycle = job["cycle"]
+    if cycle is not None and cycle["finished_at"] is None:
+        if cycle["kind"] is None:
+            return f"Generation {cycle['generation']} of job “{job['name']}” goes on, {to}."
+        left = output.size(cycle["total_bytes"] - cycle["done_bytes"])
+        which = f"The {cycle['kind']} copy of generation {cycle['generation']}"
+        return f"{which} of job “{job['name']}” goes on, {to}: {left} of {output.size(cycle['total_bytes'])} are left."
+    if job["base_generation"] is None:
+        return f"Job “{job['name']}” makes a full copy, {to}: all of its {output.size(job['source_size'])}."
+    return (
+        f"Job “{job['name']}” makes an incremental copy, {to}: what has changed since recovery point "
+        f"{job['base_generation']}, of {output.size(job['source_size'])}."
+    )

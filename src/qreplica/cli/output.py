@@ -21,6 +21,7 @@ _STYLES = {
     "info": "dim",
     "running": "cyan",
     "stopping": "yellow",
+    "queued": "yellow",
     "waiting": "yellow",
     "degraded": "yellow",
     "rebuilding": "cyan",

@@ -111,7 +111,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
         takeover=config.cluster.takeover_seconds,
         automatic=config.cluster.failback == "automatic",
     )
-    workers = Workers(file, config, database, duties.mine)
+    workers = Workers(file, config, database, duties.mine, may_begin=lambda: licensing.obstacle() is None)
     other = 3 - config.controller
     beside = OtherController(database, other, config.tgtd_pid_files[other - 1])
 

@@ -111,7 +111,7 @@ class _Interrupted:
 
 def _interrupt(stage: Stage, drill: Drill) -> _Interrupted:
     stage.tell(f"{drill.name}: {drill.what}")
-    stage.side[Side.SOURCE]("job", "start", NAME)
+    stage.side[Side.SOURCE]("job", "start", NAME, "--yes")
     before = stage.until("data to be on its way", lambda: _under_way(stage))
     active = stage.active()
     reached = max(before.done_bytes, *map(stage.written, CONTROLLERS))
@@ -162,7 +162,7 @@ def _kill_at_every_step(stage: Stage) -> None:
     """Kill the worker in each step of a cycle in turn, and the whole controller in each step after that."""
     stage.tell(f"{AT_EVERY_STEP}: the worker, then its controller, is killed in each step of a cycle")
     for whole in (False, True):
-        stage.side[Side.SOURCE]("job", "start", NAME)
+        stage.side[Side.SOURCE]("job", "start", NAME, "--yes")
         before = stage.cycle()
         for step in _STEPS:
             met = stage.until(f"step {step}", partial(_in, stage, step))

@@ -200,7 +200,7 @@ class Demo:
         return self._told(Cycle.of(self._source("job", "show", JOB), trouble.interruptions))
 
     def _run_job(self, look: Callable[[], None]) -> None:
-        self._source.watched("job", "start", JOB, "--follow", look=look)
+        self._source.watched("job", "start", JOB, "--follow", "--yes", look=look)
 
     def _told(self, cycle: Cycle) -> Cycle:
         self._tell(f"{format_size(cycle.bytes)} sent in {cycle.seconds:.1f} s, {format_rate(cycle.rate)}")

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.peer.messages import BackupVd, BackupVdList, NodeEntry, NodeList
-from qreplica.replication.recovery_claims import holder_of_vd, last_epoch, node_by_iqn
+from qreplica.replication.recovery_claims import NOBODY, holder_of_vd, last_epoch, node_by_iqn, obstacle
 from qreplica.state.models import Node, Subsystem, VdType
 
 
@@ -27,7 +27,7 @@ def backup_vds(session: Session, iqn: str) -> BackupVdList:
     for lun in node.luns:
         if lun.snapshot_id is not None:
             continue
-        holder = holder_of_vd(session, lun.vd_id)
+        holder, refused = holder_of_vd(session, lun.vd_id), obstacle(session, lun, NOBODY)
         vds.append(
             BackupVd(
                 lun=lun.number,
@@ -37,6 +37,7 @@ def backup_vds(session: Session, iqn: str) -> BackupVdList:
                 size=lun.vd.size,
                 serial=lun.vd.serial,
                 claimed_by=None if holder is None else holder.job_id,
+                refusal=None if refused is None else refused.sentence,
                 epoch=last_epoch(session, lun.vd_id, node.id),
             )
         )

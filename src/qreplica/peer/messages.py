@@ -54,8 +54,8 @@ class NodeList(_Message):
 class BackupVd(_Message):
     """A LUN of a node, as the wizard shows it; ``type`` is BACKUP or RAID (a RAID VD is listed, and cannot be chosen).
 
-    ``claimed_by`` is the id of the job that holds the VD, if any. A new job's first claim must propose an epoch
-    higher than ``epoch``.
+    ``claimed_by`` is the id of the job that holds the VD, if any; ``refusal`` the sentence that a new job's claim would
+    be refused with. That must propose an epoch higher than ``epoch``.
     """
 
     lun: int
@@ -65,6 +65,7 @@ class BackupVd(_Message):
     size: Size
     serial: str
     claimed_by: Id | None
+    refusal: str | None = None
     epoch: Size = 0
 
 

@@ -22,10 +22,10 @@ from qreplica.replication.links import Links, Peer, Target, Way, check_claimed, 
 from qreplica.replication.paths import Paths
 from qreplica.replication.pieces import covered, totals
 from qreplica.replication.planner import AlreadyCommitted, Facts, Full, Incremental, Plan, Resume
-from qreplica.replication.progress import Rate, peak_memory
+from qreplica.replication.reporting import Report
 from qreplica.replication.store import CycleFacts, JobStore, Planned
 from qreplica.replication.throttle import Throttle
-from qreplica.replication.transfer import Progress, Settings, Stop, Transfer
+from qreplica.replication.transfer import Settings, Stop, Transfer
 from qreplica.state.models import Outcome, Severity, Step
 from qreplica.storage.driver import Extent, StorageDriver
 from qreplica.storage.errors import SnapshotMissing
@@ -247,7 +247,7 @@ class Attempt:
                     self._paths.check_there(self._way)
                     throttle.set(self._parts.limit())
 
-                done = covered(extents, start)
+                report = Report(self._store, self._parts.tell, self._parts.clock, covered(extents, start), look)
                 with self._comparison(source, extents, start, begin, peer) as comparison:
                     transfer = Transfer(
                         session,
@@ -258,13 +258,14 @@ class Attempt:
                         end=size,
                         stop=self._stop,
                         on_checkpoint=lambda at: self._store.checkpoint(at.checkpoint, at.done),
-                        on_progress=_Report(self._store, self._parts.tell, self._parts.clock, done, look),
+                        on_progress=report,
                         throttle=throttle,
                         comparison=comparison,
                         settings=self._parts.settings,
                         clock=self._parts.clock,
                     )
                     finished = transfer.run()
+                    report.complete(transfer.progress)
                 if finished:
                     self._store.step(Step.FLUSH)
                     transfer.seal()
@@ -298,32 +299,3 @@ class Attempt:
             except QReplicaError as error:
                 sentence = f"An old replication snapshot could not be deleted: {error.sentence}"
                 self._parts.tell(Severity.WARNING, "snapshot-not-released", sentence)
-
-
-class _Report:
-    """Persists progress; what ``check`` raises ends the transfer."""
-
-    def __init__(
-        self,
-        store: JobStore,
-        tell: Callable[[Severity, str, str], None],
-        clock: Callable[[], float],
-        done: int,
-        check: Callable[[], None],
-    ) -> None:
-        self._store = store
-        self._tell = tell
-        self._check = check
-        self._clock = clock
-        self._rate = Rate(clock(), done)
-        self._sent = self._compared = 0
-
-    def __call__(self, progress: Progress) -> None:
-        rate = self._rate.update(self._clock(), progress.done)
-        sent, self._sent = progress.sent - self._sent, progress.sent
-        if progress.compared and not self._compared:
-            what = "It compares the copy with what the target holds already, and sends only what differs."
-            self._tell(Severity.INFO, "cycle-compares", what)
-        compared, self._compared = progress.compared - self._compared, progress.compared
-        self._store.progress(done=progress.done, sent=sent, compared=compared, rate=rate, peak_memory=peak_memory())
-        self._check()

@@ -15,6 +15,7 @@ from qreplica.state.schedule_models import JobPlan, QReplicaSettings
 
 _ONE_ROW = 1
 _LEAST_RATIO, _MOST_RATIO, _MOST_THRESHOLD, _MOST_MINUTES = 0.1, 100.0, 99, 24 * 60
+_MOST_JOBS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,9 @@ class Configuration:
     """``ratio`` of automatic snapshot space to a source VD's size; ``threshold`` in percent of what is left of it.
 
     The threshold is checked every ``check_minutes``. It and ``restart_after_failure`` are for jobs with a schedule. A
-    job at work that makes no progress for ``progress_minutes`` is told of. Raises ConfigurationWrong.
+    job at work that makes no progress for ``progress_minutes`` is told of. At most ``running_jobs`` of the subsystem
+    run at once, the others wait in a queue. 16 of them keep two processors busy, and their workers' memory below 2 GiB;
+    more would only share the same. Raises ConfigurationWrong.
     """
 
     ratio: float = 2.0
@@ -30,6 +33,7 @@ class Configuration:
     restart_after_failure: bool = False
     check_minutes: int = 60
     progress_minutes: int = 15
+    running_jobs: int = 16
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.ratio) and _LEAST_RATIO <= self.ratio <= _MOST_RATIO):
@@ -44,6 +48,8 @@ class Configuration:
             raise ConfigurationWrong(
                 reason=f"{self.progress_minutes} minutes without progress are not from 1 minute to 24 hours"
             )
+        if not 1 <= self.running_jobs <= _MOST_JOBS:
+            raise ConfigurationWrong(reason=f"{self.running_jobs} jobs at once are not from 1 to {_MOST_JOBS}")
 
 
 def get(session: Session) -> Configuration:
@@ -51,7 +57,14 @@ def get(session: Session) -> Configuration:
     row = session.get(QReplicaSettings, _ONE_ROW)
     if row is None:
         return Configuration()
-    return Configuration(row.ratio, row.threshold, row.restart_after_failure, row.check_minutes, row.progress_minutes)
+    return Configuration(
+        row.ratio,
+        row.threshold,
+        row.restart_after_failure,
+        row.check_minutes,
+        row.progress_minutes,
+        row.running_jobs,
+    )
 
 
 def put(database: Database, configuration: Configuration) -> None:
@@ -60,12 +73,12 @@ def put(database: Database, configuration: Configuration) -> None:
         row = _row(session)
         row.ratio, row.threshold = configuration.ratio, configuration.threshold
         row.restart_after_failure, row.check_minutes = configuration.restart_after_failure, configuration.check_minutes
-        row.progress_minutes = configuration.progress_minutes
+        row.progress_minutes, row.running_jobs = configuration.progress_minutes, configuration.running_jobs
         restart = "restart an hour later if failed" if configuration.restart_after_failure else "no restart if failed"
         message = (
             f"Snapshot space is {configuration.ratio:g} to 1 now, threshold {configuration.threshold} % (checked every "
             f"{configuration.check_minutes} min), {restart}; of a job without progress is told after "
-            f"{configuration.progress_minutes} min."
+            f"{configuration.progress_minutes} min; {configuration.running_jobs} jobs may run at once."
         )
         log.record(session, Severity.INFO, "configuration-changed", "qreplica", message)
 

@@ -13,8 +13,7 @@ from qreplica.iscsi.initiator import Chap
 from qreplica.names import ChapIncomplete, check_chap, check_name
 from qreplica.peer.errors import PeerFailed
 from qreplica.peer.messages import BackupVd, BackupVdList
-from qreplica.replication import configuration, lags, offers
-from qreplica.replication.errors import NodeLoggedOn, SnapshotSpaceShort, SourceIsBackup
+from qreplica.replication import lags, offers
 from qreplica.replication.lag import check_rpo
 from qreplica.replication.links import (
     Links,
@@ -27,17 +26,19 @@ from qreplica.replication.links import (
     target_of,
 )
 from qreplica.replication.plain_probe import foreign_disk, target_to_be
+from qreplica.replication.qualifying import group_obstacle, node_obstacle, source_obstacle, space_to_give
 from qreplica.replication.release import release
-from qreplica.replication.snapshot_space import automatic
 from qreplica.replication.store import JobStore
 from qreplica.state.database import Database
-from qreplica.state.models import Job, Path, Severity, VdType, VirtualDisk, new_id
-from qreplica.storage import raid_groups, virtual_disks
+from qreplica.state.models import Job, Path, Severity, VirtualDisk, new_id
+from qreplica.storage import virtual_disks
+from qreplica.storage.driver import StorageDriver
 from qreplica.storage.service_errors import NameTaken
 
 
 def create(
     database: Database,
+    storage: StorageDriver,
     *,
     name: str,
     source_vd: str,
@@ -50,6 +51,7 @@ def create(
     port: int = 3260,
     peer_port: int = offers.PEER_PORT,
     rpo_minutes: int | None = None,
+    comment: str = "",
     links: Links | None = None,
 ) -> Job:
     """Make a job that replicates ``source_vd`` to the backup VD at ``lun`` of the target's ``node``.
@@ -60,28 +62,28 @@ def create(
 
     ``rpo_minutes`` is its RPO goal, None for none.
 
-    Raises NotAName, RpoWrong, NameTaken, NotFound, SourceIsBackup, NodeLoggedOn, SnapshotSpaceShort, ForeignDisk, what
+    Raises NotAName, RpoWrong, NameTaken, NotFound, ForeignDisk, what ``qualifying`` returns of source VD and node, what
     ``offers.list_backup_vds`` and ``offers.fitting`` raise, and what ``PeerClient.claim`` and ``Session.connect`` do.
     """
     check_name(name, "replication job")
     check_rpo(rpo_minutes)
-    check_chap_both(chap, mutual)
+    check_log_on(chap, mutual)
     with database.session(read_only=True) as session:
-        size = check_here(session, name, source_vd, node)[0].size
+        size = check_source(session, storage, name, source_vd, node).size
         interface = qreplica_interface(session, controller)
     try:
         offered = offers.list_backup_vds(address, node, chap, peer_port=peer_port, interface=interface)
-    except PeerFailed as error:
+    except PeerFailed as unanswered:
         way = Way(address, port, peer_port)
         with database.session(read_only=True) as session:
             to_be = target_to_be(session, name, node, lun, way, chap=chap, mutual=mutual, controller=controller)
         foreign = foreign_disk(to_be, way)
         if foreign is not None:
-            raise foreign from error
+            raise foreign from unanswered
         raise
     found = offers.fitting(offered, node, lun, size)
     job = _row(name, node, offered, found, chap=chap, mutual=mutual)
-    job.controller = controller
+    job.controller, job.comment = controller, comment
     job.paths = [Path(position=0, address=address, port=port, peer_port=peer_port)]
     with database.session() as session:
         vd, given = check_here(session, name, source_vd, node)
@@ -100,8 +102,8 @@ def create(
         return session.get_one(Job, job.id)
 
 
-def check_chap_both(chap: Chap | None, mutual: Chap | None) -> None:
-    """Raise ChapSecretInvalid, ChapIncomplete or ChapInvalid unless both, as far as given, can be used together."""
+def check_log_on(chap: Chap | None, mutual: Chap | None) -> None:
+    """Raise ChapNameInvalid, ChapSecretInvalid, ChapIncomplete or ChapInvalid for what cannot log on to a node."""
     for one in (chap, mutual):
         check_chap(*((one.user, one.secret) if one else (None, None)))
     if mutual is not None and chap is None:
@@ -110,22 +112,29 @@ def check_chap_both(chap: Chap | None, mutual: Chap | None) -> None:
         raise ChapInvalid(reason="both directions have the same secret, which lets an impostor answer for the node")
 
 
+def check_source(session: Session, storage: StorageDriver, name: str, source_vd: str, node: str) -> VirtualDisk:
+    """Return the source VD, as ``check_here`` does, if its RG can be read too; not for the middle of a transaction."""
+    vd, _ = check_here(session, name, source_vd, node)
+    error = group_obstacle(vd, storage)
+    if error is not None:
+        raise error
+    return vd
+
+
 def check_here(session: Session, name: str, source_vd: str, node: str) -> tuple[VirtualDisk, int]:
     """Return the source VD and the snapshot space that it is to get, if the job may be made as far as is known here."""
+    check_free(session, name)
+    vd = virtual_disks.get(session, source_vd)
+    error = source_obstacle(session, vd) or node_obstacle(session, node)
+    if error is not None:
+        raise error
+    return vd, space_to_give(session, vd)
+
+
+def check_free(session: Session, name: str) -> None:
+    """Raise NameTaken when a job has the name."""
     if session.scalar(select(Job.id).where(Job.name == name)) is not None:
         raise NameTaken(what="replication job", name=name)
-    vd = virtual_disks.get(session, source_vd)
-    if vd.type is not VdType.RAID:
-        raise SourceIsBackup(vd=source_vd)
-    other = session.scalar(select(Job.name).where(Job.target_node == node))
-    if other is not None:
-        raise NodeLoggedOn(job=other, node=node)
-    ratio = configuration.get(session).ratio
-    needed = 0 if vd.snapshot_space else automatic(vd.size, ratio)
-    free = raid_groups.space(session, vd.raid_group).free
-    if needed > free:
-        raise SnapshotSpaceShort(vd=vd.name, needed=needed, ratio=ratio, group=vd.raid_group.name, free=max(0, free))
-    return vd, needed
 
 
 def _row(

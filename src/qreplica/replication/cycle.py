@@ -9,7 +9,7 @@ from qreplica.replication.errors import StaleOwner
 from qreplica.replication.links import target_of
 from qreplica.replication.paths import Paths
 from qreplica.replication.recovery_errors import StaleEpoch
-from qreplica.replication.retry import delays, passes
+from qreplica.replication.retry import LONGEST, delays, passes
 from qreplica.replication.store import JobStore
 from qreplica.replication.transfer import Stop
 from qreplica.state.database import Database
@@ -29,7 +29,8 @@ def run(database: Database, parts: Parts, store: JobStore, stop: StopEvent) -> N
     """Return when the cycle is committed, stopped, or failed so that somebody must act; the job's state says which.
 
     When a path fails it goes on at once over another one. When none is left, what passes by itself is waited for (state
-    WAITING). Raises StaleOwner when another worker has taken over: then nothing more may be done.
+    WAITING), though only for a while where other jobs are queued: those must not wait for what may never come.
+    Raises StaleOwner when another worker has taken over: then nothing more may be done.
     """
     paths = Paths(database, store, parts.tell)
     waits, above = delays(), 0
@@ -56,7 +57,11 @@ def run(database: Database, parts: Parts, store: JobStore, stop: StopEvent) -> N
                 return
             if store.waiting(error):
                 parts.tell(Severity.WARNING, "job-waiting", f"It waits for a way to the target: {error.sentence}")
-            _wait(stop, next(waits), paths.one_is_back)
+            seconds = next(waits)
+            if seconds >= LONGEST and store.gave_way():
+                parts.tell(Severity.INFO, "job-queued", "It leaves its place to a job that is queued, and comes last.")
+                return
+            _wait(stop, seconds, paths.one_is_back)
     store.stopped()
 
 

@@ -1,6 +1,6 @@
 """Errors of the source's side of replication."""
 
-from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, NotFound, RemoteFailed, Unauthorized
+from qreplica.errors import Conflict, EngineFailed, Invalid, NoSpace, NotFound, RemoteFailed, Unauthorized, Unavailable
 
 
 class StaleOwner(Conflict):
@@ -71,6 +71,30 @@ class SourceIsBackup(Invalid):
     template = "Virtual disk “{vd}” has type BACKUP: choose a source VD of type RAID."
 
 
+class SourceReplicated(Conflict):
+    """The VD has a job, whose snapshots and snapshot space are its own."""
+
+    kind = "source-replicated"
+    template = (
+        "Virtual disk “{vd}” is the source of replication job “{job}” already: choose another source VD, or delete "
+        "that job first."
+    )
+
+
+class SourceRolledBack(Unavailable):
+    """The VD is not served until its roll-back has ended."""
+
+    kind = "source-rolled-back"
+    template = "Virtual disk “{vd}” is being rolled back to a snapshot: wait until that has ended, then create the job."
+
+
+class BackupVdRefused(Conflict):
+    """The target would refuse the claim of a new job, for a reason that only it knows."""
+
+    kind = "backup-vd-refused"
+    template = "Subsystem {subsystem} does not give “{vd}” at LUN {lun} of {node} to a new job: {reason}"
+
+
 class BackupVdMissing(Invalid):
     """The node shows no VD under that LUN."""
 
@@ -116,7 +140,7 @@ class NodeLoggedOn(Conflict):
     kind = "node-logged-on"
     template = (
         "Replication job “{job}” is logged on to iSCSI node {node} already, and QReplica does not log on to the same "
-        "node twice: attach the backup VD to a LUN of another iSCSI node."
+        "node twice: attach the backup VD to a LUN of another iSCSI node, one node for each job."
     )
 
 
@@ -195,7 +219,7 @@ class PathToAnotherSubsystem(Conflict):
     kind = "path-to-another-subsystem"
     template = (
         "What answers at {address} is subsystem {found} ({found_id}), and job “{job}” replicates to subsystem "
-        "{expected} ({expected_id}): no path was added; give the address of an iSCSI port of {expected}."
+        "{expected} ({expected_id}): nothing was changed; give the address of an iSCSI port of {expected}."
     )
 
 
@@ -204,8 +228,8 @@ class PathToAnotherNode(Conflict):
 
     kind = "path-to-another-node"
     template = (
-        "A path to iSCSI node {found} cannot belong to job “{job}”, which replicates to iSCSI node {expected}: no path "
-        "was added; choose {expected}."
+        "A path to iSCSI node {found} cannot belong to job “{job}”, which replicates to iSCSI node {expected}: nothing "
+        "was changed; choose {expected}."
     )
 
 
@@ -215,8 +239,8 @@ class PathToAnotherVd(Conflict):
     kind = "path-to-another-vd"
     template = (
         "LUN {found_lun} of iSCSI node {node} at {address} is VD “{found}” (serial number {found_serial}), and job "
-        "“{job}” replicates to “{expected}” at LUN {expected_lun} (serial number {expected_serial}): no path was "
-        "added; choose that VD."
+        "“{job}” replicates to “{expected}” at LUN {expected_lun} (serial number {expected_serial}): nothing was "
+        "changed; choose that VD."
     )
 
 

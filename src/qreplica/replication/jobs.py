@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 from qreplica.errors import NotFound, QReplicaError
 from qreplica.events import log
 from qreplica.peer.errors import WrongPairing
-from qreplica.replication import plans, qsnaps, status
+from qreplica.replication import plans, qsnaps, queue, status
 from qreplica.replication.creation import create
 from qreplica.replication.errors import JobRunning
 from qreplica.replication.links import Links, target_of
@@ -38,7 +38,7 @@ __all__ = [
     "stop",
 ]
 
-_BUSY = (*ACTIVE, JobState.STOPPING)
+_BUSY = (*queue.RUNNING, JobState.QUEUED)
 
 
 def get(session: Session, name: str) -> Job:
@@ -50,33 +50,35 @@ def get(session: Session, name: str) -> Job:
 
 
 def start(database: Database, name: str) -> None:
-    """Have the job run: a new cycle, or the one that was stopped or failed from its checkpoint on.
+    """Have the job run as soon as its turn comes: a new cycle, or the one that did not end from its checkpoint on.
 
     A worker takes it up at the next look of ``Workers``, which ``wake`` hastens. Raises NotFound, JobRunning,
     JobPaused.
     """
     with database.session() as session:
         job = get(session, name)
-        _refuse_busy(job)
+        refuse_busy(job)
         if plans.of(session, job.id).paused:
             raise JobPaused(job=name)
         if job.error_kind == WrongPairing.kind:
             # The administrator has read that the node forgot the pairing, and says to go on: pair anew.
             job.pairing_secret = None
-        cycle = plans.begin(session, job)
-        log.record(session, Severity.INFO, "job-started", f"job {name}", f"Generation {cycle.generation} was started.")
+        plans.begin(session, job)
 
 
 def stop(database: Database, name: str) -> None:
     """Have the job stop after what is on the wire; what was sent is kept. Stopping what does not run does nothing.
 
-    Raises NotFound.
+    One that is queued leaves the queue. Raises NotFound.
     """
     with database.session() as session:
         job = get(session, name)
         if job.state in ACTIVE:
             job.state = JobState.STOPPING
             log.record(session, Severity.INFO, "job-stopping", f"job {name}", "It was told to stop.")
+        elif job.state is JobState.QUEUED:
+            job.state = JobState.STOPPED
+            log.record(session, Severity.INFO, "job-stopped", f"job {name}", "It was taken out of the queue.")
 
 
 def delete(
@@ -90,7 +92,7 @@ def delete(
     """
     with database.session() as session:
         job = get(session, name)
-        _refuse_busy(job)
+        refuse_busy(job)
         # Whoever may still believe to own it gets StaleOwner.
         job.epoch += 1
         job_id, vd = job.id, job.source_vd_id
@@ -103,14 +105,14 @@ def delete(
         with database.session() as session:
             log.record(session, Severity.WARNING, "job-not-released", f"job {name}", message)
     with database.session() as session:
-        _refuse_busy(session.get_one(Job, job_id))
+        refuse_busy(session.get_one(Job, job_id))
         left = snapshots_of(session, job_id)
         unpin(session, left)
     for snapshot in left:
         qsnaps.delete(database, storage, vd, snapshot)
     with database.session() as session:
         job = session.get_one(Job, job_id)
-        _refuse_busy(job)
+        refuse_busy(job)
         session.delete(job)
         log.record(session, Severity.INFO, "job-deleted", f"job {name}", "It was deleted.")
 
@@ -123,7 +125,7 @@ def accept_disk(database: Database, name: str, disk: str) -> None:
     """
     with database.session() as session:
         job = get(session, name)
-        _refuse_busy(job)
+        refuse_busy(job)
         row = session.get(PlainTarget, job.id)
         if row is None:
             raise NotAPlainTarget(job=name)
@@ -150,6 +152,7 @@ def cycles(session: Session, name: str, limit: int = 100) -> list[CycleStatus]:
     return [status.of_cycle(cycle) for cycle in session.scalars(mine.limit(limit))]
 
 
-def _refuse_busy(job: Job) -> None:
+def refuse_busy(job: Job) -> None:
+    """Raise JobRunning for a job that runs, or is about to."""
     if job.state in _BUSY:
         raise JobRunning(job=job.name, state=job.state)

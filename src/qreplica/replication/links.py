@@ -158,26 +158,30 @@ class NetworkLinks:
 def target_of(database: Database, job_id: str, controller: int) -> Target:
     """Return what is persisted of the job's target, and which of the ``controller``'s interfaces leads to it."""
     with database.session(read_only=True) as session:
-        job = session.get_one(Job, job_id)
-        subsystem = session.scalars(select(Subsystem)).one()
-        return Target(
-            job=job.id,
-            job_name=job.name,
-            subsystem=subsystem.id,
-            subsystem_name=subsystem.name,
-            at=job.target_subsystem,
-            at_name=job.target_subsystem_name,
-            node=job.target_node,
-            lun=job.target_lun,
-            vd=job.target_vd,
-            serial=job.target_serial,
-            chap=chap_of(job.chap_user, job.chap_secret),
-            mutual=chap_of(job.mutual_user, job.mutual_secret),
-            pairing_secret=job.pairing_secret,
-            ways=tuple(way_of(path) for path in job.paths),
-            interface=qreplica_interface(session, controller),
-            plain=None if session.get(PlainTarget, job.id) is None else Plain(initiator_here(session)),
-        )
+        return target_in(session, session.get_one(Job, job_id), controller)
+
+
+def target_in(session: SqlSession, job: Job, controller: int) -> Target:
+    """Return the same as ``target_of``, in a transaction."""
+    subsystem = session.scalars(select(Subsystem)).one()
+    return Target(
+        job=job.id,
+        job_name=job.name,
+        subsystem=subsystem.id,
+        subsystem_name=subsystem.name,
+        at=job.target_subsystem,
+        at_name=job.target_subsystem_name,
+        node=job.target_node,
+        lun=job.target_lun,
+        vd=job.target_vd,
+        serial=job.target_serial,
+        chap=chap_of(job.chap_user, job.chap_secret),
+        mutual=chap_of(job.mutual_user, job.mutual_secret),
+        pairing_secret=job.pairing_secret,
+        ways=tuple(way_of(path) for path in job.paths),
+        interface=qreplica_interface(session, controller),
+        plain=None if session.get(PlainTarget, job.id) is None else Plain(initiator_here(session)),
+    )
 
 
 def initiator_here(session: SqlSession) -> str:

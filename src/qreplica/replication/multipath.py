@@ -10,6 +10,7 @@ import ipaddress
 
 from sqlalchemy.orm import Session
 
+from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi.errors import LoginRefused, SessionLost
 from qreplica.iscsi.initiator import Portal
@@ -69,7 +70,7 @@ def add(
     PlainTargetHasOnePath, PathToAnotherNode, PathToAnotherSubsystem, NodeNotOffered, BackupVdMissing, PathToAnotherVd,
     BackupVdClaimed, WrongDisk, and what ``PeerClient.backup_vds`` and ``Session.connect`` do.
     """
-    portal = _portal(address, port)
+    portal = usual(address, port)
     links = links or NetworkLinks()
     with database.session(read_only=True) as session:
         job = get(session, name)
@@ -80,13 +81,7 @@ def add(
     if node not in {None, job.target_node}:
         raise PathToAnotherNode(found=node, job=name, expected=job.target_node)
     target = target_of(database, job_id, controller)
-    way = Way(portal.address, portal.port, peer_port)
-    peer = links.peer(target, way)
-    try:
-        _check_vd(_backup_vd(peer, target, way, lun), target, way, expected)
-        _check_disk(peer, links, target, way)
-    finally:
-        peer.close()
+    prove(target, Way(portal.address, portal.port, peer_port), links, expected=expected, lun=lun)
     with database.session() as session:
         job = get(session, name)
         _refuse_known(job, portal)
@@ -95,35 +90,58 @@ def add(
         _record(session, job, "path-added", f"Path {portal} was added: it leads to “{expected}” too.", controller)
 
 
+def prove(target: Target, way: Way, links: Links, *, expected: str, lun: int | None = None) -> None:
+    """Raise unless the way leads to the job's very backup VD, which is called ``expected``: see ``add``.
+
+    A node without CHAP that is yet to be paired answers the conversation only.
+    """
+    peer = links.peer(target, way)
+    try:
+        error = vd_obstacle(_backup_vd(peer, target, way, lun), target, way.address, expected)
+        if error is not None:
+            raise error
+        if target.chap is not None or target.pairing_secret is not None:
+            _check_disk(peer, links, target, way)
+    finally:
+        peer.close()
+
+
 def remove(database: Database, name: str, address: str, port: int = 3260, *, controller: int) -> None:
     """Remove a path of the job; a cycle whose data goes over it goes on over another one within seconds.
 
     Raises PortalInvalid, NotFound, PathMissing, LastPath.
     """
-    portal = _portal(address, port)
+    portal = usual(address, port)
     with database.session() as session:
         job = get(session, name)
-        chosen = _known(job, portal)
-        if chosen is None:
-            paths = ", ".join(str(_portal(path.address, path.port)) for path in job.paths)
-            raise PathMissing(job=name, path=portal, paths=paths)
+        chosen = get_path(job, portal)
         if len(job.paths) == 1:
             raise LastPath(job=name, path=portal)
         job.paths.remove(chosen)
         _record(session, job, "path-removed", f"Path {portal} was removed.", controller)
 
 
-def _portal(address: str, port: int) -> Portal:
+def usual(address: str, port: int) -> Portal:
     """Return the portal, its address in the one usual spelling. Raises PortalInvalid."""
     return Portal(str(ipaddress.ip_address(Portal(address, port).address)), port)
 
 
-def _known(job: Job, portal: Portal) -> Path | None:
-    return next((path for path in job.paths if _portal(path.address, path.port) == portal), None)
+def known(job: Job, portal: Portal) -> Path | None:
+    """Return the job's path to the portal, None when it has none."""
+    return next((path for path in job.paths if usual(path.address, path.port) == portal), None)
+
+
+def get_path(job: Job, portal: Portal) -> Path:
+    """Return the job's path to the portal. Raises PathMissing."""
+    found = known(job, portal)
+    if found is None:
+        paths = ", ".join(str(usual(path.address, path.port)) for path in job.paths)
+        raise PathMissing(job=job.name, path=portal, paths=paths)
+    return found
 
 
 def _refuse_known(job: Job, portal: Portal) -> None:
-    if _known(job, portal) is not None:
+    if known(job, portal) is not None:
         raise PathExists(job=job.name, path=portal)
 
 
@@ -140,12 +158,13 @@ def _backup_vd(peer: Peer, target: Target, way: Way, lun: int | None) -> BackupV
     return found
 
 
-def _check_vd(found: BackupVd, target: Target, way: Way, expected: str) -> None:
+def vd_obstacle(found: BackupVd, target: Target, address: str, expected: str) -> QReplicaError | None:
+    """Return why no path can lead to the VD found at the address, None if it is the job's own, called ``expected``."""
     if (found.vd, found.serial, found.lun) != (target.vd, target.serial, target.lun):
-        raise PathToAnotherVd(
+        return PathToAnotherVd(
             found_lun=found.lun,
             node=target.node,
-            address=way.address,
+            address=address,
             found=found.name,
             found_serial=found.serial,
             job=target.job_name,
@@ -154,7 +173,8 @@ def _check_vd(found: BackupVd, target: Target, way: Way, expected: str) -> None:
             expected_serial=target.serial,
         )
     if found.claimed_by not in {None, target.job}:
-        raise BackupVdClaimed(vd=found.name, lun=found.lun, node=target.node, holder=found.claimed_by)
+        return BackupVdClaimed(vd=found.name, lun=found.lun, node=target.node, holder=found.claimed_by)
+    return None
 
 
 def _check_disk(peer: Peer, links: Links, target: Target, way: Way) -> None:

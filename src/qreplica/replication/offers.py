@@ -1,20 +1,12 @@
 """What a target subsystem offers, as the wizard for a new job asks for it."""
 
-from qreplica.errors import QReplicaError
 from qreplica.iscsi.initiator import Chap, Portal
 from qreplica.iscsi.target.driver import Credentials
 from qreplica.names import check_chap, check_iqn
 from qreplica.peer.client import PeerClient
 from qreplica.peer.messages import BackupVd, BackupVdList, NodeList
-from qreplica.replication.errors import (
-    BackupVdClaimed,
-    BackupVdMissing,
-    BackupVdTooSmall,
-    ChapRequired,
-    NodeNotOffered,
-    TargetNotBackup,
-)
-from qreplica.state.models import VdType
+from qreplica.replication.errors import BackupVdMissing, ChapRequired, NodeNotOffered
+from qreplica.replication.qualifying import vd_obstacle
 
 #: The peer conversation's TCP port, unless the target was configured otherwise.
 PEER_PORT = 3261
@@ -56,19 +48,13 @@ def list_backup_vds(
 def fitting(offered: BackupVdList, node: str, lun: int, needed: int) -> BackupVd:
     """Return the backup VD at the LUN, if a new job may replicate a VD of ``needed`` bytes to it.
 
-    Raises BackupVdMissing, TargetNotBackup, BackupVdTooSmall, BackupVdClaimed.
+    Raises BackupVdMissing, TargetNotBackup, BackupVdTooSmall, BackupVdClaimed, BackupVdRefused.
     """
     vd = next((one for one in offered.vds if one.lun == lun), None)
     if vd is None:
         luns = ", ".join(str(one.lun) for one in offered.vds) or "none"
         raise BackupVdMissing(node=node, subsystem=offered.subsystem, lun=lun, luns=luns)
-    error: QReplicaError | None = None
-    if vd.type != VdType.BACKUP:
-        error = TargetNotBackup(vd=vd.name, lun=lun, node=node, type=vd.type)
-    elif vd.size < needed:
-        error = BackupVdTooSmall(vd=vd.name, found=vd.size, needed=needed)
-    elif vd.claimed_by is not None:
-        error = BackupVdClaimed(vd=vd.name, lun=lun, node=node, holder=vd.claimed_by)
+    error = vd_obstacle(offered, vd, node, needed)
     if error is not None:
         raise error
     return vd

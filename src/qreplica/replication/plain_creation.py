@@ -19,10 +19,12 @@ from qreplica.replication.plain_links import JobLinks, log_in, place_of
 from qreplica.state.database import Database
 from qreplica.state.models import Job, Path, Severity
 from qreplica.state.plain_models import PlainTarget
+from qreplica.storage.driver import StorageDriver
 
 
 def create_plain(
     database: Database,
+    storage: StorageDriver,
     *,
     name: str,
     source_vd: str,
@@ -35,6 +37,7 @@ def create_plain(
     port: int = 3260,
     peer_port: int = PEER_PORT,
     rpo_minutes: int | None = None,
+    comment: str = "",
     overwrite: str | None = None,
 ) -> Job:
     """Make a job that replicates ``source_vd`` to the disk at ``lun`` of another maker's ``node``.
@@ -49,11 +52,11 @@ def create_plain(
     """
     check_name(name, "replication job")
     check_rpo(rpo_minutes)
-    creation.check_chap_both(chap, mutual)
+    creation.check_log_on(chap, mutual)
     way = Way(address, port, peer_port)
     portal = way.portal
     with database.session(read_only=True) as session:
-        size = creation.check_here(session, name, source_vd, node)[0].size
+        size = creation.check_source(session, storage, name, source_vd, node).size
         target = plain_probe.target_to_be(
             session, name, node, lun, way, chap=chap, mutual=mutual, controller=controller
         )
@@ -66,6 +69,7 @@ def create_plain(
         plain_disks.check(link, disk, place, size)
         plain_disks.check_empty(link, disk, place, overwrite)
     job = _row(target, disk, controller)
+    job.comment = comment
     job.paths = [Path(position=0, address=portal.address, port=port, peer_port=peer_port)]
     with database.session() as session:
         vd, given = creation.check_here(session, name, source_vd, node)

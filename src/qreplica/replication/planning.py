@@ -8,7 +8,7 @@ from qreplica.replication.bandwidth import Bandwidth
 from qreplica.replication.plans import BANDWIDTH, SCHEDULE, Plan, row_of
 from qreplica.replication.schedule import Schedule, describe
 from qreplica.replication.schedule_errors import NoSchedule, RestartDropped
-from qreplica.replication.store import ACTIVE, unfinished
+from qreplica.replication.store import ACTIVE
 from qreplica.state.database import Database
 from qreplica.state.models import Job, JobState, Severity, now
 from qreplica.state.schedule_models import JobPlan
@@ -69,16 +69,16 @@ def set_bandwidth(database: Database, name: str, bandwidth: Bandwidth) -> None:
 def pause(database: Database, name: str) -> None:
     """Have the job begin nothing, by schedule or otherwise, until it is resumed; a running cycle stops as by ``stop``.
 
-    Idempotent. Raises NotFound.
+    One that is queued leaves the queue, and enters it again when it is resumed. Idempotent. Raises NotFound.
     """
     with database.session() as session:
         job = jobs.get(session, name)
         row = row_of(session, job)
         if row.paused:
             return
-        row.paused, row.interrupted = True, job.state in ACTIVE
-        if job.state in ACTIVE:
-            job.state = JobState.STOPPING
+        row.paused, row.interrupted = True, job.state in {*ACTIVE, JobState.QUEUED}
+        if row.interrupted:
+            job.state = JobState.STOPPED if job.state is JobState.QUEUED else JobState.STOPPING
         log.record(session, Severity.INFO, "job-paused", f"job {name}", "It was paused.")
 
 
@@ -94,9 +94,9 @@ def resume(database: Database, name: str) -> None:
             return
         goes_on = row.interrupted and job.state in {JobState.STOPPED, JobState.STOPPING}
         row.paused, row.interrupted, row.considered_to = False, False, now()
-        if goes_on and unfinished(session, job.id) is not None:
-            plans.begin(session, job)
         log.record(session, Severity.INFO, "job-resumed", f"job {name}", "It goes on.")
+        if goes_on:
+            plans.begin(session, job)
 
 
 def _drop_restart(job: Job, row: JobPlan) -> None:

@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import TypeAdapter
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qreplica.replication import configuration
+from qreplica.events import log
+from qreplica.replication import configuration, queue
 from qreplica.replication.bandwidth import Bandwidth, limit_at
 from qreplica.replication.schedule import Schedule, next_run
 from qreplica.replication.store import new_cycle, unfinished
 from qreplica.state.database import Database
-from qreplica.state.models import Cycle, Job, JobState, now
+from qreplica.state.models import Job, JobState, Severity, Subsystem, now
 from qreplica.state.schedule_models import JobPlan
 
 SCHEDULE: TypeAdapter[Schedule] = TypeAdapter(Schedule)
@@ -72,12 +74,51 @@ def row_of(session: Session, job: Job) -> JobPlan:
     return row
 
 
-def begin(session: Session, job: Job) -> Cycle:
-    """Have the job run, by its owner's worker: a new cycle, or the one that it did not end from its checkpoint on."""
-    cycle = unfinished(session, job.id) or new_cycle(session, job)
-    cycle.error = None
-    job.state, job.error_kind, job.error = JobState.RUNNING, None, None
+def begin(session: Session, job: Job, why: str = "", controller: int | None = None) -> None:
+    """Have the job run as soon as its turn comes, and note it: a new cycle, or the one that it did not end.
+
+    ``why`` ends the sentence that tells of it; ``controller`` is the one that does it, None for an administrator.
+    """
+    job.error_kind = job.error = None
     row = session.get(JobPlan, job.id)
     if row is not None:
         row.restart_at = None
-    return cycle
+    queue.enter(session, job)
+    admit(session, controller, told_of=job, why=why)
+    place = queue.place_of(session, job)
+    if place is not None:
+        _record(session, job, "job-queued", f"It was queued{_because(why)}, {place.sentence}.", controller)
+
+
+def admit(session: Session, controller: int | None = None, *, told_of: Job | None = None, why: str = "") -> bool:
+    """Have those run whose turn has come; tell whether there was one. ``why`` is that of ``told_of``.
+
+    A new cycle serves all that was due by then: its snapshot is taken after that.
+    """
+    # Two controllers that do so at once would let in too many; SQLite has only one writer anyway.
+    session.execute(select(Subsystem.id).with_for_update()).all()
+    found = queue.due(session)
+    for job in found:
+        cycle = unfinished(session, job.id)
+        if cycle is None:
+            cycle = new_cycle(session, job)
+            _serve_what_was_due(session, job)
+        cycle.error = None
+        job.state, job.error_kind, job.error = JobState.RUNNING, None, None
+        how = why if job is told_of else "in its turn"
+        _record(session, job, "job-started", f"Generation {cycle.generation} was started{_because(how)}.", controller)
+    return bool(found)
+
+
+def _serve_what_was_due(session: Session, job: Job) -> None:
+    row = session.get(JobPlan, job.id)
+    if row is not None and row.schedule is not None:
+        row.considered_to = max(row.considered_to, now())
+
+
+def _because(why: str) -> str:
+    return f" {why}" if why else ""
+
+
+def _record(session: Session, job: Job, kind: str, message: str, controller: int | None) -> None:
+    log.record(session, Severity.INFO, kind, f"job {job.name}", message, controller=controller)

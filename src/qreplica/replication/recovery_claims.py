@@ -16,6 +16,7 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from qreplica.errors import QReplicaError
 from qreplica.iscsi.target.driver import LARGEST_TID
 from qreplica.peer import messages
 from qreplica.peer.errors import NoSuchNode, PeerBusy
@@ -75,27 +76,44 @@ def claimable(session: Session, node: Node, message: messages.Claim) -> VirtualD
     """
     lun = lun_of(session, node, message.lun)
     vd = lun.vd
-    if lun.snapshot_id is not None:
-        raise NotABackupVd(lun=message.lun, node=node.iqn, what=f"a snapshot of “{vd.name}”")
-    if vd.type is not VdType.BACKUP:
-        raise NotABackupVd(lun=message.lun, node=node.iqn, what=f"“{vd.name}” of type {vd.type}")
-    if vd.id != message.vd:
-        raise VdMismatch(lun=message.lun, node=node.iqn, present=vd.name)
-    for other in vd.luns:
-        if other.node_id != node.id and other.snapshot_id is None:
-            raise AttachedTwice(vd=vd.name, node=node.iqn, other=other.node.iqn)
-    for holder, what, name in (
-        (holder_of_vd(session, vd.id), "Backup VD", vd.name),
-        (holder_of_node(session, node.id), "iSCSI node", node.iqn),
-    ):
-        if holder is not None and (holder.job_id != message.job or holder.vd_id != vd.id):
-            raise ClaimedByAnother(what=what, name=name, holder=holder.job_id)
-    if session.get(HeldBack, vd.id) is not None:
-        raise PeerBusy(vd=vd.name)
+    error = _no_backup_vd(lun)
+    if error is None and vd.id != message.vd:
+        error = VdMismatch(lun=message.lun, node=node.iqn, present=vd.name)
+    error = error or _taken(session, lun, message.job)
+    if error is not None:
+        raise error
     last = last_epoch(session, vd.id, node.id)
     if message.epoch <= last:
         raise StaleEpoch(epoch=message.epoch, job=message.job, vd=vd.name, current=last)
     return vd
+
+
+def obstacle(session: Session, lun: Lun, job: str) -> QReplicaError | None:
+    """Return why the job, or with NOBODY a new one, may not claim what the LUN shows; None if it may."""
+    return _no_backup_vd(lun) or _taken(session, lun, job)
+
+
+def _no_backup_vd(lun: Lun) -> QReplicaError | None:
+    if lun.snapshot_id is not None:
+        return NotABackupVd(lun=lun.number, node=lun.node.iqn, what=f"a snapshot of “{lun.vd.name}”")
+    if lun.vd.type is not VdType.BACKUP:
+        return NotABackupVd(lun=lun.number, node=lun.node.iqn, what=f"“{lun.vd.name}” of type {lun.vd.type}")
+    return None
+
+
+def _taken(session: Session, lun: Lun, job: str) -> QReplicaError | None:
+    """Return what else has the backup VD, or its node."""
+    node, vd = lun.node, lun.vd
+    for other in vd.luns:
+        if other.node_id != node.id and other.snapshot_id is None:
+            return AttachedTwice(vd=vd.name, node=node.iqn, other=other.node.iqn)
+    for holder, what, name in (
+        (holder_of_vd(session, vd.id), "Backup VD", vd.name),
+        (holder_of_node(session, node.id), "iSCSI node", node.iqn),
+    ):
+        if holder is not None and (holder.job_id != job or holder.vd_id != vd.id):
+            return ClaimedByAnother(what=what, name=name, holder=holder.job_id)
+    return None if session.get(HeldBack, vd.id) is None else PeerBusy(vd=vd.name)
 
 
 def take(session: Session, node: Node, vd: VirtualDisk, message: messages.Claim) -> None:

@@ -131,8 +131,7 @@ class Scheduler(JobLooks):
             return True
 
     def _begin(self, session: Session, job: Job, why: str) -> None:
-        cycle = plans.begin(session, job)
-        self.record(session, job, Severity.INFO, "job-started", f"Generation {cycle.generation} was started {why}.")
+        plans.begin(session, job, why, self._controller)
 
 
 def _why(begin: Begin, zone: ZoneInfo, at: datetime) -> str:

@@ -176,7 +176,7 @@ def _fails(session: Session, job: Job) -> bool:
 
 def _is_to_be_cleared(session: Session, job: Job) -> bool:
     """Tell whether the job's snapshots are to be cleared when there is no space for them."""
-    at_rest = job.state in {JobState.IDLE, JobState.STOPPED, JobState.FAILED}
+    at_rest = job.state in {JobState.IDLE, JobState.QUEUED, JobState.STOPPED, JobState.FAILED}
     if not at_rest or not (_holds_snapshots(session, job) or _waits_for_space(job)):
         return False
     return plans.of(session, job.id).in_force is not None and configuration.get(session).restart_after_failure

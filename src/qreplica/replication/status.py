@@ -10,6 +10,7 @@ from qreplica.replication.lag import missed_since
 from qreplica.replication.links import initiator_here
 from qreplica.replication.plain_guarantees import guarantees_missing
 from qreplica.replication.progress import seconds_left
+from qreplica.replication.queue import Place, place_of
 from qreplica.replication.schedule import describe
 from qreplica.state.lag_models import JobLag
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Path, PathState, Step, now
@@ -83,11 +84,14 @@ class JobStatus:
 
     ``schedule`` tells in words by which it runs; ``next_run_at`` is when it begins by itself next, None for never.
     ``plain`` is None for a target that is a backup VD.
+    ``queued`` is its place in the queue, None when it is not there.
     """
 
     id: str
     name: str
+    comment: str
     state: JobState
+    queued: Place | None
     source_vd: str
     source_size: int
     target_subsystem: str
@@ -130,7 +134,9 @@ def of_job(session: Session, job: Job) -> JobStatus:
     return JobStatus(
         id=job.id,
         name=job.name,
+        comment=job.comment,
         state=job.state,
+        queued=place_of(session, job),
         source_vd=job.source_vd.name,
         source_size=job.source_vd.size,
         target_subsystem=job.target_subsystem_name,

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from qreplica.cluster.duties import doer
 from qreplica.errors import QReplicaError
+from qreplica.replication import queue
 from qreplica.replication.errors import StaleOwner
 from qreplica.replication.path_states import carried_by
 from qreplica.replication.planner import Base, Begun
@@ -210,6 +211,17 @@ class JobStore:
                 _settle(job, JobState.WAITING, error)
                 _present(session, job).rate = 0.0
             return news
+
+    def gave_way(self) -> bool:
+        """Leave the place among those that run to a job that is queued, if one is; return whether that was so.
+
+        The job, which waits for a way to its target, keeps the reason, and comes last in the queue.
+        """
+        with self.owned() as (session, job):
+            if job.state is not JobState.WAITING or not queue.is_anybody_in(session):
+                return False
+            queue.enter(session, job)
+            return True
 
     def failed(self, error: QReplicaError) -> None:
         """End the work until the administrator has acted; the cycle keeps its checkpoint."""

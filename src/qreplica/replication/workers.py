@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
+from qreplica.cluster.duties import doer
 from qreplica.daemon.config import Config
 from qreplica.errors import QReplicaError
 from qreplica.events import log
+from qreplica.replication import plans, queue
 from qreplica.replication.path_states import carried_by
 from qreplica.replication.retry import LONGEST
 from qreplica.replication.store import ACTIVE
@@ -22,14 +24,21 @@ from qreplica.state.models import Job, JobState, Severity
 
 _LOOK_EVERY = 1.0
 _GRACE = 15.0
-#: Failed may also have been said from outside, of a job whose snapshot space ran out.
-_TO_END = (JobState.STOPPING, JobState.FAILED)
+#: Workers that may be starting at once. Each takes a processor for about a second; were sixteen to start together, the
+#: daemon would not come to renew its leases, and who has lost those ends all workers, to start them again.
+_STARTING = 4
+#: Failed may also have been said from outside, of a job whose snapshot space ran out; queued, of one that was resumed
+#: before its worker had ended.
+_TO_END = (JobState.STOPPING, JobState.FAILED, JobState.QUEUED)
 
 
 @dataclass(slots=True)
 class _Worker:
+    """A process; ``epoch`` is the job's when it was started, which it raises as soon as it works."""
+
     process: subprocess.Popen[bytes]
     name: str
+    epoch: int
     told_to_end: float | None = None
 
 
@@ -43,19 +52,22 @@ class _Crashes:
 
 @dataclass(slots=True)
 class _Wanted:
-    """The state of a job of this controller."""
+    """The state of a job of this controller, and its epoch; ``may_start``: it may have another worker."""
 
     name: str
     state: JobState
+    epoch: int
+    may_start: bool
 
 
 @dataclass
 class Workers:
     """Lives in the daemon, with a thread of its own. ``file`` is what ``config`` was loaded from.
 
-    ``owners`` tells whose jobs this controller runs now: those of the others are ended, if they have a worker here.
+    ``owners`` tells whose jobs this controller runs now. Workers for those that the other one runs are ended.
 
-    ``start`` takes up what a daemon before left RUNNING or WAITING. ``command`` makes a worker's argument list.
+    ``start`` takes up what a daemon before left RUNNING or WAITING. Those that are queued begin in their turn, except
+    while ``may_begin`` says no, as it does without a license. ``command`` makes a worker's argument list.
     While no job runs, one worker stands by for the next.
     """
 
@@ -66,6 +78,7 @@ class Workers:
     look_every: float = _LOOK_EVERY
     grace: float = _GRACE
     command: Command = command
+    may_begin: Callable[[], bool] = lambda: True
     _processes: WorkerProcesses = field(init=False)
     _workers: dict[str, _Worker] = field(default_factory=dict, init=False)
     _crashes: dict[str, _Crashes] = field(default_factory=dict, init=False)
@@ -114,11 +127,13 @@ class Workers:
 
     def _look(self) -> None:
         self._reap()
+        self._admit()
         wanted = self._wanted()
         for job, one in wanted.items():
             worker = self._workers.get(job)
             if one.state in ACTIVE and worker is None:
-                self._spawn(job, one.name)
+                if one.may_start and self._starting(wanted) < _STARTING:
+                    self._spawn(job, one)
             elif one.state is JobState.STOPPING and worker is None:
                 self._note_stopped(job)
             elif one.state in _TO_END and worker is not None:
@@ -128,6 +143,19 @@ class Workers:
                 self._end(worker)
         self._prepare(wanted)
 
+    def _starting(self, wanted: dict[str, _Wanted]) -> int:
+        """Return how many workers have yet to begin to work."""
+        return sum(job in wanted and wanted[job].epoch == one.epoch for job, one in self._workers.items())
+
+    def _admit(self) -> None:
+        """Have those begin whose turn has come, also of the other controller, which finds them at its next look."""
+        with self.database.session(read_only=True) as session:
+            if not queue.due(session):
+                return
+        if self.may_begin():
+            with self.database.session() as session:
+                plans.admit(session, self.config.controller)
+
     def _prepare(self, wanted: dict[str, _Wanted]) -> None:
         """Have a worker stand by where there are jobs; not while one works: it would take processor time from it."""
         if not wanted:
@@ -136,14 +164,26 @@ class Workers:
             self._processes.prepare()
 
     def _wanted(self) -> dict[str, _Wanted]:
-        with self.database.session(read_only=True) as session:
-            chosen = select(Job.id, Job.name, Job.state).where(Job.controller.in_(self.owners()))
-            return {job: _Wanted(name, state) for job, name, state in session.execute(chosen)}
+        """Return the jobs that this controller runs, and those that it has workers for and nobody else runs.
 
-    def _spawn(self, job: str, name: str) -> None:
+        A lease that was not renewed in time is no reason to end workers while the other controller has not taken it:
+        on a machine too busy for the one, starting them anew would keep it so. If it does, they cannot write any more.
+        """
+        owners = self.owners()
+        with self.database.session(read_only=True) as session:
+            chosen = select(Job.id, Job.name, Job.state, Job.epoch, Job.controller)
+            ours = chosen.where(or_(Job.controller.in_(owners), Job.id.in_(self._workers)))
+            # The first that were queued are the first to be started.
+            return {
+                job: _Wanted(name, state, epoch, may_start=owner in owners)
+                for job, name, state, epoch, owner in session.execute(ours.order_by(Job.queued_as))
+                if owner in owners or doer(session, owner) == self.config.controller
+            }
+
+    def _spawn(self, job: str, one: _Wanted) -> None:
         if time.monotonic() < self._crashes.get(job, _Crashes()).not_before:
             return
-        self._workers[job] = _Worker(self._processes.start(job), name)
+        self._workers[job] = _Worker(self._processes.start(job), one.name, one.epoch)
 
     def _reap(self) -> None:
         for job, worker in list(self._workers.items()):

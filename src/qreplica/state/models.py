@@ -66,9 +66,13 @@ class ScrubOutcome(StrEnum):
 
 
 class JobState(StrEnum):
-    """What a job is doing. STOPPED and FAILED keep the checkpoint; ``start`` leads out of every one of them."""
+    """What a job is doing. STOPPED and FAILED keep the checkpoint; ``start`` leads out of every one of them.
+
+    QUEUED: it is to run, and does as soon as its turn comes; nothing works on it until then.
+    """
 
     IDLE = "idle"
+    QUEUED = "queued"
     RUNNING = "running"
     STOPPING = "stopping"
     STOPPED = "stopped"
@@ -398,7 +402,8 @@ class Job(Base):
     ``epoch`` is the last claim's fencing number; every write of the job's or its cycle's state compares it first.
     ``base_snapshot_id`` is the last generation that both sides hold. ``pairing_secret`` is what a node without CHAP
     gave at the first claim. ``controller`` is the one that the job belongs to; which one runs it says its Duty.
-    ``target_*`` name the backup VD as the target told it: ids, and names for people.
+    ``target_*`` name the backup VD as the target told it: ids, and names for people. ``comment`` is the
+    administrator's own. ``queued_as`` orders the jobs that are QUEUED, and means nothing in other states.
     """
 
     __tablename__ = "jobs"
@@ -419,6 +424,8 @@ class Job(Base):
     mutual_secret: Mapped[str | None] = mapped_column(Secret)
     pairing_secret: Mapped[str | None] = mapped_column(Secret)
     state: Mapped[JobState] = mapped_column(enum_of(JobState), default=JobState.IDLE)
+    queued_as: Mapped[int] = mapped_column(default=0)
+    comment: Mapped[str] = mapped_column(default="")
     controller: Mapped[int] = mapped_column(default=1)
     epoch: Mapped[int] = mapped_column(default=0)
     generation: Mapped[int] = mapped_column(default=0)

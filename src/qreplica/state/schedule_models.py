@@ -13,7 +13,8 @@ class QReplicaSettings(Base):
     """The white paper's QReplica configuration, and the time zone; one row, none before they are first changed.
 
     ``ratio`` is the snapshot space that a source VD without any gets at the creation of a job, in sizes of the VD.
-    ``threshold`` in percent; it is checked every ``check_minutes``. ``progress_minutes`` see ``Configuration``.
+    ``threshold`` in percent; it is checked every ``check_minutes``. ``progress_minutes`` and
+    ``running_jobs`` see ``Configuration``.
     """
 
     __tablename__ = "qreplica_settings"
@@ -23,6 +24,7 @@ class QReplicaSettings(Base):
     restart_after_failure: Mapped[bool] = mapped_column(default=False)
     check_minutes: Mapped[int] = mapped_column(default=60)
     progress_minutes: Mapped[int] = mapped_column(default=15)
+    running_jobs: Mapped[int] = mapped_column(default=16)
     time_zone: Mapped[str] = mapped_column(default="UTC")
 
 

@@ -21,7 +21,7 @@ from qreplica.replication.plain_errors import (
     PlainTargetUsed,
 )
 from qreplica.replication.plain_keys import key_of
-from qreplica.state.models import Event, Job, VirtualDisk
+from qreplica.state.models import Event, Job, VdType, VirtualDisk
 from qreplica.state.plain_models import PlainTarget
 from qreplica.units import MIB
 
@@ -62,6 +62,7 @@ def test_without_the_word_a_foreign_disk_is_refused_and_says_what_it_would_lack(
     with pytest.raises(ForeignDisk) as caught:
         jobs.create(
             world.pair.database,
+            world.pair.storage,
             name="daily",
             source_vd="s1",
             address="127.0.0.1",
@@ -79,6 +80,7 @@ def test_a_target_that_does_not_answer_is_called_that(world: World) -> None:
     with pytest.raises(PeerUnreachable):
         jobs.create(
             world.pair.database,
+            world.pair.storage,
             name="daily",
             source_vd="s1",
             address="127.0.0.1",
@@ -146,11 +148,15 @@ def test_a_disk_that_another_host_has_is_refused(world: World) -> None:
 
 def test_a_disk_of_another_job_is_refused_however_it_is_reached(world: World, tmp_path: Path) -> None:
     world.create()
+    with world.pair.database.session() as session:
+        first = session.scalars(select(VirtualDisk).where(VirtualDisk.name == "s1")).one()
+        facts = {"raid_group_id": first.raid_group_id, "size": first.size, "snapshot_space": first.snapshot_space}
+        session.add(VirtualDisk(id="5" * 32, name="s2", type=VdType.RAID, serial="s2", **facts))
     with pytest.raises(NodeLoggedOn):
-        world.create(name="weekly")
+        world.create(name="weekly", source_vd="s2")
     world.show(tmp_path / "disk", tid=2, iqn=f"{IQN}-2", params="scsi_id=IET     00010001")
     with pytest.raises(PlainTargetUsed, match="“daily”"):
-        world.create(name="weekly", node=f"{IQN}-2")
+        world.create(name="weekly", source_vd="s2", node=f"{IQN}-2")
 
 
 def test_a_disk_that_is_not_empty_wants_its_identity(world: World) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Self
 
 import pytest
@@ -238,17 +239,18 @@ def test_a_host_that_takes_the_disk_in_the_middle_ends_the_cycle(job: World) -> 
 
     class Taking(Stuck):
         def is_set(self) -> bool:
-            if not taken and 0 < job.pair.cycle_row().checkpoint < SIZE:
+            if not taken and 0 < job.pair.cycle_row().checkpoint < SIZE // 2:
                 taken.append(1)
                 with job.host() as host:
                     host.reservations(1).register(0xABC)
                     host.reservations(1).preempt(0xABC, key_of(job.job().id, job.job().epoch))
             return super().is_set()
 
-    ended = job.work(stop=Taking(10_000))
+    # One write at a time, so that others come after it.
+    ended = job.work(stop=Taking(10_000), settings=replace(SMALL_STEPS, depth=1))
+    assert taken
     assert ended.state is JobState.FAILED
     assert ended.error_kind in {FenceLost.kind, PlainTargetReserved.kind}
-    assert taken
 
 
 def test_another_disk_behind_the_lun_is_not_written(copied: World) -> None:

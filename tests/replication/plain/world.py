@@ -74,7 +74,7 @@ class World:
             "port": self.tgtd.port,
             "peer_port": self.peer_port,
         }
-        return jobs.create_plain(self.pair.database, **{**facts, **changes})
+        return jobs.create_plain(self.pair.database, self.pair.storage, **{**facts, **changes})
 
     def host(self, name: str = HOST) -> Session:
         """Log in as somebody else."""
