@@ -57,7 +57,7 @@ def test_the_configured_address_is_listened_on(config: Config) -> None:
         socket.create_connection(config.management_address).close()
 
 
-@pytest.mark.parametrize("pid", [None, str(os.getpid())])
+@pytest.mark.parametrize("pid", [None, str(os.getpid())], ids=["nobody", "us"])
 def test_an_inherited_socket_is_taken_and_told_to_nobody_else(
     config: Config, inherit: Callable[..., int], pid: str | None
 ) -> None:

@@ -164,6 +164,7 @@ def refuse(status: int) -> Script:
         bytes([0x23, 0, 0, 0, 1]) + bytes(43),
         bytes([0x23, 0, 0, 0, 0, 0xFF, 0xFF, 0xFF]) + bytes(40),
     ],
+    ids=["http", "ssh", "nul", "random", "flags", "additional header", "length"],
 )
 def test_garbage_is_recognised_at_once(data: bytes) -> None:
     with server(say(data)) as portal:
