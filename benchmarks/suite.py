@@ -124,7 +124,7 @@ def _throttle(one: _Run) -> dict[str, Any]:
 def _jobs(one: _Run) -> dict[str, Any]:
     size = one.scale.jobs // many_jobs.COUNT
     names = [f"many-{number}" for number in range(1, many_jobs.COUNT + 1)]
-    for number, (name, length) in enumerate([(ONE, one.scale.jobs), *((name, size) for name in names)], 10):
+    for number, (name, length) in enumerate([(ONE, one.scale.jobs), *((name, size) for name in names)], 100):
         make_source(one.world, name, length, length, number=number)
         make_backup(one.world, f"{name}-copy", length)
         one.host.fill(number, length)
