@@ -18,6 +18,7 @@ _DIRECTORY = pytest.StashKey[Path]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the crash tests go on for as long as somebody has time."""
     parser.addoption("--soak", type=int, metavar="N", help="crash N times in each crash test; add --timeout 0")
+    parser.addoption("--pictures", type=Path, metavar="DIR", help="where to keep pictures of the pages")
     parser.addoption("--seed", type=int, default=1, help="what the crash tests' randomness comes from")
 
 

@@ -177,7 +177,7 @@ def served(app: FastAPI, certificate: Path | None = None, key: Path | None = Non
     listener = socket.create_server(("127.0.0.1", port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the daemon's own sockets have it
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", ssl_certfile=certificate, ssl_keyfile=key
+        app, log_config=None, access_log=False, lifespan="off", http="h11", ssl_certfile=certificate, ssl_keyfile=key
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

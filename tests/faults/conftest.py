@@ -14,6 +14,7 @@ from qreplica.units import MIB
 from ..daemon.running import HOST, Controller, eventually  # noqa: TID252 - the controllers of the daemon's own tests
 
 SIZE = 512 * MIB
+CHAP = {"chap_user": "replica", "chap_secret": "a-secret-of-the-node"}
 #: Checkpoints often enough for one to be met before the end.
 TRANSFER = "[transfer]\ncheckpoint_bytes = 16777216\ncheckpoint_seconds = 0.5\ncheckpoint_pause = 0\n"
 
@@ -28,6 +29,11 @@ class Replication:
         self.target = _controller(folder / "target", "target")
 
     def set_up(self) -> None:
+        self.prepare()
+        self.make_job()
+
+    def prepare(self) -> None:
+        """Make all that a job needs."""
         self.source.license()
         for one in (self.source, self.target):
             one.begin()
@@ -45,12 +51,13 @@ class Replication:
         self.iqn = str(node["iqn"])
         backup = {"name": "b1", "raid_group": "rg1", "size": str(self.size), "type": "BACKUP"}
         self.target.call("POST", "/virtual-disks", backup, expect=201)
-        chap = {"chap_user": "replica", "chap_secret": "a secret of the node".replace(" ", "-")}
-        node = self.target.call("POST", "/nodes", {"name": "backups", **chap}, expect=201)
+        node = self.target.call("POST", "/nodes", {"name": "backups", **CHAP}, expect=201)
         self.backup_iqn = str(node["iqn"])
         self.target.call("POST", "/luns", {"node": "backups", "vd": "b1", "number": 1}, expect=201)
+
+    def make_job(self) -> None:
         where = {"address": "127.0.0.1", "port": self.target.iscsi_port, "peer_port": self.target.peer_port}
-        job = {"name": "nightly", "source_vd": "v1", "lun": 1, "node": node["iqn"], **chap, **where}
+        job = {"name": "nightly", "source_vd": "v1", "lun": 1, "node": self.backup_iqn, **CHAP, **where}
         self.source.call("POST", "/jobs", job, expect=201)
 
     def host_writes(self, *ranges: tuple[int, int]) -> None:

@@ -20,24 +20,24 @@ class SettingUp:
 
     def __init__(self, database: Database, state_dir: Path, controller: int) -> None:
         self._database = database
-        self._secret = state_dir / secret_files.SETUP
+        self.secret_file = state_dir / secret_files.SETUP
         self._controller = controller
 
     def offer(self) -> None:
         """At the daemon's start: write the one-time setup secret, or take it away when it is no longer needed."""
-        if self._is_done():
-            self._secret.unlink(missing_ok=True)
+        if self.is_needed():
+            secret_files.make_once(self.secret_file)
         else:
-            secret_files.make_once(self._secret)
+            self.secret_file.unlink(missing_ok=True)
 
     def set_up(self, setup_secret: str, name: str, password: str) -> None:
         """Make the first user, once. Raises AlreadySetUp, WrongSetupSecret, or for the name or password."""
-        if self._is_done():
+        if not self.is_needed():
             raise AlreadySetUp
-        if not secret_files.matches(self._secret, setup_secret):
+        if not secret_files.matches(self.secret_file, setup_secret):
             with self._database.session() as session:
                 self._record(session, Severity.WARNING, "setup-refused", "subsystem", "Set-up used a wrong secret.")
-            raise WrongSetupSecret(file=self._secret)
+            raise WrongSetupSecret(file=self.secret_file)
         check_user_name(name)
         passwords.check_length(password)
         row = User(name=name, role=Role.ADMIN, password_hash=passwords.hashed(password))
@@ -46,11 +46,12 @@ class SettingUp:
                 raise AlreadySetUp
             session.add(row)
             self._record(session, Severity.INFO, "set-up", f"user {name}", f"The first user, admin “{name}”, was made.")
-        self._secret.unlink(missing_ok=True)
+        self.secret_file.unlink(missing_ok=True)
 
-    def _is_done(self) -> bool:
+    def is_needed(self) -> bool:
+        """Tell whether there is no user yet."""
         with self._database.session(read_only=True) as session:
-            return session.scalar(select(User.name).limit(1)) is not None
+            return session.scalar(select(User.name).limit(1)) is None
 
     def _record(self, session: Session, severity: Severity, kind: str, subject: str, message: str) -> None:
         log.record(session, severity, kind, subject, message, controller=self._controller)

@@ -16,7 +16,7 @@ PREFIX: Final = "/api/v1"
 
 #: The operations that need no token, and why.
 OPEN: Final = {
-    "/api/v1/setup": "makes the first user, against the one-time secret",
+    "/api/v1/setup": "makes the first user, against the one-time secret, and says whether that is to be done",
     "/api/v1/login": "gives the token",
     "/api/v1/health": "says that the controller answers, and nothing else",
     "/api/v1/openapi.json": "describes this API, which is public",

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from qreplica.api.access import TheSettingUp, opened
-from qreplica.api.fields import SecretIn, Strict, example
+from qreplica.api.fields import Answer, SecretIn, Strict, example
 from qreplica.api.problems import problems
 
 router = opened("access")
@@ -24,6 +24,20 @@ class SetupRequest(Strict):
     setup_secret: SecretIn
     name: Annotated[str, Field(min_length=1, max_length=64)]
     password: Annotated[SecretIn, Field(description="At least 12 characters; write-only")]
+
+
+class SetupAnswer(Answer):
+    """Whether the first user is still to be made, and where the secret for it is."""
+
+    model_config = example({"needed": True, "file": "/var/lib/qreplica/setup-secret"})
+    needed: bool
+    file: Annotated[str, Field(description="The file on the subsystem, readable by root, with the one-time secret")]
+
+
+@router.get("/setup", summary="Ask whether the first user is to be made", responses=problems())
+def show_setup(setting_up: TheSettingUp) -> SetupAnswer:
+    """Tell whether nobody can log in yet."""
+    return SetupAnswer(needed=setting_up.is_needed(), file=str(setting_up.secret_file))
 
 
 @router.post("/setup", summary="Make the first user", status_code=204, responses=problems(401, 409))

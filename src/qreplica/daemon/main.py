@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import structlog
+from fastapi import FastAPI
 from sqlalchemy.orm import Session
 
 from qreplica.alerts.delivery import Delivery
@@ -59,6 +60,7 @@ from qreplica.state.models import Base, Controller, Node, Severity, now
 from qreplica.storage.automatic_snapshots import AutomaticSnapshots
 from qreplica.storage.btrfs import BtrfsDriver
 from qreplica.storage.startup import open_storage
+from qreplica.ui.lazily import WithPages
 
 _log = structlog.get_logger(__name__)
 
@@ -77,6 +79,12 @@ def main() -> None:
         sys.exit(error.exit_code)
     if kept is not None:
         restarter.start_again(kept)
+
+
+def _make_pages(rest: FastAPI) -> FastAPI:
+    from qreplica.ui.site import make_pages  # noqa: PLC0415 - takes a second, and memory, that only pages need
+
+    return make_pages(rest)
 
 
 def run(file: Path, config: Config) -> list[int] | None:
@@ -134,7 +142,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
         licensing=licensing,
     )
     apps = [
-        servers.Served(create_app(services), management_sockets, shown),
+        servers.Served(WithPages(create_app(services), _make_pages), management_sockets, shown),
         servers.Served(peer_app(database, config.controller, recovery), peer_sockets),
     ]
     leases = Leases(

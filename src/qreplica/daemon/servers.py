@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from qreplica.daemon.certificate import Identity
 from qreplica.daemon.config import Config
@@ -28,7 +28,7 @@ _POLL = 0.02
 class Served(NamedTuple):
     """An application, the sockets that it answers on, and what it proves itself by: None is plain HTTP."""
 
-    app: FastAPI
+    app: ASGIApp
     sockets: list[socket.socket]
     identity: Identity | None = None
 
@@ -178,7 +178,8 @@ def _settings(served: Served) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,  # the audit log has where a request really came from
         timeout_graceful_shutdown=_GRACE,
-        lifespan="off",
+        lifespan="on",
+        http="h11",  # refuses what is not quite HTTP, which faster ones let pass
         ssl_certfile=served.identity.certificate if served.identity else None,
         ssl_keyfile=served.identity.key if served.identity else None,
     )

@@ -1,0 +1,1 @@
+"""What can be done with replication jobs: the white paper's wizards, operation menu and dialogs."""

@@ -1,0 +1,32 @@
+"""The white paper's wizard that adds a redundant path to a job."""
+
+from typing import Any
+
+from nicegui import ui
+
+from qreplica.ui.dialogs import dialog
+from qreplica.ui.jobs.target import TargetSteps
+from qreplica.ui.looking import Looking, tell
+
+
+def wizard(here: Looking, job: dict[str, Any]) -> None:
+    """Open the wizard: address of controller 2, iSCSI node, the same backup VD."""
+    with dialog(f"Create multi-path on {job['name']}") as made:
+        with ui.stepper().props("vertical").classes("full-width") as stepper:
+
+            async def chosen(target: dict[str, Any], vd: dict[str, Any]) -> None:
+                where = {one: target[one] for one in ("address", "port", "peer_port", "node")}
+                body = {**where, "lun": vd["lun"]}
+                await here.rest.post("jobs", job["name"], "paths", body=body)
+                made.close()
+                tell(f"“{job['name']}” has a further path by {target['address']}.")
+
+            TargetSteps(
+                here,
+                stepper,
+                "Enter the IP address of an iSCSI port on controller 2 of the target subsystem.",
+                chosen,
+                "Add the path",
+                job=job["name"],
+            )
+        ui.button("Cancel", on_click=made.close).props("flat").classes("self-end")

@@ -1,0 +1,80 @@
+"""A real browser (Debian's Chromium, driven by Playwright) that looks at the pages of real daemons."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from ..daemon.running import NAME, PASSWORD, Controller  # noqa: TID252 - the controllers of the daemon's own tests
+from ..faults.conftest import Replication  # noqa: TID252 - two whole subsystems
+
+#: Milliseconds that a page has for anything; a machine may be busy.
+PATIENCE = 60_000
+_QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(_QUIET))
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A window of a browser that nobody has logged in with; what its console calls an error fails the test."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 860}, service_workers="block")
+    context.set_default_timeout(PATIENCE)
+    made = context.new_page()
+    wrong: list[str] = []
+    made.on("pageerror", lambda error: wrong.append(str(error)))
+    made.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    yield made
+    context.close()
+    assert wrong == []
+
+
+@pytest.fixture
+def picture(page: Page, pytestconfig: pytest.Config, tmp_path: Path) -> Callable[[str], None]:
+    """Take a picture of the page as it is, by name."""
+    place: Path = pytestconfig.getoption("--pictures") or tmp_path
+
+    def take(name: str) -> None:
+        page.screenshot(path=place / f"{name}.png", animations="disabled")
+
+    return take
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Replication]:
+    """A source with VD “v1” and a target with backup VD “b1”, and no job yet."""
+    made = Replication(tmp_path)
+    try:
+        made.prepare()
+        yield made
+    finally:
+        made.close()
+
+
+def url(controller: Controller) -> str:
+    """Return where the controller's pages are."""
+    return f"http://127.0.0.1:{controller.listener.getsockname()[1]}"
+
+
+def log_in(page: Page, controller: Controller, name: str = NAME, password: str = PASSWORD) -> None:
+    """Log in, up to the overview."""
+    page.goto(f"{url(controller)}/login")
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(f"{url(controller)}/")
