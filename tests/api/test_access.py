@@ -10,6 +10,7 @@ from qreplica.api.access import OPEN
 
 #: What each open operation answers to an empty request.
 OPEN_ANSWERS = {
+    ("GET", "/api/v1/setup"): 200,
     ("POST", "/api/v1/setup"): 422,
     ("POST", "/api/v1/login"): 422,
     ("GET", "/api/v1/health"): 200,

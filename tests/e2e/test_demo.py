@@ -39,8 +39,9 @@ def test_a_filesystem_arrives_whole_and_then_its_changes(lab: Lab, observed: Any
     assert incremental["interruptions"] == []
     assert figures["verified"] is True
     assert figures["qreplica_port"]["sent_by_qreplica_ports"] >= incremental["bytes"]
-    assert TREE <= full["bytes"] < 2 * TREE
-    assert full["bytes"] + full["zero_bytes"] == GIB
+    assert TREE <= GIB - full["zero_bytes"] < 2 * TREE
+    # What a killed worker had sent is found there when its cycle goes on, and neither counted nor sent again.
+    assert 0 < full["bytes"] < 2 * TREE
     changed = incremental["changed_bytes"]
     assert 24 * MIB < changed < TREE
     assert changed <= incremental["bytes"] + incremental["zero_bytes"] <= changed + MIB
