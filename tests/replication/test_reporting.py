@@ -4,6 +4,7 @@ from typing import Any
 
 from qreplica.replication.reporting import Report
 from qreplica.replication.transfer import Progress
+from qreplica.state.models import Severity
 from qreplica.units import MIB
 
 
@@ -11,22 +12,27 @@ class Store:
     """Takes ``seconds`` of the clock to write."""
 
     def __init__(self) -> None:
-        self.now, self.seconds = 100.0, 0.0
+        self.now, self.seconds, self.compared = 100.0, 0.0, 0
+        self.told: list[str] = []
         self.written: list[tuple[int, int]] = []
 
-    def progress(self, *, done: int, sent: int, rate: float, peak_memory: int) -> None:
+    def progress(self, *, done: int, sent: int, compared: int, rate: float, peak_memory: int) -> None:
         assert rate >= 0
+        self.compared += compared
         assert peak_memory > 0
         self.now += self.seconds
         self.written.append((done, sent))
 
+    def tell(self, _severity: Severity, kind: str, _message: str) -> None:
+        self.told.append(kind)
 
-def progress(done: int) -> Progress:
-    return Progress(done=done * MIB, sent=done * MIB, checkpoint=0)
+
+def progress(done: int, compared: int = 0) -> Progress:
+    return Progress(done=done * MIB, sent=done * MIB, checkpoint=0, compared=compared)
 
 
 def reports(store: Any, looks: list[float]) -> Report:
-    return Report(store, lambda: store.now, 0, lambda: looks.append(store.now))
+    return Report(store, store.tell, lambda: store.now, 0, lambda: looks.append(store.now))
 
 
 def test_each_is_written_where_writing_is_fast() -> None:
@@ -60,3 +66,13 @@ def test_those_that_take_long_are_put_off_and_nothing_is_lost() -> None:
     store.now += 10
     report(progress(21))
     assert store.written[-1][0] == 21 * MIB
+
+
+def test_that_it_compares_is_told_once() -> None:
+    store = Store()
+    report = reports(store, [])
+    for done, compared in ((1, 0), (2, 5), (3, 9)):
+        store.now += 1
+        report(progress(done, compared))
+    assert store.told == ["cycle-compares"]
+    assert store.compared == 9
