@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,11 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def quick_upgrade(monkeypatch: pytest.MonkeyPatch, migrated: Path) -> None:
-    """Copy the tables of a new database: to go through all migrations is most of a fast test's time."""
+def quick_upgrade(migrated: Path) -> Iterator[None]:
+    """Copy the tables of a new database: to go through all migrations is most of a fast test's time.
+
+    With a patch of its own: the fixture for patches, were it asked for here, would be undone after all others.
+    """
     upgrade = Database.upgrade
 
     def quickly(database: Database) -> None:
@@ -82,4 +86,6 @@ def quick_upgrade(monkeypatch: pytest.MonkeyPatch, migrated: Path) -> None:
         else:
             shutil.copyfile(migrated, database.file)
 
-    monkeypatch.setattr(Database, "upgrade", quickly)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Database, "upgrade", quickly)
+        yield

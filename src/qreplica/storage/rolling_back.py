@@ -21,7 +21,7 @@ from qreplica.units import format_duration, format_size
 #: could use it. Gives a list, to which its end adds what could not be served again.
 LetGo = Callable[[str], AbstractContextManager[list[QReplicaError]]]
 
-_BUSY = (JobState.RUNNING, JobState.WAITING, JobState.STOPPING)
+_BUSY = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.STOPPING)
 
 
 @dataclass(frozen=True, slots=True)
