@@ -75,8 +75,12 @@ def keep(directory: Path) -> None:
 
 
 def hand_over(directory: Path) -> None:
-    """Have ``directory`` belong to whoever started this process."""
-    Owner.of_process(os.getppid()).write(directory)
+    """Have ``directory`` belong to whoever started this process, unless that has ended: then it stays this one's.
+
+    An orphan is given to process 1, which never ends, so that no sweep would ever remove what it was given.
+    """
+    if (parent := os.getppid()) != 1:
+        Owner.of_process(parent).write(directory)
 
 
 def runs(pid: int) -> bool:
