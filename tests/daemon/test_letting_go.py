@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from qreplica.daemon.asking import serving_lock
 from qreplica.daemon.file_lock import holding
 from qreplica.daemon.letting_go import FinishingRollBacks, LettingGo
-from qreplica.daemon.other_controller import OtherController, OtherTargetSlow, serving_lock
+from qreplica.daemon.other_controller import OtherController, OtherTargetSlow
 from qreplica.iscsi import nodes
 from qreplica.iscsi.initiator import Portal, Session
 from qreplica.iscsi.target.driver import NodeSpec, PortalSpec

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from qreplica.daemon.asking import serving_lock
 from qreplica.daemon.file_lock import holding
-from qreplica.daemon.other_controller import OtherController, OtherTargetHangs, serving_lock
+from qreplica.daemon.other_controller import OtherController, OtherTargetHangs
 from qreplica.iscsi import nodes
 from qreplica.iscsi.errors import ChapRefused, SessionLost
 from qreplica.iscsi.initiator import Chap, Portal, Session

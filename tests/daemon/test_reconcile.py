@@ -1,6 +1,7 @@
 """Bringing a target daemon in line with the database, over drivers in memory."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import select
 
+from qreplica.daemon import asking
 from qreplica.daemon.config import Config, PortConfig
 from qreplica.daemon.file_lock import holding
-from qreplica.daemon.other_controller import serving_lock
 from qreplica.daemon.reconcile import Reconciler
 from qreplica.errors import QReplicaError
 from qreplica.iscsi import nodes, ports
@@ -325,11 +326,29 @@ def test_the_loop_reconciles_when_the_other_controller_asks(world: World, monkey
     assert eventually(lambda: world.reconciler.tried_once)
 
     def seen() -> bool:
-        serving_lock(world.config.tgtd_pid_file).touch()
+        asking.ask(world.config.tgtd_pid_file)
         return world.target.specs[world.a].luns == ()
 
     holding_back.hold_back(world.database, "vd1")
     assert eventually(seen)
+
+
+def test_who_asks_is_answered_when_all_is_in_line(
+    world: World, busy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid_file = world.config.tgtd_pid_file
+    assert asking.answered(pid_file, asking.ask(pid_file), 0), "no target daemon runs there"
+    monkeypatch.setattr("qreplica.daemon.asking.running_tgtd", lambda _: 1)
+    asking.answer(pid_file, time.monotonic_ns() + 10**12)  # of the time before the machine's restart
+    world.reconciler.start()
+    assert eventually(lambda: world.reconciler.tried_once)
+    with world.database.session() as session:
+        nodes.delete(session, "b")
+    assert asking.answered(pid_file, asking.ask(pid_file), 60)
+    assert set(world.target.specs) == {world.a}
+    busy(refuse=True)
+    assert not asking.answered(pid_file, asking.ask(pid_file), 0.5)
+    busy(refuse=False)
 
 
 def test_the_loop_survives_the_database(world: World, busy: Callable[..., None]) -> None:
@@ -405,14 +424,14 @@ def test_one_that_is_held_back_while_it_is_applied_is_taken_away_again(world: Wo
     def decide_meanwhile(spec: NodeSpec) -> None:
         holding_back.hold_back(world.database, "vd1")
         real(spec)
-        with holding(serving_lock(world.config.tgtd_pid_file), 0) as got:
+        with holding(asking.serving_lock(world.config.tgtd_pid_file), 0) as got:
             held.append(not got)
 
     world.target.apply_node = decide_meanwhile  # type: ignore[method-assign] # for this test
     assert world.failing() is None
     assert world.target.specs[world.a].luns == ()
     assert held == [True] * 3
-    with holding(serving_lock(world.config.tgtd_pid_file), 0) as got:
+    with holding(asking.serving_lock(world.config.tgtd_pid_file), 0) as got:
         assert got
 
 

@@ -9,6 +9,9 @@ import sqlite3
 
 import pytest
 
+from qreplica.daemon.asking import serving_lock
+from qreplica.daemon.config import load
+from qreplica.daemon.file_lock import holding
 from qreplica.iscsi.target.pause import stopped
 from qreplica.state.lock_holder import holder
 
@@ -63,6 +66,36 @@ def test_a_disk_is_the_same_by_both_and_outlives_either(pair: tuple[Controller, 
         first.start()
         with first.log_in(iqn) as again:
             assert again.read(1, 0, len(data)) == data[::-1]
+
+
+def test_what_is_attached_by_one_is_there_by_the_other_when_the_answer_comes(
+    pair: tuple[Controller, Controller],
+) -> None:
+    first, second = pair
+    first.start()
+    second.start()
+    iqn = provision(first)
+    with second.log_in(iqn) as host:
+        assert host.report_luns() == [0, 1]
+        first.call("DELETE", "/luns/hosts/1", expect=204)
+        assert host.report_luns() == [0]
+        for number in (1, 2, 3):
+            first.call("POST", "/luns", {"node": "hosts", "vd": "v1"}, expect=201)
+            assert host.report_luns() == [0, 1], number
+            first.call("DELETE", "/luns/hosts/1", expect=204)
+
+
+def test_one_that_cannot_follow_is_not_waited_for_without_end(pair: tuple[Controller, Controller]) -> None:
+    first, second = pair
+    first.start()
+    second.start()
+    iqn = provision(first)
+    with second.log_in(iqn) as host:
+        with holding(serving_lock(load(second.config).tgtd_pid_file)):
+            first.call("DELETE", "/luns/hosts/1", expect=204)
+            with first.log_in(iqn) as other:
+                assert (other.report_luns(), host.report_luns()) == ([0], [0, 1])
+        assert eventually(lambda: host.report_luns() == [0])
 
 
 def test_a_snapshot_waits_for_the_other_target_daemon_too(pair: tuple[Controller, Controller]) -> None:

@@ -73,7 +73,7 @@ def create_lun(request: LunRequest, services: TheServices) -> LunAnswer:
     with services.database.session() as session:
         lun = nodes.attach(session, node=request.node, vd=request.vd, lun=request.number, snapshot=request.snapshot)
         answer = LunAnswer.of(lun)
-    services.reconciler.reconcile_now()
+    services.reconcile()
     return answer
 
 
@@ -92,4 +92,4 @@ def delete_lun(node: str, number: Number, services: TheServices) -> None:
     """Take a LUN away from its node; the VD keeps its data. Refused while a replication job holds it."""
     with services.database.session() as session:
         nodes.detach(session, node=node, lun=number)
-    services.reconciler.reconcile_now()
+    services.reconcile()

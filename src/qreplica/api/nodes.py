@@ -122,7 +122,7 @@ def create_node(request: NodeRequest, services: TheServices) -> NodeAnswer:
             mutual_secret=revealed(request.mutual_secret),
             initiators=request.initiators,
         )
-    services.reconciler.reconcile_now()
+    services.reconcile()
     return show_node(request.name, services)
 
 
@@ -145,7 +145,7 @@ def set_chap(name: str, request: ChapRequest, services: TheServices) -> NodeAnsw
             mutual_user=request.mutual_user,
             mutual_secret=revealed(request.mutual_secret),
         )
-    services.reconciler.reconcile_now()
+    services.reconcile()
     return show_node(name, services)
 
 
@@ -154,7 +154,7 @@ def set_initiators(name: str, request: InitiatorsRequest, services: TheServices)
     """Set the initiator names that the node admits. One with backup VDs admits only the job that claimed them."""
     with services.database.session() as session:
         nodes.set_initiators(session, nodes.get(session, name), request.initiators)
-    services.reconciler.reconcile_now()
+    services.reconcile()
     return show_node(name, services)
 
 
@@ -187,4 +187,4 @@ def delete_node(name: str, services: TheServices) -> None:
     """Delete a node without LUNs; the target daemon no longer has it when the answer comes."""
     with services.database.session() as session:
         nodes.delete(session, name)
-    services.reconciler.reconcile_now()
+    services.reconcile()

@@ -144,7 +144,7 @@ def enable_qreplica(
         qreplica_port.enable(
             session, (controller, number), drop_hosts=drop_hosts, controller=services.config.controller
         )
-    services.reconcile_all()
+    services.reconcile()
     return list_ports(services)
 
 
@@ -155,5 +155,5 @@ def disable_qreplica(controller: Owner, number: Number, services: TheServices) -
     """Give the last port of both controllers back to hosts. Refused while a job runs."""
     with services.database.session() as session:
         qreplica_port.disable(session, (controller, number), controller=services.config.controller)
-    services.reconcile_all()
+    services.reconcile()
     return list_ports(services)

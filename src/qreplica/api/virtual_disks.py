@@ -182,7 +182,7 @@ def extend_virtual_disk(name: str, request: ExtensionRequest, services: TheServi
     Sessions go on; a host sees the new size when it looks again (rescan). A job's backup VD follows in its next cycle.
     """
     extending.extend(services.database, services.storage, name, request.size)
-    services.reconciler.reconcile_now()
+    services.reconcile()
     return show_virtual_disk(name, services)
 
 

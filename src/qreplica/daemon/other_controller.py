@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import select as select_rows
 
+from qreplica.daemon import asking
 from qreplica.daemon.file_lock import holding
 from qreplica.errors import QReplicaError, Unavailable
 from qreplica.iscsi.target.driver import NodeSpec, TargetSession
@@ -34,20 +35,6 @@ _LET_GO_SECONDS = 30.0
 _POLL = 0.05
 #: How long it may take to end a node before the whole target daemon is ended.
 _GENTLE_SECONDS = 5.0
-
-
-def serving_lock(pid_file: Path) -> Path:
-    """Return the file whose lock a daemon holds while it brings a node of the tgtd of ``pid_file`` in line.
-
-    Whoever touches it asks that daemon to bring all in line soon (``ask_to_reconcile``).
-    """
-    return pid_file.with_suffix(".serving")
-
-
-def ask_to_reconcile(pid_file: Path) -> None:
-    """Ask the daemon of that tgtd, whether it runs or not, to bring all in line soon."""
-    pid_file.parent.mkdir(parents=True, exist_ok=True)
-    serving_lock(pid_file).touch()
 
 
 class OtherTargetHangs(Unavailable):
@@ -88,10 +75,10 @@ class OtherController:
         database. Raises OtherTargetHangs.
         """
         deadline = time.monotonic() + self._let_go_seconds
-        ask_to_reconcile(self._pid_file)
+        asking.ask(self._pid_file)
         while True:
             # Whoever was at work on what the database said before has ended that.
-            with holding(serving_lock(self._pid_file), deadline - time.monotonic()) as quiet:
+            with holding(asking.serving_lock(self._pid_file), deadline - time.monotonic()) as quiet:
                 if quiet and not self._has_open(file):
                     return
             if time.monotonic() >= deadline:
@@ -105,7 +92,7 @@ class OtherController:
         Raises OtherTargetSlow when that takes longer.
         """
         deadline = time.monotonic() + self._let_go_seconds
-        ask_to_reconcile(self._pid_file)
+        asking.ask(self._pid_file)
         while running_tgtd(self._pid_file) is not None and not self._has_open(file):
             if time.monotonic() >= deadline:
                 raise OtherTargetSlow(controller=self._number, seconds=self._let_go_seconds)
@@ -145,13 +132,12 @@ class OtherController:
             return {node.iqn: node.tid for node in session.scalars(select_rows(Node))}
 
     def _end_node(self, iqn: str, timeout: float) -> None:
-        lock = serving_lock(self._pid_file)
         # With the lock its own daemon is not at work on what the database said before; its next look finds the news.
-        with holding(lock, min(timeout, _GENTLE_SECONDS)) as quiet:
+        with holding(asking.serving_lock(self._pid_file), min(timeout, _GENTLE_SECONDS)) as quiet:
             ended = quiet and self._has_ended_node(iqn, min(timeout, _GENTLE_SECONDS))
             if not ended:
                 self._end(timeout)
-        lock.touch()
+        asking.ask(self._pid_file)
 
     def _has_ended_node(self, iqn: str, timeout: float) -> bool:
         """End the node if the target daemon does so in time; return whether it is gone."""

@@ -7,10 +7,10 @@ from collections.abc import Container
 import structlog
 from sqlalchemy import select
 
+from qreplica.daemon import asking
 from qreplica.daemon.background import Background
 from qreplica.daemon.config import Config
 from qreplica.daemon.file_lock import holding
-from qreplica.daemon.other_controller import serving_lock
 from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.iscsi import nodes, ports
@@ -22,7 +22,7 @@ from qreplica.state.errors import StateBusy, StateDamaged, StateDiskFull
 from qreplica.state.models import Node, Severity
 from qreplica.storage.driver import StorageDriver
 
-_EVERY, _LOOK = 5.0, 0.25
+_EVERY, _LOOK = 5.0, 0.1
 _log = structlog.get_logger(__name__)
 #: After one of these it is not known what would have become of the rest.
 _NOT_TRIED = (TargetDaemonDown, TargetDaemonSilent, StateBusy, StateDiskFull)
@@ -44,7 +44,7 @@ class Reconciler(Background):
         self._storage = storage
         self._target = target
         self._locks = locks
-        self._serving = serving_lock(config.tgtd_pid_file)
+        self._serving = asking.serving_lock(config.tgtd_pid_file)
         self._told: set[tuple[str, str]] = set()
         self._one_at_a_time = threading.Lock()
         self._woken = threading.Event()
@@ -72,21 +72,22 @@ class Reconciler(Background):
             raise news[0]
 
     def _run(self) -> None:
+        asking.forget(self._config.tgtd_pid_file)
         while not self._ending.is_set():
             self._woken.clear()
-            asked = self._asked()
+            request = asking.latest(self._config.tgtd_pid_file)
             try:
                 self._reconcile()
+                asking.answer(self._config.tgtd_pid_file, request)
             except QReplicaError as error:
                 # The database is busy or its disk is full: nothing can be read, and the next round tries again.
                 _log.warning("not reconciled", reason=error.sentence)
             deadline = time.monotonic() + _EVERY
-            while not self._woken.wait(_LOOK) and self._asked() == asked and time.monotonic() < deadline:
+            while not self._woken.wait(_LOOK) and self._not_asked_since(request) and time.monotonic() < deadline:
                 pass
 
-    def _asked(self) -> int:
-        """Return what changes when the other controller asks (see ``serving_lock``)."""
-        return self._serving.stat().st_mtime_ns if self._serving.exists() else 0
+    def _not_asked_since(self, request: int) -> bool:
+        return asking.latest(self._config.tgtd_pid_file) == request
 
     def _reconcile(self) -> list[QReplicaError]:
         """Try everything once; return the failures that were not told before."""

@@ -4,8 +4,10 @@ import functools
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
+from qreplica.daemon import asking
 from qreplica.daemon.config import Config
-from qreplica.daemon.other_controller import ask_to_reconcile
 from qreplica.iscsi.target.driver import TargetDriver
 from qreplica.iscsi.target.pause import paused
 from qreplica.license.licensing import Licensing
@@ -15,6 +17,10 @@ from qreplica.state.database import Database
 from qreplica.storage.driver import StorageDriver
 from qreplica.storage.rolling_back import LetGo
 from qreplica.storage.snapshots import Pause
+
+_log = structlog.get_logger(__name__)
+#: How long the other controller may take to follow a change; one that is well does so in a tenth of that.
+_OTHER_SECONDS = 5.0
 
 
 class Wakeable(Protocol):
@@ -47,13 +53,17 @@ class Services:
     reconciler: Reconciling
     licensing: Licensing
 
-    def reconcile_all(self) -> None:
-        """Bring this controller's target daemon in line now, and have the other's be brought in line soon.
+    def reconcile(self) -> None:
+        """Bring the target daemons of both controllers in line with the database; return when hosts find the news.
 
-        Raises what ``Reconciling.reconcile_now`` does.
+        A controller that hangs is not waited for long: it follows when it wakes. Raises what
+        ``Reconciling.reconcile_now`` does.
         """
-        ask_to_reconcile(self.config.tgtd_pid_files[2 - self.config.controller])
+        others = self.config.tgtd_pid_files[2 - self.config.controller]
+        request = asking.ask(others)
         self.reconciler.reconcile_now()
+        if not asking.answered(others, request, _OTHER_SECONDS):
+            _log.warning("the other controller is not in line", seconds=_OTHER_SECONDS)
 
 
 def pause_all(config: Config) -> Pause:
