@@ -5,7 +5,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,21 +17,12 @@ from qreplica.iscsi.initiator import Portal, Session
 from qreplica.lab.licensing import Vendor
 
 from ..ports import control_port, free_port  # noqa: TID252
+from .nursery import Daemon
 
 SOURCE = Path(__file__).parents[2] / "src"
 HOST = "iqn.2026-11.org.example:host"
 NAME, PASSWORD = "admin", "correct horse battery"
 _PATIENCE = 60.0
-_INHERIT = """
-import os, sys
-descriptor = int(sys.argv[1])
-if descriptor != 3:
-    os.dup2(descriptor, 3)
-os.set_inheritable(3, True)
-os.environ["LISTEN_FDS"] = "1"
-os.execv(sys.executable, [sys.executable, "-m", "qreplica.daemon", *sys.argv[2:]])
-"""
-
 
 T = TypeVar("T")
 
@@ -59,7 +49,7 @@ class Controller:
         self.vendor = Vendor(directory / "vendor-key.pub")
         self.config.write_text(self.text())
         self.log = directory / f"log-{number}"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Daemon | None = None
         self.http = httpx.Client(
             base_url=f"http://127.0.0.1:{self.listener.getsockname()[1]}/api/v1",
             trust_env=False,
@@ -110,14 +100,7 @@ class Controller:
     def begin(self) -> None:
         (self.run / "ready").unlink(missing_ok=True)
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-c", _INHERIT, str(self.listener.fileno()), "--config", str(self.config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[self.listener.fileno()],
-                env={**os.environ, "PYTHONPATH": str(SOURCE)},
-            )
+            self.process = Daemon(["--config", str(self.config)], self.listener.fileno(), log.fileno())
 
     def wait_until_ready(self) -> None:
         eventually(lambda: self.ready or self._fail_if_ended())
