@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from qreplica.access import tickets
 from qreplica.access.roles import Role
 from qreplica.api.access import OPEN
 from qreplica.api.operations import LEAST_ROLE
@@ -73,7 +74,10 @@ def test_every_operation_states_the_role_that_it_needs_or_is_open(world: Any) ->
 def test_the_roles_are_what_the_documentation_says(world: Any) -> None:
     needed = {operation["operationId"]: operation.get(LEAST_ROLE) for _, _, operation in operations(world)}
     reading = {operation["operationId"] for method, _, operation in operations(world) if method == "get"}
-    own = {"log_out", "change_own_password", "make_token", "revoke_own_sessions", "revoke_own_session"}
+    own = {
+        *("log_out", "change_own_password", "make_token", "log_browser_in"),
+        *("revoke_own_sessions", "revoke_own_session"),
+    }
     for name, role in needed.items():
         if role == "viewer":
             assert name in reading | own, name
@@ -170,6 +174,19 @@ def test_tokens_are_made_used_listed_and_revoked(staff: Staff) -> None:
     assert robot.get("/account").status_code == 401
     staff.admin.call("DELETE", f"/sessions/{login['id']}", expect=204)
     assert bob.get("/account").status_code == 401
+
+
+def test_a_browser_is_logged_in_as_who_asks_for_it_and_a_token_may_not_ask(staff: Staff) -> None:
+    bob = staff.hire("bob", "operator")
+    answer = bob.post("/account/browser-login")
+    assert (answer.status_code, answer.json()["seconds"]) == (201, 600)
+    secret = tickets.take(answer.json()["path"].removeprefix(tickets.PATH))
+    assert secret is not None
+    browser = staff.client(secret)
+    assert browser.get("/account").json() == {"user": "bob", "role": "operator", "token": None}
+    robot = staff.client(bob.post("/account/tokens", json={"name": "robot"}).json()["token"])
+    assert robot.post("/account/browser-login").json()["type"].endswith("login-needed")
+    assert len(bob.get("/account/sessions").json()) == 3
 
 
 def test_all_sessions_of_a_user_are_revoked(staff: Staff) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from qreplica.access import tickets
+
 PASSWORD = "correct horse battery"
 NEXT = "another horse battery"
 
@@ -74,6 +76,14 @@ def test_a_token_is_printed_once_alone_and_can_be_revoked(of_bob: Any, port_of: 
     of_bob.run("token", "revoke", "robot")
     assert port_of(token)["status"] == 401
     assert "You have no token “robot”" in of_bob.run("token", "revoke", "robot", code=3).err
+
+
+def test_a_browsers_address_is_printed_alone_on_one_line(of_bob: Any, port_of: Any, url: str) -> None:
+    (line,) = of_bob.run("web", COLUMNS="40").out.splitlines()
+    assert line.startswith(url + tickets.PATH)
+    token = tickets.take(line.rpartition("/")[2])
+    assert port_of(token) == {"user": "bob", "role": "operator", "token": None}
+    assert of_bob.run("web", "--json").json()["url"].startswith(url + tickets.PATH)
 
 
 @pytest.fixture

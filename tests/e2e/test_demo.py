@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from qreplica.lab import demo_views
@@ -15,6 +16,7 @@ from qreplica.lab.administration import CommandLine
 from qreplica.lab.demo import BACKUP, VD, Demo
 from qreplica.lab.owner import Owner
 from qreplica.lab.topology import Lab, Side
+from qreplica.ui.login import COOKIE
 from qreplica.units import GIB, MIB
 
 pytestmark = [pytest.mark.root, pytest.mark.e2e]
@@ -70,6 +72,8 @@ def test_the_command_ends_with_its_figures_and_leaves_the_lab_up(lab: Lab, obser
     assert len(suggested) >= 5
     for side, *words in suggested:
         CommandLine(lab, Side(side))(*words)
+    pages = [line.split()[-1] for line in told if line.startswith("Web pages")]
+    assert [logged_in_as(page) for page in pages] == ["admin", "admin"]
 
     refused = observed.start("demo", "--json", "--once")
     answer, complaint = refused.communicate(timeout=60)
@@ -79,6 +83,16 @@ def test_the_command_ends_with_its_figures_and_leaves_the_lab_up(lab: Lab, obser
 
     observed.run("lab", "down")
     assert observed.remains() == []
+
+
+def logged_in_as(page: str) -> str:
+    """Come with a browser's request, and return whose login that gives."""
+    with httpx.Client(verify=False, trust_env=False) as browser:  # noqa: S501 - the lab's own certificate
+        location = browser.get(page).headers["location"]
+        assert location == "/"
+        token = browser.cookies[COOKIE]
+        account = str(httpx.URL(page).copy_with(path="/api/v1/account"))
+        return str(browser.get(account, headers={"Authorization": f"Bearer {token}"}).json()["user"])
 
 
 def test_a_disk_that_is_copied_too_fast_to_be_broken_into_is_no_success(observed: Any) -> None:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from qreplica.access import tickets
 from qreplica.ui import login
 
 
@@ -31,7 +32,7 @@ def browser() -> Browser:
 
 
 def test_a_ticket_is_good_once(browser: Browser) -> None:
-    path = login.ticket("the token")
+    path = tickets.give("the token")
     first = browser.get(path)
     assert first.headers["location"] == "/"
     cookie = first.headers["set-cookie"]
@@ -44,12 +45,12 @@ def test_a_ticket_is_good_once(browser: Browser) -> None:
 
 
 def test_a_ticket_is_good_for_seconds(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, other = login.ticket("the token"), login.ticket("another")
-    later = login.time.monotonic() + 30
-    monkeypatch.setattr(login.time, "monotonic", lambda: later)
+    path, other = tickets.give("the token"), tickets.give("another")
+    later = tickets.time.monotonic() + 30
+    monkeypatch.setattr(tickets.time, "monotonic", lambda: later)
     assert browser.get(path).headers["location"] == "/login"
-    login.ticket("a third")
-    assert other.rpartition("/")[2] not in login._waiting
+    tickets.give("a third")
+    assert other.rpartition("/")[2] not in tickets._waiting
 
 
 @pytest.mark.parametrize("made", ["", "x", "%00", "a" * 5000])

@@ -91,6 +91,14 @@ class Sessions:
             self._failed(name)
             raise WrongLogin(name=name)
         self._throttle.succeeded(name)
+        return self._begin(name, address)
+
+    def another(self, caller: Caller, address: str | None) -> Given:
+        """Give the caller another login, for a browser. Raises LoginNeeded, WrongLogin, UserDisabled."""
+        _needs_login(caller)
+        return self._begin(caller.user, address)
+
+    def _begin(self, name: str, address: str | None) -> Given:
         secret = secrets.token_urlsafe(32)
         with self._database.session() as session:
             session.execute(delete(AccessSession).where(AccessSession.expires_at <= now()))

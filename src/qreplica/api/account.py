@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from qreplica.access import tickets
 from qreplica.access.roles import Role
 from qreplica.access.sessions import LONGEST_DAYS, USUAL_DAYS
 from qreplica.api.access import Address, TheCaller, TheSessions, administered
@@ -64,6 +65,14 @@ class OwnPasswordRequest(Strict):
     new_password: Annotated[SecretIn, Field(description="At least 12 characters; write-only")]
 
 
+class BrowserLoginAnswer(Answer):
+    """Where a browser gets a login, once."""
+
+    model_config = example({"path": "/login/tickets/8V2hJm0cS5o4qY7rN1kX", "seconds": 600})
+    path: Annotated[str, Field(description="On the controller that answers, and on no other")]
+    seconds: Annotated[int, Field(description="For how long it is good")]
+
+
 class TokenRequest(Strict):
     """An API token to make."""
 
@@ -83,6 +92,13 @@ def show_account(caller: TheCaller) -> AccountAnswer:
 def change_own_password(request: OwnPasswordRequest, sessions: TheSessions, caller: TheCaller) -> None:
     """Change the caller's own password. Other logins of the caller end, API tokens stay. Needs a login."""
     sessions.change_password(caller, request.password.get_secret_value(), request.new_password.get_secret_value())
+
+
+@router.post("/browser-login", summary="Log a browser in", status_code=201, responses=problems())
+def log_browser_in(sessions: TheSessions, caller: TheCaller, address: Address) -> BrowserLoginAnswer:
+    """Give an address at which a browser is logged in as the caller, once. Needs a login; a token makes none."""
+    made = tickets.give(sessions.another(caller, address).token, tickets.TOLD)
+    return BrowserLoginAnswer(path=made, seconds=int(tickets.TOLD))
 
 
 @router.post("/tokens", summary="Make an API token", status_code=201, responses=problems(409))

@@ -1,4 +1,4 @@
-"""``qreplica setup``, ``login`` and ``logout``."""
+"""``qreplica setup``, ``login`` and ``logout``, and ``web``, which takes a login to a browser."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -93,6 +93,14 @@ def logout(context: typer.Context, as_json: Json = False) -> None:
                 raise
         credentials.forget(here.api.url)
         here.say(f"Logged out of {here.api.url}.")
+
+
+def web(context: typer.Context, as_json: Json = False) -> None:
+    """Print an address at which a browser is logged in as you, once and within ten minutes."""
+    with session(context, as_json=as_json) as here:
+        answer = here.api.post("/account/browser-login")
+        url = here.api.answered + answer["path"]
+        here.say(url, {"url": url, "seconds": answer["seconds"]})
 
 
 def _trust(url: str, ca_file: str | None, fingerprint: str | None) -> "Trust":

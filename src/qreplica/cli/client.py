@@ -67,6 +67,11 @@ class Client:
         """Whether the controllers are known by their certificates' fingerprints."""
         return bool(self._trust.pins)
 
+    @property
+    def answered(self) -> str:
+        """The URL of the controller that answered last, or else is asked first."""
+        return self._answering[0]
+
     def __enter__(self) -> Self:
         return self
 

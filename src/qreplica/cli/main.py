@@ -70,6 +70,7 @@ def _options(
 app.command()(access.setup)
 app.command()(access.login)
 app.command()(access.logout)
+app.command()(access.web)
 app.command()(status.status)
 app.command()(drill.drill)
 for noun in (

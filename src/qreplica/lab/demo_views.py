@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import RenderableType
 from rich.table import Table
 
-from qreplica.lab.administration import ADMIN
+from qreplica.lab.administration import ADMIN, CommandLine
 from qreplica.lab.demo import BACKUP, JOB, VD
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import format_duration, format_rate, format_size
@@ -29,7 +29,11 @@ def figures(result: dict[str, Any]) -> RenderableType:
 
 
 def what_next(lab: Lab, urls: dict[Side, str]) -> str:
-    """Return what there is to try on the two subsystems, as lines of text."""
+    """Return what there is to try on the two subsystems, as lines of text; a browser is logged in by it once.
+
+    Raises CommandFailed.
+    """
+    pages = {side: CommandLine(lab, side)("web")["url"] for side in Side}
     lines = [
         "",
         "Both subsystems stay up. Try:",
@@ -41,8 +45,10 @@ def what_next(lab: Lab, urls: dict[Side, str]) -> str:
         f"  ./run cli --on target snapshot list --vd {BACKUP}",
         "  ./run cli --on target event list",
         "  ./run lab pull target 1 1      # the cable of its port 1; “plug” puts it back",
+        "  ./run cli --on source web      # another address for the web pages",
         "  ./run lab status",
         "  ./run lab down                 # removes all of it",
+        *(f"  Web pages of {side}, for ten minutes and one log-in: {pages[side]}" for side in Side),
         *(f"  REST of {side}: {urls[side]}/api/v1/openapi.json" for side in Side),
         f"  Administrator “{ADMIN}”, password in {lab.password_file}",
     ]

@@ -4,6 +4,7 @@ from fastapi import Request
 from nicegui import ui
 from starlette.responses import RedirectResponse, Response
 
+from qreplica.access import tickets
 from qreplica.ui import frame, login
 from qreplica.ui.rest import Refused
 
@@ -27,7 +28,7 @@ async def log_in(request: Request) -> Response | None:
                 wrong.text = refused.sentence
                 password.value = ""
             else:
-                ui.navigate.to(login.ticket(answer["token"]))
+                ui.navigate.to(tickets.give(answer["token"]))
 
         password.on("keydown.enter", enter)
         ui.button("Log in", on_click=enter)
@@ -63,7 +64,7 @@ async def set_up(request: Request) -> Response | None:
             except Refused as refused:
                 wrong.text = refused.sentence
             else:
-                ui.navigate.to(login.ticket(answer["token"]))
+                ui.navigate.to(tickets.give(answer["token"]))
 
         ui.button("Make the administrator", on_click=make)
     return None
