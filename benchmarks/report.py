@@ -29,6 +29,8 @@ AT_MOST = {
     "space.peak_over_promised": 1.0,
     "memory.worker_mib": 150.0,
     "throttle.error_percent": 5.0,
+    "ui.job_page_seconds": 1.5,
+    "ui.rss_growth_mib": 50.0,
 }
 
 

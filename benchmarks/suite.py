@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cycles, files, full_copy, incremental, many_jobs, snapshot_pause, space, throttle
+from benchmarks import cycles, files, full_copy, incremental, many_jobs, snapshot_pause, space, throttle, visits
 from benchmarks.contenders import program
 from benchmarks.host import Host, host
 from benchmarks.report import machine
@@ -15,8 +15,8 @@ from benchmarks.world import Tell, World, make_backup, make_job, make_source, wo
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import GIB, MIB
 
-PARTS = ("full_ram", "full", "incremental", "snapshot", "throttle", "jobs", "space")
-VD, LARGE, LIMITED, ONE = "disk", "large", "limited", "one"
+PARTS = ("full_ram", "full", "incremental", "snapshot", "throttle", "jobs", "ui", "space")
+VD, LARGE, LIMITED, ONE, SEEN = "disk", "large", "limited", "one", "seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,9 @@ def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None
                 if "jobs" in parts:
                     tell("Sixteen jobs at once")
                     figures["jobs"] = _jobs(one)
+                if "ui" in parts:
+                    tell("The web pages")
+                    figures["ui"] = _ui(one)
                 if "space" in parts:
                     tell("An RG that is sold out")
                     figures["space"] = space.measure(made, writer, scale.space, tell)
@@ -130,6 +133,13 @@ def _jobs(one: _Run) -> dict[str, Any]:
         one.host.fill(number, length)
         make_job(one.world, name, name, f"{name}-copy")
     return many_jobs.measure(one.world, ONE, names, size)
+
+
+def _ui(one: _Run) -> dict[str, Any]:
+    make_source(one.world, SEEN, 16 * MIB, 16 * MIB, number=4)
+    make_backup(one.world, f"{SEEN}-copy", 16 * MIB)
+    make_job(one.world, SEEN, SEEN, f"{SEEN}-copy")
+    return visits.measure(one.world, SEEN, visits=one.scale.visits, rounds=one.scale.rounds)
 
 
 def _worker_mib(world: World, job: str) -> float:

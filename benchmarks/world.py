@@ -52,10 +52,18 @@ class World:
         return self.mount(side) / "vds" / str(api.get(f"/virtual-disks/{vd}")["id"]) / "live" / "disk"
 
     def peak_memory(self, side: Side) -> int:
-        """Return the most that the side's first daemon ever had resident, in bytes (proc(5), VmHWM)."""
+        """Return the most that the side's first daemon ever had resident, in bytes."""
+        return self._status(side, "VmHWM")
+
+    def memory(self, side: Side) -> int:
+        """Return what the side's first daemon has resident, in bytes."""
+        return self._status(side, "VmRSS")
+
+    def _status(self, side: Side, name: str) -> int:
+        """Return a size of proc(5)'s status of the side's first daemon."""
         (pid,) = (one.pid for one in labs.state(self.lab) if (one.subsystem, one.number) == (side, 1))
         status = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * KIB for line in status if line.startswith("VmHWM"))
+        return next(int(line.split()[1]) * KIB for line in status if line.startswith(name))
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def test_every_figure_comes_about(measured: dict[str, Any]) -> None:
     for name in measured["reached"]:
         value = report.value_of(measured, name)
         assert value is not None, name
-        assert value > 0 or name == "checkpoint.cost_percent", name
+        assert value > 0 or name in {"checkpoint.cost_percent", "ui.rss_growth_mib"}, name
     assert measured["ok"] is all(measured["reached"].values())
 
 

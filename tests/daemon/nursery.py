@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _LARGEST = 1 << 18
 _INHERITED = 3
 #: Its command line, which is also that of its daemons, is known for a daemon's by the last word.
 _SERVE = "import sys; from tests.daemon.nursery import serve; serve(int(sys.argv[1]))"
+_one_at_a_time = threading.Lock()
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET of setns(2)
 
 
@@ -68,9 +70,10 @@ class Daemon:
 
 
 def _ask(request: dict[str, Any], descriptors: list[int]) -> Any:
-    nursery, _ = _nursery()
-    socket.send_fds(nursery, [json.dumps(request).encode()], descriptors)
-    return json.loads(nursery.recv(_LARGEST))
+    with _one_at_a_time:
+        nursery, _ = _nursery()
+        socket.send_fds(nursery, [json.dumps(request).encode()], descriptors)
+        return json.loads(nursery.recv(_LARGEST))
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Replication jobs, as API and CLI use them. ``create`` is in ``creation``, what a target offers in ``offers``."""
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload, selectinload
 
 from qreplica.errors import NotFound, QReplicaError
 from qreplica.events import log
@@ -138,12 +138,13 @@ def accept_disk(database: Database, name: str, disk: str) -> None:
 
 def status_of(session: Session, name: str) -> JobStatus:
     """Return what the job is doing. Raises NotFound."""
-    return status.of_job(session, get(session, name))
+    return status.of_jobs(session, [get(session, name)])[0]
 
 
 def listing(session: Session) -> list[JobStatus]:
     """Return what all jobs are doing, by name."""
-    return [status.of_job(session, job) for job in session.scalars(select(Job).order_by(Job.name))]
+    rows = select(Job).options(selectinload(Job.paths), joinedload(Job.source_vd)).order_by(Job.name)
+    return status.of_jobs(session, session.scalars(rows).all())
 
 
 def cycles(session: Session, name: str, limit: int = 100) -> list[CycleStatus]:

@@ -1,8 +1,9 @@
 """How far the copy of a job lags behind, as it stands in the state."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from qreplica.replication import configuration
@@ -23,13 +24,30 @@ def row_of(session: Session, job: Job) -> JobLag:
 
 def newest_point(session: Session, job: str) -> Cycle | None:
     """Return the cycle of the job with that id which carried the newest recovery point."""
-    committed = select(Cycle).where(Cycle.job_id == job, Cycle.outcome == Outcome.COMMITTED)
-    return session.scalar(committed.order_by(Cycle.generation.desc()).limit(1))
+    return newest_points(session, [job]).get(job)
 
 
 def present_cycle(session: Session, job: str) -> Cycle | None:
     """Return the present or last cycle of the job with that id."""
-    return session.scalar(select(Cycle).where(Cycle.job_id == job).order_by(Cycle.generation.desc()).limit(1))
+    return present_cycles(session, [job]).get(job)
+
+
+def newest_points(session: Session, jobs: Sequence[str]) -> dict[str, Cycle]:
+    """Return for the jobs with these ids that have a recovery point the cycle which carried the newest."""
+    return _latest(session, Cycle.job_id.in_(jobs) & (Cycle.outcome == Outcome.COMMITTED))
+
+
+def present_cycles(session: Session, jobs: Sequence[str]) -> dict[str, Cycle]:
+    """Return for the jobs with these ids that ever ran their present or last cycle."""
+    return _latest(session, Cycle.job_id.in_(jobs))
+
+
+def _latest(session: Session, wanted: ColumnElement[bool]) -> dict[str, Cycle]:
+    """Return by job the one of the highest generation."""
+    last = select(Cycle.job_id, func.max(Cycle.generation).label("generation")).where(wanted).group_by(Cycle.job_id)
+    each = last.subquery()
+    same = (Cycle.job_id == each.c.job_id) & (Cycle.generation == each.c.generation)
+    return {cycle.job_id: cycle for cycle in session.scalars(select(Cycle).join(each, same).where(wanted))}
 
 
 def taken_at(point: Cycle) -> datetime:

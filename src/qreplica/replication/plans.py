@@ -39,7 +39,11 @@ class Plan:
 
 def of(session: Session, job: str) -> Plan:
     """Return the plan of the job with that id."""
-    row = session.get(JobPlan, job)
+    return of_row(session.get(JobPlan, job))
+
+
+def of_row(row: JobPlan | None) -> Plan:
+    """Return the plan of a job from its row, None for one that has none."""
     if row is None:
         return Plan()
     return Plan(

@@ -1,8 +1,10 @@
 """What a job is doing, as API and CLI show it."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.replication import lags, plans
@@ -15,6 +17,7 @@ from qreplica.replication.schedule import describe
 from qreplica.state.lag_models import JobLag
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Path, PathState, Step, now
 from qreplica.state.plain_models import PlainTarget
+from qreplica.state.schedule_models import JobPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +127,37 @@ class JobStatus:
     created_at: datetime
 
 
-def of_job(session: Session, job: Job) -> JobStatus:
-    """Return what the job is doing."""
-    present, committed = lags.present_cycle(session, job.id), lags.newest_point(session, job.id)
-    plan, at = plans.of(session, job.id), now()
-    lag = session.get(JobLag, job.id) or JobLag()
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What stands of jobs in other tables, by their ids: one question for each table, however many jobs there are."""
+
+    present: Mapping[str, Cycle]
+    committed: Mapping[str, Cycle]
+    lags: Mapping[str, JobLag]
+    plans: Mapping[str, JobPlan]
+    plain: Mapping[str, PlainTarget]
+
+    @classmethod
+    def of(cls, session: Session, jobs: Sequence[str]) -> "_Beside":
+        return cls(
+            lags.present_cycles(session, jobs),
+            lags.newest_points(session, jobs),
+            {row.job_id: row for row in session.scalars(select(JobLag).where(JobLag.job_id.in_(jobs)))},
+            {row.job_id: row for row in session.scalars(select(JobPlan).where(JobPlan.job_id.in_(jobs)))},
+            {row.job_id: row for row in session.scalars(select(PlainTarget).where(PlainTarget.job_id.in_(jobs)))},
+        )
+
+
+def of_jobs(session: Session, jobs: Sequence[Job]) -> list[JobStatus]:
+    """Return what the jobs are doing."""
+    beside = _Beside.of(session, [job.id for job in jobs])
+    return [_of_job(session, job, beside) for job in jobs]
+
+
+def _of_job(session: Session, job: Job, beside: _Beside) -> JobStatus:
+    present, committed = beside.present.get(job.id), beside.committed.get(job.id)
+    plan, at = plans.of_row(beside.plans.get(job.id)), now()
+    lag = beside.lags.get(job.id) or JobLag()
     point_at = None if committed is None else lags.taken_at(committed)
     missed = missed_since(point_at, job.created_at, lag.rpo_minutes, at)
     return JobStatus(
@@ -144,7 +173,7 @@ def of_job(session: Session, job: Job) -> JobStatus:
         target_lun=job.target_lun,
         target_vd=job.target_vd_name,
         target_size=job.target_size,
-        plain=_plain(session, job),
+        plain=_plain(session, beside.plain.get(job.id)),
         chap_user=job.chap_user,
         mutual_user=job.mutual_user,
         paths=tuple(_of_path(path) for path in job.paths),
@@ -170,8 +199,7 @@ def of_job(session: Session, job: Job) -> JobStatus:
     )
 
 
-def _plain(session: Session, job: Job) -> PlainStatus | None:
-    row = session.get(PlainTarget, job.id)
+def _plain(session: Session, row: PlainTarget | None) -> PlainStatus | None:
     if row is None:
         return None
     return PlainStatus(row.disk, initiator_here(session), row.fenced, guarantees_missing(fenced=row.fenced))

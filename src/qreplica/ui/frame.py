@@ -18,6 +18,8 @@ from qreplica.ui import login, wording
 from qreplica.ui.looking import Looking
 from qreplica.ui.rest import Rest
 
+#: Seconds that a page may take to be made, on a machine that is busy elsewhere; nobody sees anything before.
+_PATIENCE: Final = 60.0
 _LOOK: Final = (Path(__file__).parent / "look.css").read_text()
 
 
@@ -64,7 +66,7 @@ def page(path: str, title: str) -> Callable[[Build], Build]:
         shown.__signature__ = signature.replace(  # type: ignore[attr-defined] # as inspect documents
             parameters=asked, return_annotation=inspect.Signature.empty
         )
-        ui.page(path, title=f"{title} · QReplica")(shown)
+        ui.page(path, title=f"{title} · QReplica", response_timeout=_PATIENCE)(shown)
         return build
 
     return made
