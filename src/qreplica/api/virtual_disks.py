@@ -3,6 +3,7 @@
 from typing import Annotated, Self
 
 from pydantic import Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.access.roles import Role
@@ -10,7 +11,8 @@ from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, SizeIn, Strict, Time, example
 from qreplica.api.operations import needs
 from qreplica.api.problems import problems
-from qreplica.state.models import VdType, VirtualDisk
+from qreplica.replication import plans
+from qreplica.state.models import Job, VdType, VirtualDisk
 from qreplica.storage import automatic_snapshots, extending, raid_group_status, virtual_disks
 from qreplica.storage.driver import GroupHealth, StorageDriver
 
@@ -79,6 +81,7 @@ class VirtualDiskAnswer(Answer):
             "snapshots": 2,
             "snapshot_space": 4294967296,
             "snapshot_used": 104857600,
+            "snapshot_threshold": 2147483648,
             "snapshot_minutes": 60,
             "snapshots_kept": 8,
             "luns": [{"node": "hosts", "number": 1, "snapshot": None}],
@@ -97,6 +100,9 @@ class VirtualDiskAnswer(Answer):
     snapshots: Annotated[int, Field(description="How many snapshots it has")]
     snapshot_space: Annotated[Size, Field(description="Bytes that its snapshots may use")]
     snapshot_used: Annotated[int | None, Field(description="Bytes that they use; null while its RG is not open")]
+    snapshot_threshold: Annotated[
+        int | None, Field(description="Bytes of use from which its job runs by itself; null: it has none by schedule")
+    ]
     snapshot_minutes: Annotated[int | None, Field(description="Minutes between automatic snapshots; null for none")]
     snapshots_kept: Annotated[int, Field(description="How many automatic snapshots are kept")]
     luns: list[Attachment]
@@ -117,6 +123,7 @@ class VirtualDiskAnswer(Answer):
             snapshots=sum(snapshot.taken_at is not None for snapshot in vd.snapshots),
             snapshot_space=vd.snapshot_space,
             snapshot_used=virtual_disks.used(driver, vd).snapshots if opened else None,
+            snapshot_threshold=_threshold(session, vd),
             snapshot_minutes=vd.snapshot_minutes,
             snapshots_kept=vd.snapshots_kept,
             luns=[
@@ -125,6 +132,13 @@ class VirtualDiskAnswer(Answer):
             ],
             created_at=vd.created_at,
         )
+
+
+def _threshold(session: Session, vd: VirtualDisk) -> int | None:
+    job = session.scalar(select(Job).where(Job.source_vd_id == vd.id).limit(1))
+    if job is None or plans.of(session, job.id).in_force is None:
+        return None
+    return plans.threshold_of(session, job)
 
 
 @router.get("", summary="List the virtual disks", responses=problems())
