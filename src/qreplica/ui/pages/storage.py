@@ -1,0 +1,64 @@
+"""The storage pages: disks and RAID groups, virtual disks, iSCSI nodes; what they are made of has pages of its own."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+from nicegui import ui
+
+from qreplica.access.roles import Role
+from qreplica.ui.dialogs import offer
+from qreplica.ui.frame import heading, page
+from qreplica.ui.looking import Looking
+from qreplica.ui.storage import disks, nodes, raid_groups, virtual_disks
+from qreplica.ui.storage.sections import NODES, RAID_GROUPS, VIRTUAL_DISKS, keep_showing, sections
+
+
+@page(RAID_GROUPS, "Storage")
+async def storage(here: Looking) -> None:
+    """Show the RAID groups and the disks."""
+    sections(RAID_GROUPS)
+    with ui.card().classes("panel"):
+        heading("RAID groups")
+        if here.may(Role.ADMIN):
+            offer(here, [("Make a RAID group", partial(raid_groups.create, here))])
+        groups = raid_groups.RaidGroups(here)
+    with ui.card().classes("panel"):
+        heading("Disks")
+        if here.may(Role.ADMIN):
+            offer(here, [("Add a disk", partial(disks.add, here))])
+        known = disks.Disks(here)
+    await keep_showing(here, partial(_look, here, "raid-groups", "disks"), raid_groups=groups.show, disks=known.show)
+
+
+@page(VIRTUAL_DISKS, "Storage")
+async def virtual_disks_page(here: Looking) -> None:
+    """Show the virtual disks."""
+    sections(VIRTUAL_DISKS)
+    with ui.card().classes("panel"):
+        heading("Virtual disks")
+        if here.may(Role.ADMIN):
+            offer(here, [("Make a virtual disk", partial(virtual_disks.create, here))])
+        vds = virtual_disks.VirtualDisks(here)
+    await keep_showing(here, partial(_look, here, "virtual-disks"), virtual_disks=vds.show)
+
+
+@page(NODES, "Storage")
+async def nodes_page(here: Looking) -> None:
+    """Show the iSCSI nodes, and who is logged in."""
+    sections(NODES)
+    with ui.card().classes("panel"):
+        heading("iSCSI nodes")
+        if here.may(Role.ADMIN):
+            offer(here, [("Make an iSCSI node", partial(nodes.create, here))])
+        known = nodes.Nodes(here)
+    with ui.card().classes("panel"):
+        heading("Logged in")
+        logins = nodes.Logins()
+    await keep_showing(here, partial(_look, here, "nodes", "ports"), nodes=known.show, ports=logins.show)
+
+
+async def _look(here: Looking, *what: str) -> dict[str, Any]:
+    """Return what is listed at each of these paths, by the path's name."""
+    found = await asyncio.gather(*map(here.rest.get, what))
+    return {name.replace("-", "_"): one for name, one in zip(what, found, strict=True)}
