@@ -256,7 +256,7 @@ def _show_a_snapshot(page: Page, controller: Controller, picture: Picture) -> No
     asked.get_by_role("button", name="Delete monday").click()
     expect(asked.get_by_role("alert")).to_contain_text("cannot be deleted")
     asked.get_by_role("button", name="Cancel").click()
-    operate(page, "LUN 7 of hosts", "Detach")
+    click(page, "Detach LUN 7 of hosts")
     lose(page, "Detach LUN 7", "payroll")
     operate(page, "monday", "Delete")
     lose(page, "Delete monday", "monday")
@@ -270,7 +270,7 @@ def _take_all_apart(page: Page) -> None:
     asked.get_by_role("button", name="Delete payroll").click()
     expect(asked.get_by_role("alert")).to_contain_text("cannot be deleted")
     asked.get_by_role("button", name="Cancel").click()
-    operate(page, "LUN 1 of hosts", "Detach")
+    click(page, "Detach LUN 1 of hosts")
     lose(page, "Detach LUN 1", "payroll")
     click(page, "Delete")
     lose(page, "Delete payroll", "payroll")
@@ -287,6 +287,51 @@ def _take_all_apart(page: Page) -> None:
     lose(page, "Delete rg1", "rg1")
     page.wait_for_url("**/storage")
     expect(page.get_by_text("There is no RAID group yet")).to_be_visible()
+
+
+def test_the_snapshot_space_has_a_mark_where_the_job_runs_by_itself(
+    both: Replication, page: Page, picture: Picture
+) -> None:
+    both.make_job()
+    source = both.source
+    source.call("PATCH", "/virtual-disks/v1", {"snapshot_space": "512MiB"})
+    source.call("POST", "/snapshots", {"vd": "v1", "name": "monday"}, expect=201)
+    both.host_writes((0, 128))
+    log_in(page, source)
+    page.goto(f"{url(source)}/storage/virtual-disks")
+    expect(page.get_by_role("img", name="128 MiB of 512 MiB used", exact=True)).to_be_visible()
+    source.call("PUT", "/jobs/nightly/schedule", {"repeat": "daily", "times": ["02:00"]})
+    marked = page.get_by_role("img", name="128 MiB of 512 MiB used, the threshold is at 256 MiB")
+    expect(marked).to_be_visible()
+    expect(marked.locator(".bar-mark")).to_have_attribute("style", "left: 50%;")
+    picture("virtual-disks")
+    page.get_by_role("link", name="v1").click()
+    expect(page.get_by_text("At the mark, 256 MiB, its replication job runs by itself.")).to_be_visible()
+    expect(marked).to_be_visible()
+    picture("snapshots")
+    # A phone, dark.
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.emulate_media(color_scheme="dark")
+    for path, name in (
+        ("", "storage"),
+        ("/virtual-disks", "virtual-disks"),
+        ("/virtual-disks/v1", "virtual-disk"),
+        ("/nodes", "nodes"),
+        ("/raid-groups/rg1", "raid-group"),
+    ):
+        page.goto(f"{url(source)}/storage{path}")
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.locator(".listing td").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        picture(f"phone-{name}")
+    page.goto(f"{url(source)}/storage/virtual-disks/v1")
+    click(page, "Delete")
+    asked = dialog(page, "Delete v1")
+    asked.get_by_label("Type “v1” to confirm").fill("v1")
+    picture("phone-delete")
+    asked.get_by_role("button", name="Delete v1").click()
+    expect(asked.get_by_role("alert")).to_contain_text("cannot be deleted because")
+    picture("phone-refused")
 
 
 def test_nobody_is_offered_what_their_role_may_not_do(controller: Controller, page: Page) -> None:

@@ -14,8 +14,8 @@ Cell = dict[str, Any]
 _PAGE, _FEW = 50, 10
 _OPERATIONS: Final = "operations"
 _CELL: Final = """<q-td :props="props" :data-label="props.col.label">
-  <q-btn v-if="props.col.name === 'operations' && props.row.operable" dense label="OP."
-         :aria-label="'Operations on ' + props.row.key" @click="() => $parent.$emit('operations', props.row.key)"/>
+  <q-btn v-if="props.col.name === 'operations' && props.row.operable" dense no-caps :label="props.col.button"
+         :aria-label="props.col.said + ' ' + props.row.key" @click="() => $parent.$emit('operations', props.row.key)"/>
   <template v-else-if="props.row[props.col.name]">
   <div v-for="cell in [props.row[props.col.name]]" class="cell">
     <a v-if="cell.href" :href="cell.href" class="nicegui-link">{{ cell.text }}</a>
@@ -49,13 +49,21 @@ def state(word: str, *lines: str) -> Cell:
 class Table:
     """A table of ``columns`` (name: label); ``none`` says why there is nothing, and what to do.
 
-    ``operate`` is given the key of a row whose operations are asked for.
+    ``operate`` is given the key of a row whose operations are asked for, or which one thing can be done with: ``only``.
     """
 
-    def __init__(self, columns: Mapping[str, str], none: str, operate: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self,
+        columns: Mapping[str, str],
+        none: str,
+        operate: Callable[[str], object] | None = None,
+        *,
+        only: str | None = None,
+    ) -> None:
         shown = [_column(name, label) for name, label in columns.items()]
         if operate is not None:
-            shown.append({"name": _OPERATIONS, "label": "", "field": "key", "align": "right"})
+            button = {"button": only or "OP.", "said": only or "Operations on"}
+            shown.append({"name": _OPERATIONS, "label": "", "field": "key", "align": "right", **button})
         self._sought = ui.input("Filter").props("dense clearable type=search")
         self._table = ui.table(rows=[], columns=shown, row_key="key", pagination=_PAGE).classes("full-width listing")
         self._table.props("flat bordered").bind_filter_from(self._sought, "value", lambda value: value or "")

@@ -14,6 +14,7 @@ class Admission:
     """Asks which initiators to admit."""
 
     def __init__(self, *, open_to_all: bool, initiators: Sequence[str]) -> None:
+        ui.label("Admitted initiators").classes("text-bold")
         self._who = ui.radio([_NAMED, _ALL], value=_ALL if open_to_all else _NAMED).props('inline aria-label="Admit"')
         self._names = ui.textarea("Initiator names, one a line", value="\n".join(initiators)).classes("full-width")
         self._names.props('autogrow hint="As the host tells it, such as iqn.1993-08.org.debian:01:host"')

@@ -22,7 +22,7 @@ class Luns:
     def __init__(self, here: Looking, none: str) -> None:
         self._here = here
         self._luns: dict[str, Lun] = {}
-        self._table = Table(_COLUMNS, none, self._detach if here.may(Role.ADMIN) else None)
+        self._table = Table(_COLUMNS, none, self._detach if here.may(Role.ADMIN) else None, only="Detach")
 
     def show(self, luns: list[Lun]) -> None:
         """Show these LUNs."""

@@ -41,7 +41,7 @@ def offered(here: Looking, vd: Vd) -> list[Offer]:
     if here.may(Role.ADMIN):
         may.append(("Extend", partial(_extend, here, vd)))
         may.append(("Rename", partial(_rename, here, vd)))
-        may.append(("Delete", partial(_delete, here, vd)))
+        may.append(("Delete", partial(_delete, here, vd["name"])))
     return may
 
 
@@ -111,8 +111,10 @@ def _rename(here: Looking, vd: Vd) -> None:
         buttons(here, made, "Rename", rename, None, inputs={"name": name})
 
 
-def _delete(here: Looking, vd: Vd) -> None:
-    name, count = vd["name"], vd["snapshots"]
+async def _delete(here: Looking, name: str) -> None:
+    # As it is now: the page may be seconds old, and what is lost is said exactly.
+    vd = await here.rest.get("virtual-disks", name)
+    count = vd["snapshots"]
 
     async def delete() -> None:
         await here.rest.delete("virtual-disks", name)
