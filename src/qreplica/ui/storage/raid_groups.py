@@ -30,7 +30,7 @@ _COLUMNS: Final = {
     "health": "Health",
     "level": "Level",
     "disks": "Disks",
-    "promised": "Promised to virtual disks and snapshots",
+    "promised": "Promised",
     "free": "Free",
 }
 
