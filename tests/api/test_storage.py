@@ -190,6 +190,25 @@ def test_automatic_snapshots_are_scheduled_and_shown(admin: Any) -> None:
     assert admin.call("PUT", place, {"every_minutes": None})["snapshot_minutes"] is None
 
 
+@pytest.mark.usefixtures("group")
+def test_whoever_asks_again_and_again_has_nothing_counted_anew(
+    world: Any, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    asked: list[bool] = []
+    space_used = world.storage.space_used
+
+    def noting(group: str, vd: str, *, settled: bool = True) -> Any:
+        asked.append(settled)
+        return space_used(group, vd, settled=settled)
+
+    monkeypatch.setattr(world.storage, "space_used", noting)
+    for path in ("/virtual-disks", "/virtual-disks/v"):
+        admin.call("GET", path)
+        admin.call("GET", f"{path}?settled=false")
+    assert asked == [True, False, True, False]
+
+
 def test_a_virtual_disk_of_a_closed_group_is_still_shown(world: Any, admin: Any, group: Any) -> None:
     admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
     world.storage.close_group(group["id"])

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Self
 
+from fastapi import Query
 from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,6 +18,14 @@ from qreplica.storage import automatic_snapshots, extending, raid_group_status, 
 from qreplica.storage.driver import GroupHealth, StorageDriver
 
 router = administered("/virtual-disks", "storage")
+
+Settled = Annotated[
+    bool,
+    Query(
+        description="Whether the engine counts anew what snapshots use, for which it writes out all that is dirty. For "
+        "whoever asks again and again: false, what it counted last, usually some seconds ago at most"
+    ),
+]
 
 
 class VirtualDiskRequest(Strict):
@@ -109,7 +118,7 @@ class VirtualDiskAnswer(Answer):
     created_at: Time
 
     @classmethod
-    def of(cls, session: Session, driver: StorageDriver, vd: VirtualDisk) -> Self:
+    def of(cls, session: Session, driver: StorageDriver, vd: VirtualDisk, *, settled: bool) -> Self:
         """Return the answer that shows ``vd``."""
         opened = driver.group_status(vd.raid_group_id).health in {GroupHealth.ONLINE, GroupHealth.DEGRADED}
         return cls(
@@ -122,7 +131,7 @@ class VirtualDiskAnswer(Answer):
             serial=vd.serial,
             snapshots=sum(snapshot.taken_at is not None for snapshot in vd.snapshots),
             snapshot_space=vd.snapshot_space,
-            snapshot_used=virtual_disks.used(driver, vd).snapshots if opened else None,
+            snapshot_used=virtual_disks.used(driver, vd, settled=settled).snapshots if opened else None,
             snapshot_threshold=_threshold(session, vd),
             snapshot_minutes=vd.snapshot_minutes,
             snapshots_kept=vd.snapshots_kept,
@@ -142,10 +151,13 @@ def _threshold(session: Session, vd: VirtualDisk) -> int | None:
 
 
 @router.get("", summary="List the virtual disks", responses=problems())
-def list_virtual_disks(services: TheServices) -> list[VirtualDiskAnswer]:
+def list_virtual_disks(services: TheServices, *, settled: Settled = True) -> list[VirtualDiskAnswer]:
     """List all VDs by name."""
     with services.database.session(read_only=True) as session:
-        return [VirtualDiskAnswer.of(session, services.storage, vd) for vd in virtual_disks.listing(session)]
+        return [
+            VirtualDiskAnswer.of(session, services.storage, vd, settled=settled)
+            for vd in virtual_disks.listing(session)
+        ]
 
 
 @router.post("", summary="Make a virtual disk", status_code=201, responses=problems(404, 409, 507))
@@ -163,10 +175,10 @@ def create_virtual_disk(request: VirtualDiskRequest, services: TheServices) -> V
 
 
 @router.get("/{name}", summary="Show a virtual disk", responses=problems(404))
-def show_virtual_disk(name: str, services: TheServices) -> VirtualDiskAnswer:
+def show_virtual_disk(name: str, services: TheServices, *, settled: Settled = True) -> VirtualDiskAnswer:
     """Show one VD, where it is attached, and how much its snapshots use."""
     with services.database.session(read_only=True) as session:
-        return VirtualDiskAnswer.of(session, services.storage, virtual_disks.get(session, name))
+        return VirtualDiskAnswer.of(session, services.storage, virtual_disks.get(session, name), settled=settled)
 
 
 @router.patch("/{name}", summary="Set the snapshot space", responses=problems(404, 409, 507))

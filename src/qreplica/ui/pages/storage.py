@@ -11,7 +11,7 @@ from qreplica.ui.dialogs import offer
 from qreplica.ui.frame import heading, page
 from qreplica.ui.looking import Looking
 from qreplica.ui.storage import disks, nodes, raid_groups, virtual_disks
-from qreplica.ui.storage.sections import NODES, RAID_GROUPS, VIRTUAL_DISKS, keep_showing, sections
+from qreplica.ui.storage.sections import AS_COUNTED, NODES, RAID_GROUPS, VIRTUAL_DISKS, keep_showing, sections
 
 
 @page(RAID_GROUPS, "Storage")
@@ -40,7 +40,11 @@ async def virtual_disks_page(here: Looking) -> None:
         if here.may(Role.ADMIN):
             offer(here, [("Make a virtual disk", partial(virtual_disks.create, here))])
         vds = virtual_disks.VirtualDisks(here)
-    await keep_showing(here, partial(_look, here, "virtual-disks"), virtual_disks=vds.show)
+
+    async def look() -> dict[str, Any]:
+        return {"vds": await here.rest.get("virtual-disks", **AS_COUNTED)}
+
+    await keep_showing(here, look, vds=vds.show)
 
 
 @page(NODES, "Storage")

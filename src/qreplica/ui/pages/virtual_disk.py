@@ -11,7 +11,7 @@ from qreplica.ui.dialogs import offer
 from qreplica.ui.frame import heading, page
 from qreplica.ui.looking import Looking
 from qreplica.ui.storage import luns, snapshots, space, virtual_disk
-from qreplica.ui.storage.sections import VIRTUAL_DISKS, keep_showing, sections
+from qreplica.ui.storage.sections import AS_COUNTED, VIRTUAL_DISKS, keep_showing, sections
 
 
 @page(VIRTUAL_DISKS + "/{name}", "Virtual disk")
@@ -56,7 +56,9 @@ async def virtual_disk_page(here: Looking, name: str) -> None:
 
 async def _look(here: Looking, name: str) -> dict[str, Any]:
     vd, points, all_luns = await asyncio.gather(
-        here.rest.get("virtual-disks", name), here.rest.get("snapshots", vd=name), here.rest.get("luns")
+        here.rest.get("virtual-disks", name, **AS_COUNTED),
+        here.rest.get("snapshots", vd=name),
+        here.rest.get("luns"),
     )
     return {
         # Without what changes as hosts write.
