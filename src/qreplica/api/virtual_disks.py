@@ -19,6 +19,8 @@ from qreplica.storage.driver import GroupHealth, StorageDriver
 
 router = administered("/virtual-disks", "storage")
 
+_READABLE = {GroupHealth.ONLINE, GroupHealth.DEGRADED, GroupHealth.REBUILDING}
+
 Settled = Annotated[
     bool,
     Query(
@@ -120,7 +122,7 @@ class VirtualDiskAnswer(Answer):
     @classmethod
     def of(cls, session: Session, driver: StorageDriver, vd: VirtualDisk, *, settled: bool) -> Self:
         """Return the answer that shows ``vd``."""
-        opened = driver.group_status(vd.raid_group_id).health in {GroupHealth.ONLINE, GroupHealth.DEGRADED}
+        opened = driver.group_status(vd.raid_group_id).health in _READABLE
         return cls(
             id=vd.id,
             name=vd.name,
