@@ -105,7 +105,7 @@ def test_from_disks_to_a_virtual_disk_that_is_rolled_back_and_deleted(
     expect(row(page, "before-rollback")).to_be_visible()
     with controller.log_in(iqn) as session:
         assert session.read(1, 0, 512)[:6] == b"before"
-    _show_a_snapshot(page, controller, picture)
+    _show_a_snapshot(page, controller)
     _take_all_apart(page)
     for what in ("nodes", "virtual-disks", "raid-groups"):
         assert controller.call("GET", f"/{what}") == []
@@ -155,10 +155,14 @@ def _look_after_it(page: Page, picture: Picture) -> None:
     asked.get_by_label("Days between scrubs").fill("7")
     asked.get_by_role("button", name="Save").click()
     expect(page.get_by_text("every 7 days")).to_be_visible()
+    page.reload()
+    expect(row(page, "clean")).to_be_visible()
     picture("raid-group")
     page.get_by_role("link", name="Disks and RAID groups").click()
     operate(page, "d2", "Make it a spare")
     click(page, "Make it a spare")
+    expect(row(page, "d2").filter(has_text="spare")).to_be_visible()
+    page.reload()
     expect(row(page, "d2").filter(has_text="spare")).to_be_visible()
     picture("storage")
 
@@ -216,6 +220,14 @@ def _make_a_node(page: Page, picture: Picture) -> None:
     asked.get_by_label("CHAP name", exact=True).fill("")
     asked.get_by_role("button", name="Save").click()
     expect(page.get_by_text("initiators prove that they are host")).to_have_count(0)
+    click(page, "Admitted initiators")
+    asked = dialog(page, "Whom hosts admits")
+    asked.get_by_label("Initiator names").fill(f"{HOST}\nnobody")
+    asked.get_by_role("button", name="Save").click()
+    expect(asked.get_by_role("alert").filter(has_text="“nobody” is not an initiator name")).to_be_visible()
+    asked.get_by_text("Every initiator").click()
+    asked.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("every initiator", exact=True)).to_be_visible()
     click(page, "Attach a virtual disk")
     asked = dialog(page, "Attach a virtual disk to hosts")
     choose(page, asked, "Virtual disk", "payroll")
@@ -242,13 +254,12 @@ def _take_a_snapshot(page: Page) -> None:
     expect(row(page, "monday")).to_be_visible()
 
 
-def _show_a_snapshot(page: Page, controller: Controller, picture: Picture) -> None:
+def _show_a_snapshot(page: Page, controller: Controller) -> None:
     operate(page, "monday", "Show it read-only on an iSCSI node")
     asked = dialog(page, "Show snapshot monday of payroll read-only")
     asked.get_by_label("LUN").fill("7")
     asked.get_by_role("button", name="Attach", exact=True).click()
     expect(row(page, "snapshot monday, read-only")).to_be_visible()
-    picture("virtual-disk")
     with controller.log_in(controller.call("GET", "/nodes/hosts")["iqn"]) as session:
         assert session.read(7, 0, 512)[:6] == b"before"
     operate(page, "monday", "Delete")
@@ -284,6 +295,11 @@ def _take_all_apart(page: Page) -> None:
     page.wait_for_url("**/storage/nodes")
     page.get_by_role("link", name="Disks and RAID groups").click()
     page.get_by_role("link", name="rg1").first.click()
+    click(page, "Add a disk to it")
+    asked = dialog(page, "Add a disk to rg1")
+    choose(page, asked, "Free disk", "d2 (2 GiB, spare)")
+    asked.get_by_role("button", name="Add", exact=True).click()
+    expect(row(page, "d2").filter(has_text="online")).to_be_visible()
     click(page, "Delete")
     lose(page, "Delete rg1", "rg1")
     page.wait_for_url("**/storage")
@@ -321,7 +337,7 @@ def test_the_snapshot_space_has_a_mark_where_the_job_runs_by_itself(
     page.get_by_role("link", name="v1").click()
     expect(page.get_by_text("At the mark, 64 MiB, its replication job runs by itself.")).to_be_visible()
     expect(marked).to_be_visible()
-    picture("snapshots")
+    picture("virtual-disk")
     # A phone, dark.
     page.set_viewport_size({"width": 390, "height": 844})
     page.emulate_media(color_scheme="dark")
@@ -376,6 +392,17 @@ def test_nobody_is_offered_what_their_role_may_not_do(controller: Controller, pa
     asked.get_by_text("Delete", exact=True).click()
     lose(page, "Delete monday", "monday")
     expect(page.get_by_text("It has no snapshots")).to_be_visible()
+    click(page, "Automatic snapshots")
+    asked = dialog(page, "Automatic snapshots of v1")
+    asked.get_by_label("Minutes between two").fill("60")
+    asked.get_by_label("How many are kept").fill("999")
+    asked.get_by_role("button", name="Save").click()
+    expect(asked.get_by_role("alert").filter(has_text="with 999 kept")).to_be_visible()
+    asked.get_by_label("How many are kept").fill("2")
+    asked.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("every 60 minutes, the newest 2 are kept")).to_be_visible()
+    expect(row(page, "automatic")).to_be_visible()
     # What is gone is said once, where it was.
     page.goto(f"{url(controller)}/storage/virtual-disks/v2")
     expect(page.get_by_role("alert").filter(has_text="There is no virtual disk “v2”")).to_be_visible()
+    expect(page.get_by_role("button", name="Take a snapshot")).to_have_count(0)

@@ -12,13 +12,13 @@ from qreplica.ui.facts import facts
 from qreplica.ui.frame import heading, page
 from qreplica.ui.looking import Looking
 from qreplica.ui.storage import luns, node, nodes
-from qreplica.ui.storage.sections import NODES, keep_showing, sections
+from qreplica.ui.storage.sections import NODES, Section
 
 
 @page(NODES + "/{name}", "iSCSI node")
 async def node_page(here: Looking, name: str) -> None:
     """Show an iSCSI node."""
-    sections(NODES)
+    section = Section(here, NODES)
 
     @ui.refreshable
     def head(found: dict[str, Any] | None = None) -> None:
@@ -27,14 +27,14 @@ async def node_page(here: Looking, name: str) -> None:
             offer(here, node.offered(here, found))
             facts(nodes.described(here, found))
 
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         head()
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         heading("LUNs")
         if here.may(Role.ADMIN):
             offer(here, [("Attach a virtual disk", partial(luns.attach, here, node=name))])
         attached = luns.Luns(here, "It has no LUNs: attach a virtual disk, so that hosts find it here.")
-    await keep_showing(here, partial(_look, here, name), node=head.refresh, luns=attached.show)
+    await section.keep_showing(partial(_look, here, name), node=head.refresh, luns=attached.show)
 
 
 async def _look(here: Looking, name: str) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from qreplica.ui.dialogs import offer
 from qreplica.ui.frame import heading, page
 from qreplica.ui.looking import Looking
 from qreplica.ui.storage import group_parts, raid_group
-from qreplica.ui.storage.sections import RAID_GROUPS, keep_showing, sections
+from qreplica.ui.storage.sections import RAID_GROUPS, Section
 
 
 @page(RAID_GROUPS + "/raid-groups/{name}", "RAID group")
 async def raid_group_page(here: Looking, name: str) -> None:
     """Show a RAID group."""
-    sections(RAID_GROUPS)
+    section = Section(here, RAID_GROUPS)
 
     @ui.refreshable
     def head(group: dict[str, Any] | None = None) -> None:
@@ -33,20 +33,19 @@ async def raid_group_page(here: Looking, name: str) -> None:
         if group is not None:
             group_parts.space(here, group)
 
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         head()
         offers()
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         heading("Disks")
         members = group_parts.Members()
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         heading("Space and care")
         space()
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         heading("Scrubs")
         scrubs = group_parts.Scrubs(here)
-    await keep_showing(
-        here,
+    await section.keep_showing(
         partial(_look, here, name),
         group=head.refresh,
         scrubbing=offers.refresh,

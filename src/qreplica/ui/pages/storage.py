@@ -11,31 +11,31 @@ from qreplica.ui.dialogs import offer
 from qreplica.ui.frame import heading, page
 from qreplica.ui.looking import Looking
 from qreplica.ui.storage import disks, nodes, raid_groups, virtual_disks
-from qreplica.ui.storage.sections import AS_COUNTED, NODES, RAID_GROUPS, VIRTUAL_DISKS, keep_showing, sections
+from qreplica.ui.storage.sections import AS_COUNTED, NODES, RAID_GROUPS, VIRTUAL_DISKS, Section
 
 
 @page(RAID_GROUPS, "Storage")
 async def storage(here: Looking) -> None:
     """Show the RAID groups and the disks."""
-    sections(RAID_GROUPS)
-    with ui.card().classes("panel"):
+    section = Section(here, RAID_GROUPS)
+    with section.body, ui.card().classes("panel"):
         heading("RAID groups")
         if here.may(Role.ADMIN):
             offer(here, [("Make a RAID group", partial(raid_groups.create, here))])
         groups = raid_groups.RaidGroups(here)
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         heading("Disks")
         if here.may(Role.ADMIN):
             offer(here, [("Add a disk", partial(disks.add, here))])
         known = disks.Disks(here)
-    await keep_showing(here, partial(_look, here, "raid-groups", "disks"), raid_groups=groups.show, disks=known.show)
+    await section.keep_showing(partial(_look, here, "raid-groups", "disks"), raid_groups=groups.show, disks=known.show)
 
 
 @page(VIRTUAL_DISKS, "Storage")
 async def virtual_disks_page(here: Looking) -> None:
     """Show the virtual disks."""
-    sections(VIRTUAL_DISKS)
-    with ui.card().classes("panel"):
+    section = Section(here, VIRTUAL_DISKS)
+    with section.body, ui.card().classes("panel"):
         heading("Virtual disks")
         if here.may(Role.ADMIN):
             offer(here, [("Make a virtual disk", partial(virtual_disks.create, here))])
@@ -44,22 +44,22 @@ async def virtual_disks_page(here: Looking) -> None:
     async def look() -> dict[str, Any]:
         return {"vds": await here.rest.get("virtual-disks", **AS_COUNTED)}
 
-    await keep_showing(here, look, vds=vds.show)
+    await section.keep_showing(look, vds=vds.show)
 
 
 @page(NODES, "Storage")
 async def nodes_page(here: Looking) -> None:
     """Show the iSCSI nodes, and who is logged in."""
-    sections(NODES)
-    with ui.card().classes("panel"):
+    section = Section(here, NODES)
+    with section.body, ui.card().classes("panel"):
         heading("iSCSI nodes")
         if here.may(Role.ADMIN):
             offer(here, [("Make an iSCSI node", partial(nodes.create, here))])
         known = nodes.Nodes(here)
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         heading("Logged in")
         logins = nodes.Logins()
-    await keep_showing(here, partial(_look, here, "nodes", "ports"), nodes=known.show, ports=logins.show)
+    await section.keep_showing(partial(_look, here, "nodes", "ports"), nodes=known.show, ports=logins.show)
 
 
 async def _look(here: Looking, *what: str) -> dict[str, Any]:

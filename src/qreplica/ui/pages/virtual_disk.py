@@ -11,13 +11,13 @@ from qreplica.ui.dialogs import offer
 from qreplica.ui.frame import heading, page
 from qreplica.ui.looking import Looking
 from qreplica.ui.storage import luns, snapshots, space, virtual_disk
-from qreplica.ui.storage.sections import AS_COUNTED, VIRTUAL_DISKS, keep_showing, sections
+from qreplica.ui.storage.sections import AS_COUNTED, VIRTUAL_DISKS, Section
 
 
 @page(VIRTUAL_DISKS + "/{name}", "Virtual disk")
 async def virtual_disk_page(here: Looking, name: str) -> None:
     """Show a virtual disk."""
-    sections(VIRTUAL_DISKS)
+    section = Section(here, VIRTUAL_DISKS)
 
     @ui.refreshable
     def head(vd: dict[str, Any] | None = None) -> None:
@@ -31,21 +31,20 @@ async def virtual_disk_page(here: Looking, name: str) -> None:
         if vd is not None:
             space.snapshot_bar(vd)
 
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         head()
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         heading("Snapshots")
         used()
         if here.may(Role.OPERATOR):
             offer(here, [("Take a snapshot", partial(snapshots.take, here, name))])
         taken = snapshots.Snapshots(here)
-    with ui.card().classes("panel"):
+    with section.body, ui.card().classes("panel"):
         heading("Attached to")
         if here.may(Role.ADMIN):
             offer(here, [("Attach to an iSCSI node", partial(luns.attach, here, vd=name))])
         attached = luns.Luns(here, "It is attached to no iSCSI node, so that no host finds it.")
-    await keep_showing(
-        here,
+    await section.keep_showing(
         partial(_look, here, name),
         vd=head.refresh,
         used=used.refresh,
