@@ -7,7 +7,7 @@ import pytest
 
 from qreplica.replication import creation
 from qreplica.replication.errors import SnapshotSpaceShort
-from qreplica.state.models import JobState
+from qreplica.state.models import Cycle, CycleKind, Job, JobState, Step
 from qreplica.storage import raid_groups, virtual_disks
 from qreplica.storage.driver import RaidLevel
 from qreplica.units import GIB, MIB
@@ -100,6 +100,20 @@ def test_the_configuration_has_the_white_papers_defaults_and_is_set(admin: Any) 
         problem = admin.call("PUT", "/qreplica/configuration", wrong, expect=422)
         assert problem["type"].endswith("configuration-wrong")
     assert admin.call("GET", "/qreplica/configuration") == other
+
+
+def test_a_vd_tells_from_which_use_its_job_runs_by_itself(world: Any, admin: Any, job: str) -> None:
+    admin.call("PATCH", "/virtual-disks/payroll", {"snapshot_space": "1GiB"})
+    assert admin.call("GET", "/virtual-disks/payroll")["snapshot_threshold"] is None
+    admin.call("PUT", f"/jobs/{job}/schedule", {"repeat": "daily", "times": ["02:00"]})
+    assert admin.call("GET", "/virtual-disks/payroll")["snapshot_threshold"] == GIB // 2
+    # Of what the last run's snapshot left free.
+    with world.database.session() as session:
+        row = session.query(Job).one()
+        session.add(Cycle(job_id=row.id, generation=1, kind=CycleKind.FULL, step=Step.DONE, snapshot_used=GIB // 2))
+    assert admin.call("GET", "/virtual-disks/payroll")["snapshot_threshold"] == 3 * GIB // 4
+    admin.call("PUT", f"/jobs/{job}/schedule", {"repeat": "daily", "times": ["02:00"], "enabled": False})
+    assert admin.call("GET", "/virtual-disks/payroll")["snapshot_threshold"] is None
 
 
 def test_the_ratio_decides_how_much_snapshot_space_a_job_needs(world: Any, admin: Any) -> None:

@@ -1,10 +1,12 @@
 """Disks, RAID groups, virtual disks and snapshots over HTTP."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from qreplica.storage.driver import GroupHealth, GroupStatus
 from qreplica.units import GIB, MIB
 
 
@@ -188,6 +190,40 @@ def test_automatic_snapshots_are_scheduled_and_shown(admin: Any) -> None:
     assert admin.call("PUT", place, {**wanted, "keep": 0}, expect=422)["type"].endswith("schedule-invalid")
     assert admin.call("PUT", place, {"keep": 4}, expect=422)["type"].endswith("request-invalid")
     assert admin.call("PUT", place, {"every_minutes": None})["snapshot_minutes"] is None
+
+
+@pytest.mark.usefixtures("group")
+def test_whoever_asks_again_and_again_has_nothing_counted_anew(
+    world: Any, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    asked: list[bool] = []
+    space_used = world.storage.space_used
+
+    def noting(group: str, vd: str, *, settled: bool = True) -> Any:
+        asked.append(settled)
+        return space_used(group, vd, settled=settled)
+
+    monkeypatch.setattr(world.storage, "space_used", noting)
+    for path in ("/virtual-disks", "/virtual-disks/v"):
+        admin.call("GET", path)
+        admin.call("GET", f"{path}?settled=false")
+    admin.http.get("/metrics")
+    assert asked == [True, False, True, False, False]
+
+
+@pytest.mark.usefixtures("group")
+def test_what_snapshots_use_is_told_during_a_rebuild_too(
+    world: Any, admin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin.call("POST", "/virtual-disks", {"name": "v", "raid_group": "rg1", "size": "1GiB"}, expect=201)
+    status = world.storage.group_status
+
+    def rebuilding(group: str) -> GroupStatus:
+        return replace(status(group), health=GroupHealth.REBUILDING, rebuilt=0.5)
+
+    monkeypatch.setattr(world.storage, "group_status", rebuilding)
+    assert admin.call("GET", "/virtual-disks/v")["snapshot_used"] == 0
 
 
 def test_a_virtual_disk_of_a_closed_group_is_still_shown(world: Any, admin: Any, group: Any) -> None:

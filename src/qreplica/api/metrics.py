@@ -146,7 +146,8 @@ def _virtual_disks(session: Session, services: Services) -> Iterator[Metric]:
         space.add_metric(labels, vd.snapshot_space)
         owner.add_metric(labels, raid_group_status.maintainer_of(session, vd.raid_group_id) or NOBODY)
         if services.storage.group_status(vd.raid_group_id).health in _READABLE:
-            used.add_metric(labels, virtual_disks.used(services.storage, vd).snapshots)
+            # As counted last: a scrape must not have the engine write out all that is dirty, for each VD.
+            used.add_metric(labels, virtual_disks.used(services.storage, vd, settled=False).snapshots)
     yield from (size, space, used, owner)
 
 

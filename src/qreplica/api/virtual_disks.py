@@ -2,7 +2,9 @@
 
 from typing import Annotated, Self
 
+from fastapi import Query
 from pydantic import Field
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.access.roles import Role
@@ -10,11 +12,22 @@ from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, SizeIn, Strict, Time, example
 from qreplica.api.operations import needs
 from qreplica.api.problems import problems
-from qreplica.state.models import VdType, VirtualDisk
+from qreplica.replication import plans
+from qreplica.state.models import Job, VdType, VirtualDisk
 from qreplica.storage import automatic_snapshots, extending, raid_group_status, virtual_disks
 from qreplica.storage.driver import GroupHealth, StorageDriver
 
 router = administered("/virtual-disks", "storage")
+
+_READABLE = {GroupHealth.ONLINE, GroupHealth.DEGRADED, GroupHealth.REBUILDING}
+
+Settled = Annotated[
+    bool,
+    Query(
+        description="Whether the engine counts anew what snapshots use, for which it writes out all that is dirty. For "
+        "whoever asks again and again: false, what it counted last, usually some seconds ago at most"
+    ),
+]
 
 
 class VirtualDiskRequest(Strict):
@@ -79,6 +92,7 @@ class VirtualDiskAnswer(Answer):
             "snapshots": 2,
             "snapshot_space": 4294967296,
             "snapshot_used": 104857600,
+            "snapshot_threshold": 2147483648,
             "snapshot_minutes": 60,
             "snapshots_kept": 8,
             "luns": [{"node": "hosts", "number": 1, "snapshot": None}],
@@ -97,15 +111,18 @@ class VirtualDiskAnswer(Answer):
     snapshots: Annotated[int, Field(description="How many snapshots it has")]
     snapshot_space: Annotated[Size, Field(description="Bytes that its snapshots may use")]
     snapshot_used: Annotated[int | None, Field(description="Bytes that they use; null while its RG is not open")]
+    snapshot_threshold: Annotated[
+        int | None, Field(description="Bytes of use from which its job runs by itself; null: it has none by schedule")
+    ]
     snapshot_minutes: Annotated[int | None, Field(description="Minutes between automatic snapshots; null for none")]
     snapshots_kept: Annotated[int, Field(description="How many automatic snapshots are kept")]
     luns: list[Attachment]
     created_at: Time
 
     @classmethod
-    def of(cls, session: Session, driver: StorageDriver, vd: VirtualDisk) -> Self:
+    def of(cls, session: Session, driver: StorageDriver, vd: VirtualDisk, *, settled: bool) -> Self:
         """Return the answer that shows ``vd``."""
-        opened = driver.group_status(vd.raid_group_id).health in {GroupHealth.ONLINE, GroupHealth.DEGRADED}
+        opened = driver.group_status(vd.raid_group_id).health in _READABLE
         return cls(
             id=vd.id,
             name=vd.name,
@@ -116,7 +133,8 @@ class VirtualDiskAnswer(Answer):
             serial=vd.serial,
             snapshots=sum(snapshot.taken_at is not None for snapshot in vd.snapshots),
             snapshot_space=vd.snapshot_space,
-            snapshot_used=virtual_disks.used(driver, vd).snapshots if opened else None,
+            snapshot_used=virtual_disks.used(driver, vd, settled=settled).snapshots if opened else None,
+            snapshot_threshold=_threshold(session, vd),
             snapshot_minutes=vd.snapshot_minutes,
             snapshots_kept=vd.snapshots_kept,
             luns=[
@@ -127,11 +145,21 @@ class VirtualDiskAnswer(Answer):
         )
 
 
+def _threshold(session: Session, vd: VirtualDisk) -> int | None:
+    job = session.scalar(select(Job).where(Job.source_vd_id == vd.id).limit(1))
+    if job is None or plans.of(session, job.id).in_force is None:
+        return None
+    return plans.threshold_of(session, job)
+
+
 @router.get("", summary="List the virtual disks", responses=problems())
-def list_virtual_disks(services: TheServices) -> list[VirtualDiskAnswer]:
+def list_virtual_disks(services: TheServices, *, settled: Settled = True) -> list[VirtualDiskAnswer]:
     """List all VDs by name."""
     with services.database.session(read_only=True) as session:
-        return [VirtualDiskAnswer.of(session, services.storage, vd) for vd in virtual_disks.listing(session)]
+        return [
+            VirtualDiskAnswer.of(session, services.storage, vd, settled=settled)
+            for vd in virtual_disks.listing(session)
+        ]
 
 
 @router.post("", summary="Make a virtual disk", status_code=201, responses=problems(404, 409, 507))
@@ -149,10 +177,10 @@ def create_virtual_disk(request: VirtualDiskRequest, services: TheServices) -> V
 
 
 @router.get("/{name}", summary="Show a virtual disk", responses=problems(404))
-def show_virtual_disk(name: str, services: TheServices) -> VirtualDiskAnswer:
+def show_virtual_disk(name: str, services: TheServices, *, settled: Settled = True) -> VirtualDiskAnswer:
     """Show one VD, where it is attached, and how much its snapshots use."""
     with services.database.session(read_only=True) as session:
-        return VirtualDiskAnswer.of(session, services.storage, virtual_disks.get(session, name))
+        return VirtualDiskAnswer.of(session, services.storage, virtual_disks.get(session, name), settled=settled)
 
 
 @router.patch("/{name}", summary="Set the snapshot space", responses=problems(404, 409, 507))

@@ -11,9 +11,10 @@ from qreplica.events import log
 from qreplica.replication import configuration, queue
 from qreplica.replication.bandwidth import Bandwidth, limit_at
 from qreplica.replication.schedule import Schedule, next_run
+from qreplica.replication.snapshot_space import trigger_level
 from qreplica.replication.store import new_cycle, unfinished
 from qreplica.state.database import Database
-from qreplica.state.models import Job, JobState, Severity, Subsystem, now
+from qreplica.state.models import Cycle, Job, JobState, Severity, Subsystem, now
 from qreplica.state.schedule_models import JobPlan
 
 SCHEDULE: TypeAdapter[Schedule] = TypeAdapter(Schedule)
@@ -60,6 +61,13 @@ def next_run_of(session: Session, plan: Plan) -> datetime | None:
     if plan.paused or plan.in_force is None:
         return None
     return plan.restart_at or next_run(plan.in_force, configuration.time_zone(session), now())
+
+
+def threshold_of(session: Session, job: Job) -> int:
+    """Return how many bytes of its source VD's snapshot space are used when the threshold begins a run of the job."""
+    newest = select(Cycle.snapshot_used).where(Cycle.job_id == job.id, Cycle.snapshot_used.is_not(None))
+    used_after = session.scalar(newest.order_by(Cycle.generation.desc()).limit(1)) or 0
+    return trigger_level(job.source_vd.snapshot_space, used_after, configuration.get(session).threshold)
 
 
 def limit_now(database: Database, job: str) -> int | None:

@@ -6,18 +6,16 @@ from datetime import datetime
 from typing import ClassVar
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.cluster.leases import Leases
 from qreplica.replication import configuration, plans
 from qreplica.replication.job_looks import JobLooks
 from qreplica.replication.run_planner import LATE, Begin, Cause, Facts, SetBack, decide, watches_threshold
-from qreplica.replication.snapshot_space import trigger_level
 from qreplica.replication.space_watch import SpaceWatch
 from qreplica.state import models
 from qreplica.state.database import Database
-from qreplica.state.models import Cycle, Job, Severity
+from qreplica.state.models import Job, Severity
 from qreplica.state.schedule_models import JobPlan
 from qreplica.storage.driver import StorageDriver
 
@@ -113,10 +111,8 @@ class Scheduler(JobLooks):
             facts, row = self._facts(session, job), session.get(Job, job)
             if facts is None or row is None or not watches_threshold(facts):
                 return False
-            vd, threshold = row.source_vd, configuration.get(session).threshold
-            newest = select(Cycle.snapshot_used).where(Cycle.job_id == job, Cycle.snapshot_used.is_not(None))
-            used_after = session.scalar(newest.order_by(Cycle.generation.desc()).limit(1)) or 0
-        space, level = vd.snapshot_space, trigger_level(vd.snapshot_space, used_after, threshold)
+            vd, level = row.source_vd, plans.threshold_of(session, row)
+        space = vd.snapshot_space
         used = self._storage.space_used(vd.raid_group_id, vd.id).snapshots
         if not space or used < level:
             return False

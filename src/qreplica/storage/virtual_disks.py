@@ -193,6 +193,6 @@ def listing(session: Session) -> list[VirtualDisk]:
     return list(session.scalars(select(VirtualDisk).where(~VirtualDisk.incomplete).order_by(VirtualDisk.name)))
 
 
-def used(driver: StorageDriver, vd: VirtualDisk) -> SpaceUsed:
-    """Return the space that a VD and its snapshots use."""
-    return driver.space_used(vd.raid_group_id, vd.id)
+def used(driver: StorageDriver, vd: VirtualDisk, *, settled: bool = True) -> SpaceUsed:
+    """Return the space that a VD and its snapshots use; without ``settled`` as it was counted last, which is cheap."""
+    return driver.space_used(vd.raid_group_id, vd.id, settled=settled)

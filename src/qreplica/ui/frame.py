@@ -35,6 +35,7 @@ class Entry(NamedTuple):
 _MENU: Final = (
     Entry("Overview", "/", "dashboard"),
     Entry("QReplica", "/qreplica", "sync_alt", needs_license=True),
+    Entry("Storage", "/storage", "storage"),
     Entry("Network", "/network", "lan"),
     Entry("QReplica license", "/license", "workspace_premium"),
 )

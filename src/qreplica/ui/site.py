@@ -8,7 +8,18 @@ from nicegui import ui
 from starlette.responses import Response
 
 from qreplica.ui import login
-from qreplica.ui.pages import entrance, job, license_, network, overview, qreplica  # noqa: F401 - each makes its pages
+from qreplica.ui.pages import (  # noqa: F401 - each makes its pages
+    entrance,
+    job,
+    license_,
+    network,
+    node,
+    overview,
+    qreplica,
+    raid_group,
+    storage,
+    virtual_disk,
+)
 
 #: Pages load nothing from elsewhere, and stand in no other site's frame. NiceGUI's pages need the two “unsafe” ones.
 _POLICY = (

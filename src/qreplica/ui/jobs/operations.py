@@ -1,14 +1,11 @@
 """The operation menu of a job (the OP. button of the white paper)."""
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from nicegui import ui
-
 from qreplica.access.roles import Role
 from qreplica.ui import wording
-from qreplica.ui.dialogs import confirm, confirm_loss, dialog
+from qreplica.ui.dialogs import Offer, choose, confirm, confirm_loss
 from qreplica.ui.jobs import multipath, schedule
 from qreplica.ui.looking import Looking
 
@@ -17,24 +14,11 @@ Job = dict[str, Any]
 
 def menu(here: Looking, job: Job) -> None:
     """Offer what can be done with the job."""
-    with dialog(f"Operations on {job['name']}") as made:
-        offered = _offered(here, job)
-        with ui.list().props("bordered separator").classes("full-width"):
-            for label, what in offered:
-                with ui.item(on_click=partial(_then, made, what)).props("clickable"), ui.item_section():
-                    ui.label(label)
-        if not offered:
-            ui.label("Your role may only look: ask an administrator for the role “operator”.")
-        ui.button("Close", on_click=made.close).props("flat").classes("self-end")
+    none = "Your role may only look: ask an administrator for the role “operator”."
+    choose(here, f"Operations on {job['name']}", _offered(here, job), none)
 
 
-async def _then(made: ui.dialog, what: Callable[[], object]) -> None:
-    if isinstance(opening := what(), Awaitable):
-        await opening
-    made.close()
-
-
-def _offered(here: Looking, job: Job) -> list[tuple[str, Callable[[], object]]]:
+def _offered(here: Looking, job: Job) -> list[Offer]:
     if not here.may(Role.OPERATOR):
         return []
     runs = job["state"] in {"queued", "running", "waiting", "stopping"}

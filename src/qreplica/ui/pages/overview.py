@@ -100,7 +100,7 @@ def _capacity(groups: list[dict[str, Any]]) -> None:
     with ui.card().classes("panel"):
         heading("RAID groups")
         if not groups:
-            empty("There is no RAID group yet: add disks and make one with “qreplica rg create”.")
+            empty("There is no RAID group yet: make one on the Storage page.")
         for group in groups:
             promised = group["vd_space"] + group["snapshot_space"]
             room = group["usable"] - group["reserve"]

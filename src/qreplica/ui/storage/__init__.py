@@ -1,0 +1,1 @@
+"""What can be done with disks, RAID groups, virtual disks, snapshots, iSCSI nodes and LUNs."""
