@@ -256,7 +256,8 @@ def test_the_event_log_is_found_by_what_it_tells_and_downloaded_whole(staff: Sta
         staff.admin.call("POST", "/login", {"name": name, "password": "no"}, expect=401)
     listed = staff.admin.call("GET", "/events?contains=BOB&severity=warning")
     assert len(listed) == 2
-    assert staff.admin.call("GET", f"/events?severity=warning&contains=bob&limit=1&before={listed[0]['id']}") == listed[1:]
+    older = staff.admin.call("GET", f"/events?severity=warning&contains=bob&before={listed[0]['id']}")
+    assert older == listed[1:]
     assert staff.admin.call("GET", "/events?contains=bob&until=2026-01-01T00:00:00Z") == []
     answer = staff.admin.http.get("/api/v1/events/download?severity=warning&contains=bob&format=jsonl")
     assert [json.loads(line) for line in answer.text.splitlines()] == listed

@@ -17,6 +17,7 @@ def dialog(title: str) -> Iterator[ui.dialog]:
     """Open a dialog for what is made in the block; it is gone when it was closed."""
     # Not where it is asked for: a menu that asks may be gone before.
     with ui.context.client.content, ui.dialog(value=True).props("persistent") as made, ui.card().classes("dialog"):
+        made.props["aria-label"] = title
         heading(title)
         yield made
     made.on("hide", made.delete)

@@ -7,8 +7,8 @@ from fastapi import FastAPI, Request
 from nicegui import ui
 from starlette.responses import Response
 
-from qreplica.ui import login
-from qreplica.ui.pages import entrance, job, license_, network, overview, qreplica  # noqa: F401 - each makes its pages
+from qreplica.ui import downloads, login
+from qreplica.ui.pages import entrance, job, license_, maintenance, network, overview, qreplica  # noqa: F401 - each makes its pages
 
 #: Pages load nothing from elsewhere, and stand in no other site's frame. NiceGUI's pages need the two “unsafe” ones.
 _POLICY = (
@@ -22,6 +22,7 @@ def make_pages(rest: FastAPI) -> FastAPI:
     site = FastAPI(openapi_url=None)
     nicegui.app.state.rest = rest
     site.include_router(login.router)
+    site.include_router(downloads.router)
 
     @site.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

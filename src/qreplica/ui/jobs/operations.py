@@ -11,6 +11,7 @@ from qreplica.ui import wording
 from qreplica.ui.dialogs import confirm, confirm_loss, dialog
 from qreplica.ui.jobs import multipath, schedule
 from qreplica.ui.looking import Looking
+from qreplica.ui.menus import ENTRY
 
 Job = dict[str, Any]
 
@@ -19,9 +20,9 @@ def menu(here: Looking, job: Job) -> None:
     """Offer what can be done with the job."""
     with dialog(f"Operations on {job['name']}") as made:
         offered = _offered(here, job)
-        with ui.list().props("bordered separator").classes("full-width"):
+        with ui.list().props("bordered separator role=menu").classes("full-width"):
             for label, what in offered:
-                with ui.item(on_click=partial(_then, made, what)).props("clickable"), ui.item_section():
+                with ui.item(on_click=partial(_then, made, what)).props(f"clickable {ENTRY}"), ui.item_section():
                     ui.label(label)
         if not offered:
             ui.label("Your role may only look: ask an administrator for the role “operator”.")
