@@ -186,6 +186,8 @@ def _restarted(controller: Controller, started: str) -> bool:
     try:
         (one,) = controller.call("GET", "/controllers")
     except httpx.TransportError:
+        assert controller.process is not None
+        assert controller.process.poll() is None, controller.log.read_text()[-4000:]
         return False
     return one["started_at"] != started and not one["restarting"]
 

@@ -63,12 +63,15 @@ class _Form:
         self._minutes = ui.number("Minutes between runs", value=known["minutes"] or 60, min=1, max=1440, precision=0)
         self._minutes.props("debounce=300").bind_visibility_from(self._repeat, "value", lambda one: one == "interval")
         self._enabled = ui.switch("In force", value=known["enabled"])
+        self._previews = 0
         self._preview = ui.column().classes("preview").props("aria-live=polite")
         for field in (self._repeat, self._weekdays, self._days, self._times, self._minutes):
             field.on_value_change(self.preview)
 
     async def preview(self) -> None:
         """Show the next runs by what is chosen, which is not saved; or what is wrong with it."""
+        self._previews += 1
+        number = self._previews
         wanted = {name: value for name, value in self._when().items() if value is not None}
         try:
             found = await self._here.rest.get("jobs", self._job, "schedule", "preview", **wanted)
@@ -77,6 +80,8 @@ class _Form:
         else:
             times = (wording.time(at, self._here.zone) for at in found["next_runs"])
             lines = [f"Runs {found['sentence']} ({found['time_zone']}), next:", *times]
+        if number != self._previews:
+            return  # something else was chosen meanwhile, whose answer may have come already
         self._preview.clear()
         with self._preview:
             for line in lines:
