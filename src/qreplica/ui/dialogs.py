@@ -24,11 +24,13 @@ def dialog(title: str) -> Iterator[ui.dialog]:
 
 
 def buttons(here: Looking, made: ui.dialog, label: str, act: Act, done: str) -> ui.button:
-    """Add what cancels a dialog and, to be returned, what does it; done, it tells so and closes."""
+    """Add what cancels a dialog and, to be returned, what does it; done, it tells so and closes, else says why not."""
+    wrong = ui.label().classes("text-negative").props("role=alert")
 
     async def go_on() -> None:
         button.disable()
-        if await here.attempt(act(), done):
+        wrong.text = ""
+        if await here.attempt(act(), done, refused=wrong.set_text):
             made.close()
         else:
             button.enable()

@@ -56,15 +56,20 @@ class Looking:
         """Tell whether what needs ``role`` should be offered; whether it is done the API decides."""
         return self.role.may(role)
 
-    async def attempt(self, what: Awaitable[Any], done: str | None = None) -> bool:
-        """Do something; tell when it is ``done``, or why not. Return whether it was done."""
+    async def attempt(
+        self, what: Awaitable[Any], done: str | None = None, *, refused: Callable[[str], object] | None = None
+    ) -> bool:
+        """Do something; tell when it is ``done``, or why not, where ``refused`` says. Return whether it was done."""
         try:
             await what
         except LoggedOut:
             ui.navigate.to(login.LOGIN)
             return False
-        except Refused as refused:
-            tell(refused.sentence, wrong=True)
+        except Refused as problem:
+            if refused is None:
+                tell(problem.sentence, wrong=True)
+            else:
+                refused(problem.sentence)
             return False
         if done is not None:
             tell(done)

@@ -28,10 +28,12 @@ def _show(here: Looking, channels: list[dict[str, Any]]) -> None:
     with entries("Alert receivers"):
         for one in channels:
             since = f" (failing since {wording.time(one['failing_since'], here.zone)})" if one["failing_since"] else ""
+            sent = wording.time(one["last_sent_at"], here.zone)
             with entry(
                 one["name"],
                 one["way"],
-                f"Of events from “{one['severity']}” on; last sent {wording.time(one['last_sent_at'], here.zone)}",
+                f"Of events from “{one['severity']}” on",
+                f"Last sent {sent}" if one["last_sent_at"] else "Nothing was to be told yet",
                 wrong=f"{one['error']}{since}" if one["error"] else None,
             ):
                 test = ui.button("Send a test").props("flat")
