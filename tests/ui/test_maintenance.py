@@ -129,7 +129,7 @@ def secure(tmp_path: Path) -> Iterator[Controller]:
     made.config.write_text(made.text().replace("tls = false", "tls = true"))
     made.http.close()
     base = f"https://127.0.0.1:{made.listener.getsockname()[1]}/api/v1"
-    made.http = httpx.Client(base_url=base, verify=False, trust_env=False, timeout=60)  # noqa: S501 - its own maker's
+    made.http = httpx.Client(base_url=base, verify=False, trust_env=False, timeout=20)  # noqa: S501 - its own maker's
     try:
         made.start()
         made.set_up()
