@@ -3,6 +3,8 @@
 import socket
 from typing import Any
 
+import pytest
+
 
 def test_a_channel_is_made_tried_and_deleted(admin: Any) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
@@ -37,3 +39,17 @@ def test_a_channel_of_no_kind_is_refused(admin: Any) -> None:
     mail = {"kind": "email", "server": "m", "user": "q", "sender": "q@example.org", "recipients": ["a@example.org"]}
     problem = admin.call("POST", "/alerts", {"name": "mail", "settings": mail}, expect=422)
     assert problem["type"].endswith(":alert-secret-needed")
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"kind": "syslog", "server": ""}, "no name or address of a server, such as"),
+        ({"kind": "syslog", "server": "box\n"}, "no name or address of a server, such as"),
+        ({"kind": "webhook", "url": "box"}, "no HTTP address, such as"),
+        ({"kind": "email", "server": "m", "sender": "q", "recipients": ["a@b"]}, "no mail address, such as"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_in_words(admin: Any, settings: dict[str, Any], told: str) -> None:
+    problem = admin.call("POST", "/alerts", {"name": "x", "settings": settings}, expect=422)
+    assert told in problem["detail"]

@@ -47,6 +47,23 @@ def test_a_schedule_is_set_shown_switched_off_and_deleted(admin: Any, job: str) 
     admin.call("GET", f"/jobs/{job}/schedule", expect=404)
 
 
+def test_a_schedule_is_previewed_and_not_saved(admin: Any, job: str) -> None:
+    admin.call("PUT", "/time-zone", {"time_zone": "Europe/Berlin"})
+    path = f"/jobs/{job}/schedule/preview"
+    shown = admin.call("GET", f"{path}?repeat=weekly&times=14:30&times=02:00&weekdays=4&weekdays=0")
+    assert (shown["sentence"], shown["time_zone"]) == ("every Monday and Friday at 02:00 and 14:30", "Europe/Berlin")
+    body = {"repeat": "weekly", "times": ["14:30", "02:00"], "weekdays": [4, 0]}
+    admin.call("GET", f"/jobs/{job}/schedule", expect=404)
+    saved = admin.call("PUT", f"/jobs/{job}/schedule", body)
+    # The first one may pass meanwhile.
+    assert len(set(shown["next_runs"]) & set(saved["next_runs"])) >= 4
+    told = admin.call("GET", f"{path}?repeat=interval&minutes=30")["sentence"]
+    assert told == "every 30m, counted from midnight"
+    assert "daily needs times" in admin.call("GET", f"{path}?repeat=daily", expect=422)["detail"]
+    assert "times" in str(admin.call("GET", f"{path}?repeat=daily&times=25:00", expect=422)["places"])
+    admin.call("GET", "/jobs/nobody/schedule/preview?repeat=daily&times=02:00", expect=404)
+
+
 @pytest.mark.parametrize(
     ("body", "detail"),
     [

@@ -21,6 +21,7 @@ FREE = {
     ("POST", "/jobs/{name}/stop"),
     ("POST", "/jobs/{name}/pause"),
     ("GET", "/jobs/{name}/schedule"),
+    ("GET", "/jobs/{name}/schedule/preview"),
     ("DELETE", "/jobs/{name}/schedule"),
     ("GET", "/jobs/{name}/bandwidth"),
     ("PUT", "/jobs/{name}/bandwidth"),

@@ -143,7 +143,8 @@ def test_the_last_admin_stays(staff: Staff) -> None:
 
 def test_ones_own_account(staff: Staff) -> None:
     eve, elsewhere = staff.hire("eve", "viewer"), staff.log_in("eve")
-    assert eve.get("/account").json() == {"user": "eve", "role": "viewer", "token": None}
+    account, (session,) = eve.get("/account").json(), eve.get("/account/sessions").json()[1:]
+    assert account == {"user": "eve", "role": "viewer", "session": session["id"], "token": None}
     body = {"password": "wrong", "new_password": "another horse battery"}
     assert eve.put("/account/password", json=body).json()["type"].endswith("wrong-password")
     body["password"] = PASSWORD
@@ -158,7 +159,8 @@ def test_tokens_are_made_used_listed_and_revoked(staff: Staff) -> None:
     answer = bob.post("/account/tokens", json={"name": "backup", "role": "viewer", "days": 30})
     assert answer.status_code == 201
     robot = staff.client(answer.json()["token"])
-    assert robot.get("/account").json() == {"user": "bob", "role": "viewer", "token": "backup"}
+    whose = robot.get("/account").json()
+    assert (whose["user"], whose["role"], whose["token"]) == ("bob", "viewer", "backup")
     assert robot.post("/jobs/nightly/start").status_code == 403
     assert robot.post("/account/tokens", json={"name": "more"}).json()["type"].endswith("login-needed")
     assert bob.post("/account/tokens", json={"name": "up", "role": "admin"}).status_code == 403
@@ -262,3 +264,20 @@ def test_the_audit_log_is_downloaded_whole(staff: Staff) -> None:
     assert list(rows[0]) == list(listed[0])
     nobody = staff.admin.http.get("/api/v1/audit/download?user=nobody").text
     assert nobody.splitlines() == [",".join(listed[0])]
+
+
+def test_the_event_log_is_found_by_what_it_tells_and_downloaded_whole(staff: Staff) -> None:
+    for name in ("bob", "bobby", "eve"):
+        staff.hire(name, "viewer")
+    for name in ("bob", "bobby", "eve"):
+        staff.admin.call("POST", "/login", {"name": name, "password": "no"}, expect=401)
+    listed = staff.admin.call("GET", "/events?contains=BOB&severity=warning")
+    assert len(listed) == 2
+    older = staff.admin.call("GET", f"/events?severity=warning&contains=bob&before={listed[0]['id']}")
+    assert older == listed[1:]
+    assert staff.admin.call("GET", "/events?contains=bob&until=2026-01-01T00:00:00Z") == []
+    answer = staff.admin.http.get("/api/v1/events/download?severity=warning&contains=bob&format=jsonl")
+    assert [json.loads(line) for line in answer.text.splitlines()] == listed
+    answer = staff.admin.http.get("/api/v1/events/download?severity=warning&contains=bob")
+    assert answer.headers["content-disposition"] == 'attachment; filename="qreplica-events.csv"'
+    assert [row["message"] for row in csv.DictReader(io.StringIO(answer.text))] == [one["message"] for one in listed]

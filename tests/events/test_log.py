@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 
 from qreplica.events import log
+from qreplica.events.log import Wanted
 from qreplica.state.database import Database
 from qreplica.state.models import Event, Severity
 
@@ -26,9 +28,9 @@ def record(database: Database, *subjects: str, severity: Severity = Severity.INF
             log.record(session, severity, "test", subject, f"Something befell {subject}.", controller=2)
 
 
-def recent(database: Database, **choice: object) -> list[str]:
+def recent(database: Database, limit: int = 100, before: int | None = None, **choice: Any) -> list[str]:
     with database.session(read_only=True) as session:
-        return [event.subject for event in log.recent(session, **choice)]  # type: ignore[arg-type] # names of its own
+        return [event.subject for event in log.recent(session, Wanted(**choice), limit=limit, before=before)]
 
 
 def test_events_come_newest_first_and_whole(database: Database) -> None:
@@ -51,7 +53,23 @@ def test_events_are_chosen_by_all_that_is_given(database: Database) -> None:
     assert recent(database, limit=2) == ["vd a", "vd b"]
     now = datetime.now(UTC)
     assert recent(database, since=now + timedelta(seconds=1)) == []
-    assert len(recent(database, since=now - timedelta(hours=1))) == 3
+    assert len(recent(database, since=now - timedelta(hours=1), until=now)) == 3
+    assert recent(database, until=now - timedelta(hours=1)) == []
+    assert recent(database, before=3) == ["vd b", "vd a"]
+
+
+def test_events_are_found_by_a_part_of_what_they_tell(database: Database) -> None:
+    record(database, "vd Payroll", "vd 100%", "vd mail")
+    assert recent(database, contains="BEFELL VD PAY") == ["vd Payroll"]
+    assert recent(database, contains="vd pay") == ["vd Payroll"]
+    assert recent(database, contains="%") == ["vd 100%"]
+    assert recent(database, contains="_") == []
+
+
+def test_all_events_are_read_in_parts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "_PAGE", 2)
+    record(database, "a", "b", "c", "d", "e")
+    assert [one.subject for one in log.everything(database, Wanted())] == ["e", "d", "c", "b", "a"]
 
 
 def test_an_event_is_no_more_than_its_transaction(database: Database) -> None:

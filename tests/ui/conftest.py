@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, ViewportSize
 
 from benchmarks import browser
 
@@ -13,6 +13,9 @@ from ..faults.conftest import Replication  # noqa: TID252 - two whole subsystems
 
 #: Milliseconds that a page has for anything; a machine may be busy.
 PATIENCE = 60_000
+#: A desk's screen and a phone's.
+WIDE: ViewportSize = {"width": 1280, "height": 860}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +27,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def page(chromium: Browser) -> Iterator[Page]:
     """A window of a browser that nobody has logged in with; what its console calls an error fails the test."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 860}, service_workers="block")
+    context = chromium.new_context(viewport=WIDE, service_workers="block", ignore_https_errors=True)
     context.set_default_timeout(PATIENCE)
     made = context.new_page()
     wrong: list[str] = []
@@ -59,7 +62,7 @@ def both(tmp_path: Path) -> Iterator[Replication]:
 
 def url(controller: Controller) -> str:
     """Return where the controller's pages are."""
-    return f"http://127.0.0.1:{controller.listener.getsockname()[1]}"
+    return f"{controller.http.base_url.scheme}://127.0.0.1:{controller.listener.getsockname()[1]}"
 
 
 def log_in(page: Page, controller: Controller, name: str = NAME, password: str = PASSWORD) -> None:

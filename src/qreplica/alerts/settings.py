@@ -1,16 +1,37 @@
 """How each kind of channel is reached. What is secret about it is kept apart."""
 
+import re
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic_core import PydanticCustomError
 
 #: RFC 5321, 4.5.3.1, less what nobody uses: no quotes, no spaces, and nothing that could begin another header.
 _MAILBOX = r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]{0,253}[A-Za-z0-9])?$"
 _HOST = r"^[A-Za-z0-9]([A-Za-z0-9.:-]{0,253}[A-Za-z0-9])?$"
 
-Mailbox = Annotated[str, Field(pattern=_MAILBOX)]
-Server = Annotated[str, Field(pattern=_HOST, description="A name or an address")]
+_URL: Final = r"^https?://[!-~]{1,2000}$"
+
+
+def _fits(pattern: str, what: str) -> BeforeValidator:
+    """Return what says, of a text that the pattern does not fit, what it should have been."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and re.search(pattern.removesuffix("$") + r"\Z", value) is None:
+            raise PydanticCustomError("unfit", "It is no {what}", {"what": what})
+        return value
+
+    return BeforeValidator(check)
+
+
+Mailbox = Annotated[str, Field(pattern=_MAILBOX), _fits(_MAILBOX, "mail address, such as storage@example.org")]
+Server = Annotated[
+    str,
+    Field(pattern=_HOST, description="A name or an address"),
+    _fits(_HOST, "name or address of a server, such as mail.example.org"),
+]
+Url = Annotated[str, Field(pattern=_URL), _fits(_URL, "HTTP address, such as https://example.org/alerts")]
 TcpPort = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -61,7 +82,7 @@ class Webhook(_Settings):
     """By an HTTP POST of JSON, signed with the secret if there is one."""
 
     kind: Literal["webhook"] = "webhook"
-    url: Annotated[str, Field(pattern=r"^https?://[!-~]{1,2000}$")]
+    url: Url
 
     @property
     def way(self) -> str:

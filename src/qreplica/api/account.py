@@ -31,9 +31,10 @@ _SESSION = {
 class AccountAnswer(Answer):
     """Who calls."""
 
-    model_config = example({"user": "admin", "role": "admin", "token": None})
+    model_config = example({"user": "admin", "role": "admin", "session": _SESSION["id"], "token": None})
     user: str
     role: Annotated[Role, Field(description="What the caller may do")]
+    session: Annotated[str, Field(description="The id of the login or token that asks, among one's sessions")]
     token: Annotated[str | None, Field(description="The name of the API token; null for a login")]
 
 

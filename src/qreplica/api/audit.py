@@ -1,11 +1,6 @@
 """The audit log: who changed what, and who was refused."""
 
-import csv
-import io
-import json
-from collections.abc import Iterator
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query
 from fastapi.responses import StreamingResponse
@@ -14,9 +9,9 @@ from pydantic import AwareDatetime, Field
 from qreplica.access.audit import Wanted
 from qreplica.access.roles import Role
 from qreplica.api.access import TheAudit, administered
+from qreplica.api.downloads import Form, WantedForm, described, download
 from qreplica.api.fields import Answer, Time, example
 from qreplica.api.problems import problems
-from qreplica.state.access_models import AuditEntry
 
 router = administered("/audit", "access", reads=Role.ADMIN)
 
@@ -55,17 +50,6 @@ class AuditAnswer(Answer):
     problem: Annotated[str | None, Field(description="The kind of the problem that was answered")]
 
 
-class Form(StrEnum):
-    """How the log is downloaded."""
-
-    CSV = "csv"
-    JSON_LINES = "jsonl"
-
-
-_MEDIA = {Form.CSV: "text/csv; charset=utf-8", Form.JSON_LINES: "application/jsonl"}
-_COLUMNS = list(AuditAnswer.model_fields)
-
-
 def _wanted(
     user: Annotated[str | None, Query(max_length=64, description="Only of this user")] = None,
     operation: Annotated[str | None, Query(max_length=64, description="Only this `operationId`")] = None,
@@ -94,44 +78,8 @@ def list_audit(
     "/download",
     summary="Download the audit log",
     response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "One entry a line, newest first; CSV begins with the names of its columns",
-            "content": {
-                "text/csv": {"schema": {"type": "string"}, "example": ",".join(_COLUMNS) + "\r\n"},
-                "application/jsonl": {"schema": {"type": "string"}, "example": json.dumps(_EXAMPLE) + "\n"},
-            },
-        },
-        **problems(),
-    },
+    responses={**described(AuditAnswer, _EXAMPLE), **problems()},
 )
-def download_audit(
-    audit: TheAudit,
-    wanted: WantedEntries,
-    form: Annotated[Form, Query(alias="format", description="CSV (RFC 4180), or a JSON object a line")] = Form.CSV,
-) -> StreamingResponse:
+def download_audit(audit: TheAudit, wanted: WantedEntries, form: WantedForm = Form.CSV) -> StreamingResponse:
     """Download all entries that match, however many they are."""
-    lines = _csv if form is Form.CSV else _json_lines
-    headers = {"Content-Disposition": f'attachment; filename="qreplica-audit.{form}"'}
-    return StreamingResponse(lines(audit.all(wanted)), media_type=_MEDIA[form], headers=headers)
-
-
-def _json_lines(entries: Iterator[AuditEntry]) -> Iterator[str]:
-    for entry in entries:
-        yield json.dumps(_plain(entry), ensure_ascii=False) + "\n"
-
-
-def _csv(entries: Iterator[AuditEntry]) -> Iterator[str]:
-    line = io.StringIO()
-    writer = csv.DictWriter(line, _COLUMNS)
-    writer.writeheader()
-    for entry in entries:
-        writer.writerow(_plain(entry))
-        yield line.getvalue()
-        line.seek(0)
-        line.truncate()
-    yield line.getvalue()
-
-
-def _plain(entry: AuditEntry) -> dict[str, Any]:
-    return AuditAnswer.model_validate(entry).model_dump(mode="json")
+    return download("qreplica-audit", AuditAnswer, audit.all(wanted), form)

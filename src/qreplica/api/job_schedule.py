@@ -1,12 +1,23 @@
 """When a replication job runs by itself and how fast, and its pauses."""
 
+from typing import Annotated
+
+from fastapi import Query
+
 from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
 from qreplica.api.job_models import JobAnswer
 from qreplica.api.jobs import show_job
 from qreplica.api.licensed import LICENSED
 from qreplica.api.problems import problems
-from qreplica.api.schedule_models import BandwidthAnswer, BandwidthRequest, ScheduleAnswer, ScheduleRequest
+from qreplica.api.schedule_models import (
+    BandwidthAnswer,
+    BandwidthRequest,
+    PreviewAnswer,
+    ScheduleAnswer,
+    ScheduleFields,
+    ScheduleRequest,
+)
 from qreplica.replication import bandwidth, configuration, planning
 from qreplica.replication.schedule import describe, runs
 from qreplica.replication.schedule_errors import NoSchedule
@@ -36,6 +47,16 @@ def show_schedule(name: str, services: TheServices) -> ScheduleAnswer:
         time_zone=zone.key,
         next_runs=runs(schedule, zone, now(), _SHOWN) if plan.enabled else [],
     )
+
+
+@router.get("/schedule/preview", summary="Preview a schedule", responses=problems(404))
+def preview_schedule(name: str, wanted: Annotated[ScheduleFields, Query()], services: TheServices) -> PreviewAnswer:
+    """Tell when a job would run by a schedule, which is not saved: in words, and the next five times."""
+    schedule = wanted.schedule()
+    with services.database.session(read_only=True) as session:
+        planning.get(session, name)  # there must be such a job
+        zone = configuration.time_zone(session)
+    return PreviewAnswer(sentence=describe(schedule), time_zone=zone.key, next_runs=runs(schedule, zone, now(), _SHOWN))
 
 
 @router.put("/schedule", summary="Schedule a job", dependencies=LICENSED, responses=problems(403, 404))

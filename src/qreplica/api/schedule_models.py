@@ -20,8 +20,8 @@ Clock = Annotated[
 Weekdays = Annotated[tuple[int, ...], Field(max_length=7, description="Days of the week: 0 is Monday, 6 Sunday")]
 
 
-class ScheduleRequest(Strict):
-    """When a job is to run."""
+class ScheduleFields(Strict):
+    """What a schedule is made of."""
 
     model_config = example(_SCHEDULE)
     repeat: Repeat
@@ -32,11 +32,31 @@ class ScheduleRequest(Strict):
         Field(max_length=31, description="For `monthly`: 1 to 31; one that a month lacks is its last day"),
     ] = ()
     minutes: Annotated[int | None, Field(description="For `interval`: 1 to 1440, counted from each midnight")] = None
-    enabled: Annotated[bool, Field(description="Whether it is in force")] = True
 
     def schedule(self) -> Schedule:
         """Return the schedule. Raises ScheduleWrong."""
         return Schedule(self.repeat, self.times, self.weekdays, self.days, self.minutes)
+
+
+class ScheduleRequest(ScheduleFields):
+    """When a job is to run."""
+
+    enabled: Annotated[bool, Field(description="Whether it is in force")] = True
+
+
+class PreviewAnswer(Answer):
+    """When a job would run by a schedule."""
+
+    model_config = example(
+        {
+            "sentence": "every Monday and Friday at 02:00 and 14:30",
+            "time_zone": "Europe/Berlin",
+            "next_runs": ["2026-11-27T01:00:00.000Z", "2026-11-27T13:30:00.000Z"],
+        }
+    )
+    sentence: Annotated[str, Field(description="It in words")]
+    time_zone: str
+    next_runs: Annotated[list[Time], Field(description="The next five times at which it would be due")]
 
 
 class ScheduleAnswer(Answer):

@@ -10,6 +10,7 @@ from nicegui.elements.mixins.validation_element import ValidationElement
 
 from qreplica.ui.frame import heading
 from qreplica.ui.looking import Looking
+from qreplica.ui.menus import ENTRY
 from qreplica.ui.rest import Refused
 
 Act = Callable[[], Awaitable[Any]]
@@ -24,6 +25,7 @@ def dialog(title: str) -> Iterator[ui.dialog]:
     """Open a dialog for what is made in the block; it is gone when it was closed."""
     # Not where it is asked for: a menu that asks may be gone before.
     with ui.context.client.content, ui.dialog(value=True).props("persistent") as made, ui.card().classes("dialog"):
+        made.props["aria-label"] = title
         heading(title)
         yield made
     made.on("hide", made.delete)
@@ -32,9 +34,9 @@ def dialog(title: str) -> Iterator[ui.dialog]:
 def choose(here: Looking, title: str, offered: Sequence[Offer], none: str) -> None:
     """Offer in a dialog what can be done; say ``none`` when that is nothing."""
     with dialog(title) as made:
-        with ui.list().props("bordered separator").classes("full-width"):
+        with ui.list().props("bordered separator role=menu").classes("full-width"):
             for label, what in offered:
-                with ui.item(on_click=partial(_then, here, made, what)).props("clickable"), ui.item_section():
+                with ui.item(on_click=partial(_then, here, made, what)).props(f"clickable {ENTRY}"), ui.item_section():
                     ui.label(label)
         if not offered:
             ui.label(none)

@@ -14,12 +14,14 @@ from fastapi import Request
 from nicegui import ui
 from starlette.responses import RedirectResponse, Response
 
-from qreplica.ui import login, wording
+from qreplica.ui import login, menus, wording
 from qreplica.ui.looking import Looking
 from qreplica.ui.rest import Rest
 
 #: Seconds that a page may take to be made, on a machine that is busy elsewhere; nobody sees anything before.
 _PATIENCE: Final = 60.0
+#: Where everybody finds their own password and logins.
+ACCOUNT: Final = "/maintenance"
 _LOOK: Final = (Path(__file__).parent / "look.css").read_text()
 
 
@@ -38,6 +40,7 @@ _MENU: Final = (
     Entry("Storage", "/storage", "storage"),
     Entry("Network", "/network", "lan"),
     Entry("QReplica license", "/license", "workspace_premium"),
+    Entry("Maintenance", ACCOUNT, "build"),
 )
 
 Build = Callable[..., Awaitable[None]]
@@ -97,9 +100,10 @@ def _around(here: Looking, title: str) -> Iterator[None]:
         other = ui.button(icon="dark_mode", on_click=lambda: ui.run_javascript("Quasar.Dark.toggle()"))
         other.props('flat round color=white aria-label="Dark or light"')
         with ui.button(here.user, icon="person").props("flat no-caps color=white"), ui.menu():
-            ui.item(f"Role: {here.role}").props("disable")
-            ui.menu_item("REST API description", lambda: ui.navigate.to("/api/v1/openapi.json", new_tab=True))
-            ui.menu_item("Log out", functools.partial(_log_out, here))
+            ui.item(f"Role: {here.role}").props(f"disable {menus.ENTRY}")
+            menus.choice("Your account", lambda: ui.navigate.to(ACCOUNT))
+            menus.choice("REST API description", lambda: ui.navigate.to("/api/v1/openapi.json", new_tab=True))
+            menus.choice("Log out", functools.partial(_log_out, here))
     with ui.left_drawer(bordered=True).props("width=250 breakpoint=900") as menu:
         _entries(here)
     drawer.on_click(menu.toggle)

@@ -7,11 +7,12 @@ from fastapi import FastAPI, Request
 from nicegui import ui
 from starlette.responses import Response
 
-from qreplica.ui import login
+from qreplica.ui import downloads, login
 from qreplica.ui.pages import (  # noqa: F401 - each makes its pages
     entrance,
     job,
     license_,
+    maintenance,
     network,
     node,
     overview,
@@ -33,6 +34,7 @@ def make_pages(rest: FastAPI) -> FastAPI:
     site = FastAPI(openapi_url=None)
     nicegui.app.state.rest = rest
     site.include_router(login.router)
+    site.include_router(downloads.router)
 
     @site.middleware("http")
     async def guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

@@ -32,7 +32,7 @@ def show(here: Looking, cycles: list[dict[str, Any]]) -> None:
     if len(cycles) > 1:
         _chart(here, cycles[::-1])
     ui.table(rows=[_row(here, one) for one in cycles], columns=_COLUMNS, row_key="generation", pagination=10).props(
-        "flat bordered"
+        'flat bordered :grid="Quasar.Screen.lt.md"'
     ).classes("full-width")
 
 

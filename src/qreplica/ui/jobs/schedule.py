@@ -18,8 +18,6 @@ _NEW: Final[dict[str, Any]] = {
     "days": [],
     "minutes": 60,
     "enabled": True,
-    "next_runs": [],
-    "time_zone": "",
 }
 
 
@@ -30,7 +28,8 @@ async def dialog_for(here: Looking, job: dict[str, Any]) -> None:
     except Refused:
         known = _NEW
     with dialog(f"Schedule of {job['name']}") as made:
-        form = _Form(known, here)
+        form = _Form(known, here, job["name"])
+        await form.preview()
         buttons(
             here,
             made,
@@ -49,8 +48,9 @@ async def dialog_for(here: Looking, job: dict[str, Any]) -> None:
 
 
 class _Form:
-    def __init__(self, known: dict[str, Any], here: Looking) -> None:
-        self._repeat = ui.toggle(_REPEATS, value=known["repeat"])
+    def __init__(self, known: dict[str, Any], here: Looking, job: str) -> None:
+        self._here, self._job = here, job
+        self._repeat = ui.toggle(_REPEATS, value=known["repeat"]).props('aria-label="Repeat"')
         self._weekdays = ui.select(_WEEKDAYS, label="Days of the week", value=list(known["weekdays"]), multiple=True)
         self._weekdays.props("use-chips").classes("full-width")
         self._weekdays.bind_visibility_from(self._repeat, "value", lambda one: one == "weekly")
@@ -59,16 +59,35 @@ class _Form:
         self._days.props('use-chips hint="A day that a month lacks is its last day"').classes("full-width")
         self._days.bind_visibility_from(self._repeat, "value", lambda one: one == "monthly")
         self._times = ui.input("Times, such as 02:00, 14:30", value=", ".join(known["times"])).classes("full-width")
-        self._times.bind_visibility_from(self._repeat, "value", lambda one: one != "interval")
+        self._times.props("debounce=300").bind_visibility_from(self._repeat, "value", lambda one: one != "interval")
         self._minutes = ui.number("Minutes between runs", value=known["minutes"] or 60, min=1, max=1440, precision=0)
-        self._minutes.bind_visibility_from(self._repeat, "value", lambda one: one == "interval")
+        self._minutes.props("debounce=300").bind_visibility_from(self._repeat, "value", lambda one: one == "interval")
         self._enabled = ui.switch("In force", value=known["enabled"])
-        if known["next_runs"]:
-            ui.label(f"Next runs ({known['time_zone']}):").classes("text-bold")
-            for at in known["next_runs"]:
-                ui.label(wording.time(at, here.zone))
+        self._previews = 0
+        self._preview = ui.column().classes("preview").props("aria-live=polite")
+        for field in (self._repeat, self._weekdays, self._days, self._times, self._minutes):
+            field.on_value_change(self.preview)
 
-    def body(self) -> dict[str, Any]:
+    async def preview(self) -> None:
+        """Show the next runs by what is chosen, which is not saved; or what is wrong with it."""
+        self._previews += 1
+        number = self._previews
+        wanted = {name: value for name, value in self._when().items() if value is not None}
+        try:
+            found = await self._here.rest.get("jobs", self._job, "schedule", "preview", **wanted)
+        except Refused as refused:
+            lines = [refused.sentence]
+        else:
+            times = (wording.time(at, self._here.zone) for at in found["next_runs"])
+            lines = [f"Runs {found['sentence']} ({found['time_zone']}), next:", *times]
+        if number != self._previews:
+            return  # something else was chosen meanwhile, whose answer may have come already
+        self._preview.clear()
+        with self._preview:
+            for line in lines:
+                ui.label(line)
+
+    def _when(self) -> dict[str, Any]:
         repeat = str(self._repeat.value)
         times = [one.strip() for one in self._times.value.split(",") if one.strip()]
         return {
@@ -77,5 +96,8 @@ class _Form:
             "weekdays": self._weekdays.value if repeat == "weekly" else [],
             "days": self._days.value if repeat == "monthly" else [],
             "minutes": int(self._minutes.value or 0) if repeat == "interval" else None,
-            "enabled": self._enabled.value,
         }
+
+    def body(self) -> dict[str, Any]:
+        """Return the request that saves it."""
+        return {**self._when(), "enabled": self._enabled.value}

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from nicegui import events, ui
+from nicegui import ui
 
 from qreplica.access.roles import Role
 from qreplica.ui import wording
-from qreplica.ui.dialogs import confirm
 from qreplica.ui.facts import facts
+from qreplica.ui.files import ChosenFile
 from qreplica.ui.frame import chip, empty, heading, page
-from qreplica.ui.looking import Looking, tell
+from qreplica.ui.looking import Looking
+from qreplica.ui.maintenance import restarts
 
 #: Larger files are no licenses; the API says so from 16 KiB on.
 _LARGEST = 60_000
@@ -31,26 +32,20 @@ async def license_page(here: Looking) -> None:
             heading("Upload a license file")
             ui.label(f"A license is valid for one subsystem. This one has the serial number {answer['serial']}.")
 
-            chosen: list[bytes] = []
+            async def upload() -> None:
+                if await here.attempt(here.rest.post("license", content=file.content)):
+                    await look()
+                    restarts.subsystem(here, answer["message"])
 
-            async def keep(given: events.UploadEventArguments) -> None:
-                chosen[:] = [await given.file.read()]
+            def enable() -> None:
                 button.enable()
 
-            async def upload() -> None:
-                if await here.attempt(here.rest.post("license", content=chosen[0])):
-                    await look()
-                    _restart(here, answer["message"])
-
-            ui.upload(
-                label="Browse the license file",
-                auto_upload=True,
-                on_upload=keep,
-                on_rejected=lambda: tell(
-                    "The file is too large for a license: choose the one from your vendor.", wrong=True
-                ),
-                max_file_size=_LARGEST,
-            ).props('aria-label="License file"')
+            file = ChosenFile(
+                "Browse the license file",
+                _LARGEST,
+                "The file is too large for a license: choose the one from your vendor.",
+                enable,
+            )
             button = ui.button("Upload", on_click=upload)
             button.disable()
 
@@ -89,16 +84,4 @@ def _details(here: Looking, answer: dict[str, Any]) -> None:
         }
     )
     if here.may(Role.ADMIN) and any(one["restart_needed"] for one in answer["controllers"]):
-        ui.button("Restart the subsystem", on_click=lambda: _restart(here, answer["message"]))
-
-
-def _restart(here: Looking, message: str) -> None:
-    confirm(
-        here,
-        "Restart the subsystem",
-        f"{message} The controllers restart one after the other: hosts use the other one meanwhile, and this page is "
-        "away while its controller restarts.",
-        "Restart now",
-        lambda: here.rest.post("subsystem", "restart"),
-        done="The controllers restart, one after the other.",
-    )
+        ui.button("Restart the subsystem", on_click=lambda: restarts.subsystem(here, answer["message"]))

@@ -11,6 +11,7 @@ from qreplica.ui.controllers import diagram
 from qreplica.ui.dialogs import buttons, confirm, dialog
 from qreplica.ui.frame import page
 from qreplica.ui.looking import Looking
+from qreplica.ui.menus import choice
 
 #: The white paper's: “the QReplica uses the last iSCSI port on the controller”.
 _LAST = 4
@@ -52,9 +53,9 @@ def _operations(here: Looking, port: dict[str, Any]) -> None:
     button = ui.button("OP.").props(f'dense aria-label="Operations of port {_LAST} of controller {port["controller"]}"')
     with button, ui.menu():
         if port["qreplica"]:
-            ui.menu_item("Disable QReplica", partial(_disable, here, port))
+            choice("Disable QReplica", partial(_disable, here, port))
         else:
-            ui.menu_item("Enable QReplica", partial(_enable, here, port))
+            choice("Enable QReplica", partial(_enable, here, port))
 
 
 def _enable(here: Looking, port: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ _COLUMNS: Final[list[dict[str, Any]]] = [
     {"name": "last", "label": "Last copy", "field": "last", "align": "left", "sortable": True},
     {"name": "next", "label": "Next run", "field": "next", "align": "left", "sortable": True},
     {"name": "paths", "label": "Paths", "field": "paths", "align": "right"},
-    {"name": "operations", "label": "", "field": "name", "align": "right", "required": True},
+    {"name": "operations", "label": "Operations", "field": "name", "align": "right", "required": True},
 ]
 _NAME = """<q-td :props="props"><a :href="props.row.path">{{ props.row.name }}</a></q-td>"""
 _STATE = """<q-td :props="props">

@@ -1,0 +1,55 @@
+"""Maintenance: one page each for one's account, the users, the certificate, alerts, time zone and restart, the logs."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
+
+from nicegui import ui
+
+from qreplica.access.roles import Role
+from qreplica.ui.frame import ACCOUNT, empty, page
+from qreplica.ui.looking import Looking
+from qreplica.ui.maintenance import account, audit_log, certificate, event_log, receivers, system, users
+from qreplica.ui.rest import Refused
+
+
+class Part(NamedTuple):
+    """A page of the maintenance, for whom it is, and what it shows."""
+
+    label: str
+    path: str
+    show: Callable[[Looking], Awaitable[None]]
+    least: Role = Role.VIEWER
+
+
+_PARTS: Final = (
+    Part("Your account", ACCOUNT, account.show),
+    Part("Users", "/maintenance/users", users.show, Role.ADMIN),
+    Part("Certificate", "/maintenance/certificate", certificate.show),
+    Part("Alerts", "/maintenance/alerts", receivers.show, Role.ADMIN),
+    Part("Time zone and restart", "/maintenance/system", system.show),
+    Part("Event log", "/maintenance/events", event_log.show),
+    Part("Audit log", "/maintenance/audit", audit_log.show, Role.ADMIN),
+)
+
+
+def _make(part: Part) -> None:
+    @page(part.path, part.label)
+    async def shown(here: Looking) -> None:
+        _links(here, part)
+        try:
+            await part.show(here)
+        except Refused as refused:
+            empty(refused.sentence)
+
+
+def _links(here: Looking, present: Part) -> None:
+    with ui.element("nav").classes("parts").props('aria-label="Maintenance"'):
+        for part in _PARTS:
+            if here.may(part.least):
+                link = ui.link(part.label, part.path)
+                if part is present:
+                    link.props("aria-current=page")
+
+
+for _part in _PARTS:
+    _make(_part)
