@@ -18,8 +18,9 @@ WIDE: ViewportSize = {"width": 1280, "height": 860}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """A browser. Its driver has an event loop in this thread, in which nothing else of that kind can run meanwhile."""
     with browser.chromium() as started:
         yield started
 

@@ -381,7 +381,7 @@ def test_nobody_is_offered_what_their_role_may_not_do(controller: Controller, pa
     page.goto(f"{url(controller)}/storage/virtual-disks/v1")
     click(page, "Operations on monday")
     asked = dialog(page, "Operations on monday")
-    expect(asked.get_by_role("listitem")).to_have_count(1)
+    expect(asked.get_by_role("menuitem")).to_have_count(1)
     asked.get_by_text("Delete", exact=True).click()
     lose(page, "Delete monday", "monday")
     expect(page.get_by_text("It has no snapshots")).to_be_visible()

@@ -13,7 +13,7 @@ Cell = dict[str, Any]
 #: More rows than these are shown page by page, and can be sought.
 _PAGE, _FEW = 50, 10
 _OPERATIONS: Final = "operations"
-_CELL: Final = """<q-td :props="props" :data-label="props.col.label">
+_CELL: Final = """<q-td :props="props" :data-label="props.col.name === 'operations' ? '' : props.col.label">
   <q-btn v-if="props.col.name === 'operations' && props.row.operable" dense no-caps :label="props.col.button"
          :aria-label="props.col.said + ' ' + props.row.key" @click="() => $parent.$emit('operations', props.row.key)"/>
   <template v-else-if="props.row[props.col.name]">
@@ -63,7 +63,7 @@ class Table:
         shown = [_column(name, label) for name, label in columns.items()]
         if operate is not None:
             button = {"button": only or "OP.", "said": only or "Operations on"}
-            shown.append({"name": _OPERATIONS, "label": "", "field": "key", "align": "right", **button})
+            shown.append({"name": _OPERATIONS, "label": "Operations", "field": "key", "align": "right", **button})
         self._sought = ui.input("Filter").props("dense clearable type=search")
         self._table = ui.table(rows=[], columns=shown, row_key="key", pagination=_PAGE).classes("full-width listing")
         self._table.props("flat bordered").bind_filter_from(self._sought, "value", lambda value: value or "")
