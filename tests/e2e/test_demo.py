@@ -68,7 +68,7 @@ def test_the_command_ends_with_its_figures_and_leaves_the_lab_up(lab: Lab, obser
     assert len(observed.processes("qreplicad")) == 4
 
     told = [line.strip() for line in demo_views.what_next(lab, labs.urls(lab)).splitlines()]
-    suggested = [shlex.split(line)[3:] for line in told if line.startswith("./run cli --on")]
+    suggested = [shlex.split(line, comments=True)[3:] for line in told if line.startswith("./run cli --on")]
     assert len(suggested) >= 5
     for side, *words in suggested:
         CommandLine(lab, Side(side))(*words)
