@@ -118,8 +118,9 @@ def test_a_failing_demo_cleans_up_and_says_why(observed: Any) -> None:
 
 
 VICTIMS: dict[str, Callable[[Any, int], list[int]]] = {
-    "worker": lambda observed, _: _pids(observed.processes("qreplica.replication.worker")),
-    "tgtd": lambda observed, _: _pids(observed.processes("tgtd", "-C")),
+    "what moves data": lambda observed, _: _pids(
+        observed.processes("qreplica.replication.worker") + observed.processes("tgtd", "-C")
+    ),
     "daemons": lambda observed, _: _pids(observed.processes("qreplicad")),
     "demo": lambda _, demo: [demo],
     "everything": lambda observed, demo: [demo, *_pids(observed.processes())],
