@@ -23,14 +23,15 @@ _PAGES = ("/", "/qreplica", "/network", "/license")
 _BEFORE = 2 * len(_PAGES)
 #: Seconds after which a page that was left is forgotten.
 _FORGOTTEN = 15.0
-_PATIENCE = 60_000
+#: How long (seconds) anything may take.
+_PATIENCE = 60.0
 
 
 def measure(world: World, job: str, *, visits: int, rounds: int) -> dict[str, Any]:
     """Look at the pages beside ``JOBS`` jobs like ``job``, and return what the figures ``ui.*`` are made of."""
     with _jobs_like(world, job), chromium() as browser:
         context = browser.new_context(ignore_https_errors=True, viewport={"width": 1280, "height": 860})
-        context.set_default_timeout(_PATIENCE)
+        context.set_default_timeout(_PATIENCE * 1000)
         page = context.new_page()
         page.goto(world.source.answered + world.source.post("/account/browser-login")["path"])
         _visit(page, world.source.answered, _BEFORE)

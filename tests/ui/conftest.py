@@ -51,6 +51,18 @@ def picture(page: Page, pytestconfig: pytest.Config, tmp_path: Path) -> Callable
 
 
 @pytest.fixture
+def controller(tmp_path: Path) -> Iterator[Controller]:
+    """A controller that runs, and that nobody has set up."""
+    made = Controller(tmp_path)
+    made.vendor.make_keys()
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
 def both(tmp_path: Path) -> Iterator[Replication]:
     """A source with VD “v1” and a target with backup VD “b1”, and no job yet."""
     made = Replication(tmp_path)

@@ -20,15 +20,10 @@ expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture
-def controller(tmp_path: Path) -> Iterator[Controller]:
+def controller(controller: Controller) -> Controller:
     """A controller with an administrator, and nothing else."""
-    made = Controller(tmp_path)
-    try:
-        made.start()
-        made.set_up()
-        yield made
-    finally:
-        made.close()
+    controller.set_up()
+    return controller
 
 
 def part(page: Page, name: str) -> None:

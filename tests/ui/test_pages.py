@@ -1,7 +1,7 @@
 """The pages in a browser, from the first start to a copy that is proved equal."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,18 +14,6 @@ from .conftest import PATIENCE, log_in, url
 Picture = Callable[[str], None]
 pytestmark = pytest.mark.root
 expect.set_options(timeout=PATIENCE)
-
-
-@pytest.fixture
-def controller(tmp_path: Path) -> Iterator[Controller]:
-    """A controller that nobody has set up."""
-    made = Controller(tmp_path)
-    made.vendor.make_keys()
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
 
 
 def test_the_first_start_makes_an_administrator_and_the_license_page_takes_a_license(

@@ -18,17 +18,6 @@ pytestmark = pytest.mark.root
 expect.set_options(timeout=PATIENCE)
 
 
-@pytest.fixture
-def controller(tmp_path: Path) -> Iterator[Controller]:
-    """A controller that runs, on which nothing was made."""
-    made = Controller(tmp_path)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.close()
-
-
 def click(page: Page, name: str) -> None:
     """Click the only button of that name."""
     page.get_by_role("button", name=name, exact=True).click()

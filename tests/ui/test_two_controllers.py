@@ -1,11 +1,9 @@
 """Two browsers, one on each controller: each sees what the other does, and that a controller dies."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from ..daemon.conftest import pair  # noqa: F401, TID252 - a fixture
 from ..daemon.running import PASSWORD, Controller, provision  # noqa: TID252
 from .conftest import PATIENCE, WIDE, log_in, url
 
@@ -14,22 +12,14 @@ expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> Iterator[tuple[Controller, Controller]]:
+def running(pair: tuple[Controller, Controller]) -> tuple[Controller, Controller]:  # noqa: F811 - imported above
     """Both controllers of a subsystem with a virtual disk."""
-    made = Controller(tmp_path, 1), Controller(tmp_path, 2)
-    try:
-        for one in made:
-            one.begin()
-        for one in made:
-            one.wait_until_ready()
-        provision(made[0])
-        yield made
-    finally:
-        for one in made:
-            if one.process is not None:
-                one.process.kill()
-        for one in made:
-            one.close()
+    for one in pair:
+        one.begin()
+    for one in pair:
+        one.wait_until_ready()
+    provision(pair[0])
+    return pair
 
 
 def browser_on(chromium: Browser, controller: Controller, name: str) -> Page:
@@ -41,9 +31,9 @@ def browser_on(chromium: Browser, controller: Controller, name: str) -> Page:
 
 
 def test_each_sees_what_the_other_does_and_that_a_controller_dies_and_comes_back(
-    pair: tuple[Controller, Controller], chromium: Browser
+    running: tuple[Controller, Controller], chromium: Browser
 ) -> None:
-    first, second = pair
+    first, second = running
     first.call("POST", "/users", {"name": "eve", "role": "viewer", "password": PASSWORD}, expect=201)
     admin, eve = browser_on(chromium, first, "admin"), browser_on(chromium, second, "eve")
     eve.goto(f"{url(second)}/storage/virtual-disks")

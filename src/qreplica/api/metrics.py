@@ -132,9 +132,6 @@ def _scrubs(session: Session, services: Services) -> Iterator[Metric]:
     yield from (outcome, percent, corrected, left, started)
 
 
-_READABLE = {GroupHealth.ONLINE, GroupHealth.DEGRADED, GroupHealth.REBUILDING}
-
-
 def _virtual_disks(session: Session, services: Services) -> Iterator[Metric]:
     size = gauge("vd_size_bytes", "Size of a VD", "vd", "type")
     space = gauge("vd_snapshot_space_bytes", "Bytes that a VD's snapshots may use", "vd", "type")
@@ -145,9 +142,10 @@ def _virtual_disks(session: Session, services: Services) -> Iterator[Metric]:
         size.add_metric(labels, vd.size)
         space.add_metric(labels, vd.snapshot_space)
         owner.add_metric(labels, raid_group_status.maintainer_of(session, vd.raid_group_id) or NOBODY)
-        if services.storage.group_status(vd.raid_group_id).health in _READABLE:
-            # As counted last: a scrape must not have the engine write out all that is dirty, for each VD.
-            used.add_metric(labels, virtual_disks.used(services.storage, vd, settled=False).snapshots)
+        # As counted last: a scrape must not have the engine write out all that is dirty, for each VD.
+        found = virtual_disks.used_by_snapshots(services.storage, vd, settled=False)
+        if found is not None:
+            used.add_metric(labels, found)
     yield from (size, space, used, owner)
 
 

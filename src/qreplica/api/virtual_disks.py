@@ -15,11 +15,9 @@ from qreplica.api.problems import problems
 from qreplica.replication import plans
 from qreplica.state.models import Job, VdType, VirtualDisk
 from qreplica.storage import automatic_snapshots, extending, raid_group_status, virtual_disks
-from qreplica.storage.driver import GroupHealth, StorageDriver
+from qreplica.storage.driver import StorageDriver
 
 router = administered("/virtual-disks", "storage")
-
-_READABLE = {GroupHealth.ONLINE, GroupHealth.DEGRADED, GroupHealth.REBUILDING}
 
 Settled = Annotated[
     bool,
@@ -122,7 +120,6 @@ class VirtualDiskAnswer(Answer):
     @classmethod
     def of(cls, session: Session, driver: StorageDriver, vd: VirtualDisk, *, settled: bool) -> Self:
         """Return the answer that shows ``vd``."""
-        opened = driver.group_status(vd.raid_group_id).health in _READABLE
         return cls(
             id=vd.id,
             name=vd.name,
@@ -133,7 +130,7 @@ class VirtualDiskAnswer(Answer):
             serial=vd.serial,
             snapshots=sum(snapshot.taken_at is not None for snapshot in vd.snapshots),
             snapshot_space=vd.snapshot_space,
-            snapshot_used=virtual_disks.used(driver, vd, settled=settled).snapshots if opened else None,
+            snapshot_used=virtual_disks.used_by_snapshots(driver, vd, settled=settled),
             snapshot_threshold=_threshold(session, vd),
             snapshot_minutes=vd.snapshot_minutes,
             snapshots_kept=vd.snapshots_kept,

@@ -11,7 +11,7 @@ from qreplica.names import check_name
 from qreplica.state.database import Database
 from qreplica.state.models import Claim, HeldBack, Job, RecoveryPoint, Snapshot, VdType, VirtualDisk, new_id
 from qreplica.storage import raid_groups
-from qreplica.storage.driver import BLOCK, SpaceUsed, StorageDriver
+from qreplica.storage.driver import BLOCK, GroupHealth, SpaceUsed, StorageDriver
 from qreplica.storage.errors import GroupClosed, GroupLocked
 from qreplica.storage.service_errors import (
     CreationInterrupted,
@@ -196,3 +196,11 @@ def listing(session: Session) -> list[VirtualDisk]:
 def used(driver: StorageDriver, vd: VirtualDisk, *, settled: bool = True) -> SpaceUsed:
     """Return the space that a VD and its snapshots use; without ``settled`` as it was counted last, which is cheap."""
     return driver.space_used(vd.raid_group_id, vd.id, settled=settled)
+
+
+def used_by_snapshots(driver: StorageDriver, vd: VirtualDisk, *, settled: bool) -> int | None:
+    """Return the bytes that the snapshots of a VD use, None while its RG is not open; see ``used``."""
+    opened = {GroupHealth.ONLINE, GroupHealth.DEGRADED, GroupHealth.REBUILDING}
+    if driver.group_status(vd.raid_group_id).health not in opened:
+        return None
+    return used(driver, vd, settled=settled).snapshots

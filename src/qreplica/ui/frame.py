@@ -3,7 +3,7 @@
 import functools
 import html
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -141,6 +141,15 @@ def empty(sentence: str) -> None:
     with ui.row().classes("empty"):
         ui.icon("info")
         ui.label(sentence)
+
+
+def sections(name: str, labels: Mapping[str, str], present: str) -> None:
+    """Show the way between pages that belong together, whose ``labels`` go by their paths; one of them is shown."""
+    with ui.element("nav").classes("sections").props(f'aria-label="{name}"'):
+        for path, label in labels.items():
+            way = ui.link(label, path)
+            if path == present:
+                way.props("aria-current=page")
 
 
 def link(*parts: str) -> str:

@@ -3,10 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
-from nicegui import ui
-
 from qreplica.access.roles import Role
-from qreplica.ui.frame import ACCOUNT, empty, page
+from qreplica.ui.frame import ACCOUNT, empty, page, sections
 from qreplica.ui.looking import Looking
 from qreplica.ui.maintenance import account, audit_log, certificate, event_log, receivers, system, users
 from qreplica.ui.rest import Refused
@@ -35,20 +33,11 @@ _PARTS: Final = (
 def _make(part: Part) -> None:
     @page(part.path, part.label)
     async def shown(here: Looking) -> None:
-        _links(here, part)
+        sections("Maintenance", {one.path: one.label for one in _PARTS if here.may(one.least)}, part.path)
         try:
             await part.show(here)
         except Refused as refused:
             empty(refused.sentence)
-
-
-def _links(here: Looking, present: Part) -> None:
-    with ui.element("nav").classes("parts").props('aria-label="Maintenance"'):
-        for part in _PARTS:
-            if here.may(part.least):
-                link = ui.link(part.label, part.path)
-                if part is present:
-                    link.props("aria-current=page")
 
 
 for _part in _PARTS:

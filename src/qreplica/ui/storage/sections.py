@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from nicegui import ui
 
+from qreplica.ui.frame import sections
 from qreplica.ui.looking import Looking
 from qreplica.ui.rest import LoggedOut, Refused
 
@@ -23,11 +24,7 @@ class Section:
 
     def __init__(self, here: Looking, present: str) -> None:
         self._here = here
-        with ui.element("nav").classes("sections").props('aria-label="Storage"'):
-            for path, label in _SECTIONS.items():
-                way = ui.link(label, path)
-                if path == present:
-                    way.props("aria-current=page")
+        sections("Storage", _SECTIONS, present)
         self._wrong = ui.label().classes("text-negative").props("role=alert")
         self.body = ui.element("div").classes("section-body")
 
