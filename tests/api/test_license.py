@@ -18,6 +18,7 @@ FREE = {
     ("GET", "/jobs/{name}"),
     ("DELETE", "/jobs/{name}"),
     ("GET", "/jobs/{name}/cycles"),
+    ("GET", "/jobs/{name}/history"),
     ("POST", "/jobs/{name}/stop"),
     ("POST", "/jobs/{name}/pause"),
     ("GET", "/jobs/{name}/schedule"),

@@ -5,13 +5,18 @@ from typing import TypeVar
 
 from nicegui import ui
 
-from qreplica.ui.looking import Looking
+from qreplica.ui.looking import EVERY, Looking
 
 T = TypeVar("T")
 
 
-async def follow(here: Looking, ask: Callable[[], Awaitable[T]], show: Callable[[T], None]) -> None:
-    """Show what ``ask`` answers, and again whenever it answers something else. Raises Refused the first time."""
+async def follow(
+    here: Looking, ask: Callable[[], Awaitable[T]], show: Callable[[T], None], every: float = EVERY
+) -> None:
+    """Show what ``ask`` answers, and again whenever it answers something else, asked ``every`` so many seconds.
+
+    Raises Refused the first time.
+    """
     answer = await ask()
 
     @ui.refreshable
@@ -26,4 +31,4 @@ async def follow(here: Looking, ask: Callable[[], Awaitable[T]], show: Callable[
             shown.refresh()
 
     shown()
-    here.keep_up(look)
+    here.keep_up(look, every)

@@ -75,13 +75,13 @@ class Looking:
             tell(done)
         return True
 
-    def keep_up(self, look: Callable[[], Awaitable[None]]) -> None:
-        """Look again and again while the page is open."""
+    def keep_up(self, look: Callable[[], Awaitable[None]], every: float = EVERY) -> None:
+        """Look again and again while the page is open, ``every`` so many seconds."""
 
         async def again() -> None:
             await self.attempt(look())
 
-        ui.timer(EVERY, again, immediate=False)
+        ui.timer(every, again, immediate=False)
 
 
 def tell(sentence: str, *, wrong: bool = False) -> None:

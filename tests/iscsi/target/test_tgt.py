@@ -1,11 +1,14 @@
 """What the tgtd driver does beyond what every driver promises."""
 
 import contextlib
+import os
+import signal
 import struct
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -401,3 +404,18 @@ def test_a_session_ends_with_its_portal(tgtd: Any, spec: NodeSpec) -> None:
             initiator.write(1, 0, bytes(512))
         with pytest.raises(ConnectionRefusedError):
             tgtd.initiator(spec.iqn, HOST)
+
+
+def test_its_connections_are_found_without_a_connection_to_it(tgtd: Any, spec: NodeSpec) -> None:
+    # One that ends without a request keeps a busy tgtd busy for ever.
+    def sockets() -> int:
+        return Path("/proc/net/unix").read_text().count(str(tgtd.management.socket_path))
+
+    with logged_in(tgtd, spec):
+        os.kill(tgtd.process.pid, signal.SIGSTOP)  # so that all who come stay
+        try:
+            before = sockets()
+            assert len(tgtd.driver.connections()) == 1
+            assert sockets() == before >= 1
+        finally:
+            os.kill(tgtd.process.pid, signal.SIGCONT)

@@ -11,6 +11,7 @@ import time
 from enum import IntEnum
 from pathlib import Path
 
+from qreplica.iscsi.target import control_lock
 from qreplica.iscsi.target.errors import (
     TargetAnswerUnknown,
     TargetCommandFailed,
@@ -27,8 +28,6 @@ _REQUEST = struct.Struct("=II64sIiQQIIIIII")
 #: error number, length with this header.
 _ANSWER = struct.Struct("=II")
 _LARGEST_ANSWER = 16 * 1024**2
-#: struct ucred of unix(7): pid, uid, gid.
-_CREDENTIALS = struct.Struct("=iII")
 
 
 class Mode(IntEnum):
@@ -135,14 +134,16 @@ class Management:
         return text
 
     def pid(self) -> int:
-        """Return the process id of the tgtd that answers here. Raises TargetDaemonDown."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            try:
-                connection.connect(str(self.socket_path))
-            except OSError as error:
-                raise TargetDaemonDown(control_port=self.control_port, reason=error.strerror) from error
-            peer = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        return int(_CREDENTIALS.unpack(peer)[0])
+        """Return the process id of the tgtd that has this control port. Raises TargetDaemonDown.
+
+        It is not connected to: tgtd keeps a connection that ends without a request when the last thing that it read
+        elsewhere had no data yet (its ``mtask_recv_send_handler`` takes the old errno for this read's), and then looks
+        at it without pause for ever.
+        """
+        pid = control_lock.holder(self.socket_path)
+        if pid is None:
+            raise TargetDaemonDown(control_port=self.control_port, reason="it does not run")
+        return pid
 
     def _exchange(self, message: bytes, limit: float) -> tuple[int, str]:
         deadline = time.monotonic() + limit

@@ -8,11 +8,9 @@ ends it.
 """
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
-import struct
 import subprocess
 import tempfile
 import threading
@@ -22,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qreplica.errors import QReplicaError
+from qreplica.iscsi.target import control_lock
 from qreplica.iscsi.target.errors import (
     ControlPortTaken,
     TargetCommandFailed,
@@ -34,8 +33,6 @@ from qreplica.iscsi.target.pause import stopped
 from qreplica.iscsi.target.portals import listen_on
 from qreplica.units import MIB
 
-#: struct flock of fcntl(2) on 64-bit Linux: type, whence, start, length, pid.
-_FLOCK = struct.Struct("@hhqqi")
 _START_TIMEOUT = 10.0
 _END_TIMEOUT = 30.0
 _GENTLE_TIMEOUT = 1.0
@@ -185,11 +182,10 @@ class TargetProcess:
 def end_left_over(management: Management) -> None:
     """Kill the tgtd that a dead daemon left on this control port, if there is one, and wait for its end.
 
-    tgtd holds a POSIX lock on ``socket.N.lock`` while it lives, and the kernel names the holder (F_GETLK in
-    fcntl(2)); its command line must be a tgtd's with this control port. Raises ControlPortTaken when it is
-    not.
+    The command line of whoever holds the lock must be a tgtd's with this control port. Raises ControlPortTaken when it
+    is not.
     """
-    pid = _lock_holder(_lock_path(management))
+    pid = control_lock.holder(management.socket_path)
     if pid is None:
         return
     try:
@@ -217,24 +213,7 @@ def end_left_over(management: Management) -> None:
 def remove_socket(management: Management) -> None:
     """Remove what a dead tgtd leaves behind: its socket and its lock file."""
     management.socket_path.unlink(missing_ok=True)
-    _lock_path(management).unlink(missing_ok=True)
-
-
-def _lock_path(management: Management) -> Path:
-    return management.socket_path.with_name(f"{management.socket_path.name}.lock")
-
-
-def _lock_holder(lock_file: Path) -> int | None:
-    try:
-        descriptor = os.open(lock_file, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-        kind, _, _, _, pid = _FLOCK.unpack(fcntl.fcntl(descriptor, fcntl.F_GETLK, asked))
-    finally:
-        os.close(descriptor)
-    return None if kind == fcntl.F_UNLCK else pid
+    control_lock.lock_path(management.socket_path).unlink(missing_ok=True)
 
 
 def _command_line(pid: int) -> list[str]:

@@ -9,7 +9,7 @@ from nicegui import ui
 from qreplica.ui import wording
 from qreplica.ui.facts import facts
 from qreplica.ui.frame import chip, empty, heading, page
-from qreplica.ui.jobs import history, operations
+from qreplica.ui.jobs import history, operations, past
 from qreplica.ui.looking import Looking
 from qreplica.ui.rest import Refused
 
@@ -39,7 +39,7 @@ async def job_page(here: Looking, name: str) -> None:
                 _facts(here, job)
 
     @ui.refreshable
-    def past() -> None:
+    def runs() -> None:
         with ui.card().classes("panel"):
             heading("Runs")
             history.show(here, answer["cycles"])
@@ -48,7 +48,8 @@ async def job_page(here: Looking, name: str) -> None:
             _events(here, answer["events"])
 
     shown()
-    past()
+    await past.show(here, name)
+    runs()
 
     async def look() -> None:
         new = await _look(here, name)
@@ -57,7 +58,7 @@ async def job_page(here: Looking, name: str) -> None:
         if new["job"] != old["job"]:
             shown.refresh()
         if (new["cycles"], new["events"]) != (old["cycles"], old["events"]):
-            past.refresh()
+            runs.refresh()
 
     here.keep_up(look)
 

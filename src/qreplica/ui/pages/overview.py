@@ -8,6 +8,7 @@ from nicegui import ui
 from qreplica.ui import wording
 from qreplica.ui.controllers import diagram
 from qreplica.ui.frame import chip, empty, heading, link, page
+from qreplica.ui.jobs import past
 from qreplica.ui.looking import Looking
 
 _WORST, _EVENTS = 8, 10
@@ -26,15 +27,24 @@ async def overview(here: Looking) -> None:
         with ui.element("div").classes("panels"):
             _jobs(answer["jobs"], has_qreplica=here.has_qreplica)
             _capacity(answer["raid-groups"])
+
+    @ui.refreshable
+    def latest() -> None:
         _events(here, answer["events"])
 
     shown()
+    if here.has_qreplica:
+        await past.show(here)
+    latest()
 
     async def look() -> None:
         new = await _look(here)
-        if new != answer:
-            answer.update(new)
+        old = dict(answer)
+        answer.update(new)
+        if any(new[name] != old[name] for name in new if name != "events"):
             shown.refresh()
+        if new["events"] != old["events"]:
+            latest.refresh()
 
     here.keep_up(look)
 
