@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from qreplica.lab.topology import Side
 from qreplica.units import KIB
 
 COUNT = 16
-#: The least limit there is, in bytes a second; and what a job may have sent beyond since, and still be held.
-_HELD, _HARDLY = 64 * KIB, 512 * KIB
+#: The least limit there is, in bytes a second.
+_HELD = 64 * KIB
 _POLL, _PATIENCE = 0.02, 600.0
 _PROGRESS = """
     SELECT jobs.name, jobs.state, jobs.error, cycles.step, cycles.sent_bytes, cycles.progressed_at FROM jobs
@@ -40,27 +40,30 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What each job's worker told from when it was let go to the end of its transfer; seconds of the whole cycles."""
+    """What each job's worker told at the end of its transfer, and what it had sent (bytes) when it was let go.
 
-    samples: Mapping[str, Sequence[Sample]]
+    That was at ``began``, of the wall clock, for all of them; ``seconds`` are those of the whole cycles.
+    """
+
+    began: float
+    held: Mapping[str, int]
+    ends: Mapping[str, Sample]
     seconds: float
 
     @property
     def rate(self) -> float:
         """What all got through together, in bytes a second."""
-        return sum(each[-1].sent - each[0].sent for each in self.samples.values()) / self.span
+        return sum(self.ends[name].sent - held for name, held in self.held.items()) / self.span
 
     @property
     def span(self) -> float:
-        """The seconds from the first one's beginning to the last one's end."""
-        ends = self.samples.values()
-        return max(each[-1].at for each in ends) - min(each[0].at for each in ends)
+        """The seconds until the last one was at its end."""
+        return max(end.at for end in self.ends.values()) - self.began
 
     @property
     def rates(self) -> list[float]:
-        """What each got through, from its own beginning to its own end."""
-        ends = self.samples.values()
-        return [(each[-1].sent - each[0].sent) / (each[-1].at - each[0].at) for each in ends]
+        """What each got through, up to its own end."""
+        return [(end.sent - self.held[name]) / (end.at - self.began) for name, end in self.ends.items()]
 
 
 def measure(world: World, one: str, many: Sequence[str], size: int) -> dict[str, Any]:
@@ -92,17 +95,12 @@ def _run(world: World, names: Sequence[str]) -> Run:
             world.source.call("PUT", f"/jobs/{name}/bandwidth", body={"limit": _HELD})
             world.source.post(f"/jobs/{name}/start")
         watch.until(lambda seen: all(one.step == "transfer" and one.sent for one in seen.values()))
-        held = {name: samples[-1].sent for name, samples in watch.samples.items()}
+        held = {name: sample.sent for name, sample in watch.latest.items()}
         _let_go(file, names)
+        let_go = time.time()
         watch.until(lambda seen: all(one.state == "idle" for one in seen.values()))
         seconds = time.monotonic() - began
-    return Run({name: since_let_go(watch.samples[name], held[name]) for name in names}, seconds)
-
-
-def since_let_go(samples: Sequence[Sample], held: int) -> Sequence[Sample]:
-    """Return the samples from the last one at which the limit still held on, by which ``held`` bytes had been sent."""
-    first = max(number for number, one in enumerate(samples) if one.sent <= held + _HARDLY)
-    return samples[first:]
+    return Run(let_go, held, dict(watch.latest), seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ class _Watch:
         self._database = database
         self._names = names
         self._began = time.monotonic()
-        self.samples: dict[str, list[Sample]] = {name: [] for name in names}
+        self.latest: dict[str, Sample] = {}
 
     def until(self, done: Callable[[dict[str, _Seen]], bool]) -> None:
         """Return once it is so. Raises CycleFailed when a job fails, or nothing comes of it."""
@@ -133,16 +131,15 @@ class _Watch:
     def _look(self) -> dict[str, _Seen]:
         seen = {}
         for name, state, error, step, sent, at in self._database.execute(_PROGRESS):
-            if name not in self.samples:
+            if name not in self._names:
                 continue
             seconds = time.monotonic() - self._began
             if state not in {"running", "waiting", "idle"} or seconds > _PATIENCE:
                 log = self._world.lab.controller(Side.SOURCE).log
                 raise CycleFailed(job=name, state=state, seconds=seconds, reason=error, log=log)
             seen[name] = _Seen(state, step, sent)
-            samples = self.samples[name]
-            if sent and (not samples or sent > samples[-1].sent):
-                samples.append(Sample(datetime.fromisoformat(at).timestamp(), sent))
+            if sent and (name not in self.latest or sent > self.latest[name].sent):
+                self.latest[name] = Sample(datetime.fromisoformat(at).replace(tzinfo=UTC).timestamp(), sent)
         return seen
 
 

@@ -170,14 +170,11 @@ def test_the_documentation_takes_the_figures_between_its_marks(measured: dict[st
 
 
 def test_sixteen_jobs_are_measured_from_when_they_were_let_go() -> None:
-    held = [many_jobs.Sample(at, at * 65536) for at in (1, 2, 3)]
-    free = [many_jobs.Sample(at, (at - 3) * 10 * MIB) for at in (4, 5)]
-    samples = many_jobs.since_let_go([*held, *free], held[1].sent)
-    assert [one.at for one in samples] == [3, 4, 5]
-    slow = [many_jobs.Sample(4.0, 0), many_jobs.Sample(8.0, 8 * MIB)]
-    run = many_jobs.Run({"a": [many_jobs.Sample(3.0, 0), many_jobs.Sample(5.0, 32 * MIB)], "b": slow}, 10.0)
-    assert run.rates == [16 * MIB, 2 * MIB]
-    assert run.rate == 8 * MIB
+    ends = {"a": many_jobs.Sample(5.0, 33 * MIB), "b": many_jobs.Sample(8.0, 9 * MIB)}
+    run = many_jobs.Run(3.0, {"a": MIB, "b": 4 * MIB}, ends, 10.0)
+    assert run.rates == [16 * MIB, MIB]
+    assert run.span == 5
+    assert run.rate == 37 * MIB / 5
 
 
 def test_a_rate_is_from_the_first_to_the_last_of_what_was_told() -> None:

@@ -1,10 +1,10 @@
-"""The white paper's wizard that adds a redundant path to a job."""
+"""The paths of a job: the white paper's wizard that adds a redundant one, and what takes one away."""
 
 from typing import Any
 
 from nicegui import ui
 
-from qreplica.ui.dialogs import dialog
+from qreplica.ui.dialogs import confirm, dialog
 from qreplica.ui.jobs.target import TargetSteps
 from qreplica.ui.looking import Looking, tell
 
@@ -30,3 +30,16 @@ def wizard(here: Looking, job: dict[str, Any]) -> None:
                 job=job["name"],
             )
         ui.button("Cancel", on_click=made.close).props("flat").classes("self-end")
+
+
+def remove(here: Looking, job: dict[str, Any], path: dict[str, Any]) -> None:
+    """Ask whether to take a path away."""
+    address = path["address"]
+    confirm(
+        here,
+        f"Remove the path by {address}",
+        f"“{job['name']}” no longer goes by {address}; data that is on its way there goes on by another path.",
+        "Remove",
+        lambda: here.rest.delete("jobs", job["name"], "paths", address, path["port"]),
+        done=f"“{job['name']}” has one path less.",
+    )

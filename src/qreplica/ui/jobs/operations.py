@@ -6,7 +6,7 @@ from typing import Any
 from qreplica.access.roles import Role
 from qreplica.ui import wording
 from qreplica.ui.dialogs import Offer, choose, confirm, confirm_loss
-from qreplica.ui.jobs import multipath, schedule
+from qreplica.ui.jobs import editing, multipath, schedule
 from qreplica.ui.looking import Looking
 
 Job = dict[str, Any]
@@ -27,6 +27,7 @@ def _offered(here: Looking, job: Job) -> list[Offer]:
         ("Resume", partial(_resume, here, job)) if job["paused"] else ("Pause", partial(_pause, here, job)),
         ("Create multi-path", partial(multipath.wizard, here, job)),
         ("Schedule", partial(schedule.dialog_for, here, job)),
+        ("Edit", partial(editing.dialog_for, here, job)),
         ("Delete", partial(_delete, here, job)),
     ]
 

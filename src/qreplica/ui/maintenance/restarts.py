@@ -26,6 +26,8 @@ def show(here: Looking, controllers: list[dict[str, Any]]) -> None:
                     ui.button(
                         f"Restart controller {one['number']}", on_click=partial(_controller, here, one, controllers)
                     ).props("flat")
+                if here.may(Role.OPERATOR) and one["alive"] and one["standing"] == "taken-over":
+                    ui.button("Hand its jobs back", on_click=partial(_fail_back, here, one)).props("flat")
     if here.may(Role.ADMIN):
         ui.button("Restart the subsystem", on_click=partial(subsystem, here))
 
@@ -40,6 +42,17 @@ def subsystem(here: Looking, why: str = "") -> None:
         "Restart now",
         lambda: here.rest.post("subsystem", "restart"),
         done="The controllers restart, one after the other.",
+    )
+
+
+def _fail_back(here: Looking, one: dict[str, Any]) -> None:
+    confirm(
+        here,
+        f"Hand controller {one['number']} its jobs back",
+        "The other controller gives them back after the cycles that run.",
+        "Hand back",
+        lambda: here.rest.post("controllers", one["number"], "fail-back"),
+        done=f"Controller {one['number']} runs its jobs again after the cycles that run.",
     )
 
 

@@ -6,10 +6,11 @@ from typing import Any
 
 from nicegui import ui
 
+from qreplica.access.roles import Role
 from qreplica.ui import wording
 from qreplica.ui.facts import facts
 from qreplica.ui.frame import chip, empty, heading, page
-from qreplica.ui.jobs import history, operations, past
+from qreplica.ui.jobs import history, multipath, operations, past
 from qreplica.ui.looking import Looking
 from qreplica.ui.rest import Refused
 
@@ -33,7 +34,7 @@ async def job_page(here: Looking, name: str) -> None:
         with ui.element("div").classes("panels"):
             with ui.card().classes("panel"):
                 heading("Paths")
-                _paths(here, job["paths"])
+                _paths(here, job)
             with ui.card().classes("panel"):
                 heading("Facts")
                 _facts(here, job)
@@ -89,12 +90,17 @@ def _head(here: Looking, job: dict[str, Any]) -> None:
             ui.label(sentence).classes("text-negative")
 
 
-def _paths(here: Looking, paths: list[dict[str, Any]]) -> None:
-    for one in paths:
+def _paths(here: Looking, job: dict[str, Any]) -> None:
+    for one in job["paths"]:
         with ui.row().classes("items-center"):
             ui.label(f"{one['address']}:{one['port']}")
             chip(one["state"])
             ui.label(f"since {wording.time(one['since'], here.zone)}")
+            if len(job["paths"]) > 1 and here.may(Role.OPERATOR):
+                remove = ui.button(icon="delete", on_click=partial(multipath.remove, here, job, one)).props(
+                    "flat dense"
+                )
+                remove.props["aria-label"] = f"Remove the path by {one['address']}"
         if one["reason"]:
             ui.label(one["reason"]).classes("text-negative")
 
