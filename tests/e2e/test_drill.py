@@ -1,7 +1,9 @@
 """Drills, in short: the real lab, a host that writes all the while, and a comparison of bytes at the end."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -64,10 +66,15 @@ def test_a_lab_that_is_up_is_as_it_was_after_a_drill_also_after_one_that_was_kil
 
 
 def contents(lab: Lab) -> list[Any]:
-    """Return what there is on both sides, by name, and the images of disks."""
-    nouns = ("disk", "rg", "vd", "node", "lun", "job")
-    listed = [[one.get("name") for one in CommandLine(lab, side)(noun, "list")] for side in Side for noun in nouns]
-    return [listed, sorted(lab.directory.glob("*/disks/*"))]
+    """Return what the states of both sides know, and the images of disks."""
+    known: list[Any] = []
+    for side in Side:
+        file = lab.controller(side).state_dir / "qreplica.db"
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+            tables = ("disks", "raid_groups", "virtual_disks", "nodes", "luns", "jobs", "snapshots", "claims")
+            rows = (sorted(map(str, database.execute(f"SELECT * FROM {table}"))) for table in tables)  # noqa: S608
+            known += zip(tables, rows, strict=True)
+    return [known, sorted(lab.directory.glob("*/disks/*"))]
 
 
 def test_a_lab_that_is_up_has_no_state_disk_to_fill(lab: Lab) -> None:

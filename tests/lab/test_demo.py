@@ -7,7 +7,9 @@ import pytest
 
 from qreplica.lab import filesystem
 from qreplica.lab.demo import compare
-from qreplica.lab.errors import CommandFailed, CopyDiffers
+from qreplica.lab.errors import CommandFailed, CopyDiffers, TroubleTooLate
+from qreplica.lab.topology import TESTS, Lab
+from qreplica.lab.trouble import Trouble
 from qreplica.units import MIB
 
 KNOWN = b"as it was at first\n"
@@ -54,3 +56,9 @@ def test_three_equally_broken_filesystems_are_no_success(images: tuple[Path, Pat
 def test_a_file_must_read_as_written(images: tuple[Path, Path, Path]) -> None:
     with pytest.raises(CopyDiffers, match="another content"):
         compare(*images, b"as it is now\n")
+
+
+def test_a_disk_that_is_copied_too_fast_to_be_broken_into_is_no_success() -> None:
+    trouble = Trouble(Lab("none", TESTS), print, job="payroll-job", node="iqn", lun=1, part=1)
+    with pytest.raises(TroubleTooLate, match="payroll-job"):
+        trouble.mend()
