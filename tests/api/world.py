@@ -26,6 +26,7 @@ from qreplica.license.licensing import Licensing
 from qreplica.peer.server import peer_app
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.recovery_serving import Serving
 from qreplica.state.database import Database
 from qreplica.state.models import Disk, Job, Node, Subsystem, VirtualDisk, new_id
 from qreplica.state.models import Path as JobPath
@@ -109,7 +110,8 @@ class World:
         def spec_of(session: Session, node: Node) -> NodeSpec:
             return nodes.spec(session, self.storage, node)
 
-        recovery = Recovery(self.database, self.storage, {1: self.target}, spec_of, self.locks)
+        serving = Serving(self.database, self.storage, {1: self.target}, spec_of, self.locks)
+        recovery = Recovery(self.database, self.storage, serving)
         self.services = Services(
             config,
             self.database,

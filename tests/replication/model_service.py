@@ -10,6 +10,7 @@ from qreplica.peer.errors import PeerUnreachable
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_errors import StaleEpoch
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.recovery_serving import Serving
 
 from .pair import ADDRESSES, Crash, Steps, _Forgetting
 from .recovery.world import Stepping, SteppingDatabase
@@ -93,7 +94,7 @@ class Service:
             number: Stepping(self._daemon(address), steps, _STEPS_OF_DAEMONS)
             for number, address in enumerate(ADDRESSES, start=1)
         }
-        self.recovery = Recovery(database, storage, daemons, pair._spec, NodeLocks())
+        self.recovery = Recovery(database, storage, Serving(database, storage, daemons, pair._spec, NodeLocks()))
         self.recovery._points = replace(self.recovery._points, keep=KEEP)
         pair.serve(self.address)
 

@@ -28,6 +28,7 @@ from qreplica.replication.qsnaps import QSnaps
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_claims import holder_of_node
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.recovery_serving import Serving
 from qreplica.replication.store import JobStore
 from qreplica.replication.transfer import Settings
 from qreplica.state.database import Database
@@ -262,10 +263,9 @@ class Pair:
             self._fill()
         for snapshot in self.snapshots():
             self.frozen[snapshot] = self.storage.snapshot_path(SOURCE_GROUP, SOURCE_VD, snapshot).read_bytes()
-        real = self.target_storage
-        self.recovery = Recovery(
-            self.target_database, _Forgetting(real, self.disk), {1: self.target}, self._spec, NodeLocks()
-        )
+        forgetting = _Forgetting(self.target_storage, self.disk)
+        serving = Serving(self.target_database, forgetting, {1: self.target}, self._spec, NodeLocks())
+        self.recovery = Recovery(self.target_database, forgetting, serving)
         self.reconcile()
 
     def dispose(self) -> None:

@@ -12,7 +12,7 @@ from ..daemon.running import NAME, PASSWORD, Controller  # noqa: TID252 - the co
 from ..faults.conftest import Replication  # noqa: TID252 - two whole subsystems
 
 #: Milliseconds that a page has for anything; a machine may be busy.
-PATIENCE = 25_000
+PATIENCE = 60_000
 #: A desk's screen and a phone's.
 WIDE: ViewportSize = {"width": 1280, "height": 860}
 PHONE: ViewportSize = {"width": 390, "height": 844}

@@ -53,6 +53,7 @@ from qreplica.replication.backlog import BacklogWatch
 from qreplica.replication.lag_watch import LagWatch
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.recovery_serving import Serving
 from qreplica.replication.scheduler import Scheduler
 from qreplica.replication.workers import Workers
 from qreplica.state.database import Database
@@ -127,7 +128,8 @@ def _run(file: Path, config: Config) -> list[int] | None:
         return nodes.spec(session, storage, node)
 
     roll_backs = config.state_dir / "roll-back.lock"
-    recovery = Recovery(database, storage, {config.controller: target, other: beside}, spec_of, locks)
+    serving = Serving(database, storage, {config.controller: target, other: beside}, spec_of, locks)
+    recovery = Recovery(database, storage, serving)
     services = Services(
         config,
         database,

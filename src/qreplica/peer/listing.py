@@ -5,16 +5,18 @@ from sqlalchemy.orm import Session
 
 from qreplica.peer.messages import BackupVd, BackupVdList, NodeEntry, NodeList
 from qreplica.replication.recovery_claims import NOBODY, holder_of_vd, last_epoch, node_by_iqn, obstacle
-from qreplica.state.models import Node, Subsystem, VdType
+from qreplica.state.models import Claim, Node, Subsystem, VdType
+from qreplica.state.promotion_models import Promotion
 
 
 def nodes(session: Session, controller: int) -> NodeList:
-    """Return the nodes that hold backup VDs, and only those: anybody may ask."""
+    """Return the nodes that hold backup VDs, or held those that were promoted, and no others: anybody may ask."""
     subsystem = session.scalars(select(Subsystem)).one()
+    promoted = set(session.scalars(select(Claim.node_id).join(Promotion, Promotion.vd_id == Claim.vd_id)))
     entries = []
     for node in session.scalars(select(Node).order_by(Node.iqn)):
         count = sum(lun.vd.type is VdType.BACKUP and lun.snapshot_id is None for lun in node.luns)
-        if count:
+        if count or node.id in promoted:
             entries.append(NodeEntry(iqn=node.iqn, chap=node.chap_user is not None, backup_vds=count))
     return NodeList(subsystem=subsystem.name, subsystem_id=subsystem.id, controller=controller, nodes=entries)
 

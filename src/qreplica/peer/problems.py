@@ -42,6 +42,7 @@ _SIGNED: tuple[type[QReplicaError], ...] = (
     recovery.ClaimedByAnother,
     recovery.NotClaimed,
     recovery.StaleEpoch,
+    recovery.Superseded,
     recovery.FencingFailed,
     recovery.NotServed,
     recovery.BaseMismatch,

@@ -14,7 +14,7 @@ from qreplica.state.models import JobState, Step
 #: A job in one of these is to move on.
 _AT_WORK = (JobState.RUNNING, JobState.WAITING)
 #: What ends so did not move on: each has its own event.
-_ENDED = (JobState.STOPPING, JobState.STOPPED, JobState.FAILED)
+_ENDED = (JobState.STOPPING, JobState.STOPPED, JobState.FAILED, JobState.SUPERSEDED)
 _STEPS = tuple(Step)
 _MOST_MINUTES = 366 * 24 * 60
 

@@ -58,8 +58,8 @@ def _why_late(session: Session, job: Job, obstacle: QReplicaError | None) -> str
 def _why_none_began(session: Session, job: Job, plan: Plan) -> str:
     start = f"start it with “qreplica job start {job.name}”"
     schedule = f"“qreplica job schedule set {job.name}”"
-    if job.state is JobState.FAILED and job.error:
-        return f"it failed. {job.error}"
+    if job.state in {JobState.FAILED, JobState.SUPERSEDED} and job.error:
+        return f"it {'failed' if job.state is JobState.FAILED else 'is superseded'}. {job.error}"
     if job.state is not JobState.IDLE:
         return f"it is {job.state}; {start}."
     if plan.in_force is None:

@@ -4,69 +4,32 @@ What is decided is persisted before it is done, and done before it is answered, 
 less admitted than was decided, never more, and a repeated request ends where the first one would have.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from qreplica.errors import NoSpace, QReplicaError
-from qreplica.iscsi.target.driver import NodeSpec
+from qreplica.errors import NoSpace
 from qreplica.peer import messages
 from qreplica.peer.pairing import pair
 from qreplica.replication import recovery_claims as claims
 from qreplica.replication import recovery_comparison as comparison
 from qreplica.replication import recovery_progress as progress
-from qreplica.replication.recovery_errors import FencingFailed, NotClaimed, NotServed, StaleEpoch
-from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.recovery_errors import NotClaimed, StaleEpoch
 from qreplica.replication.recovery_points import Points, as_message, newest
+from qreplica.replication.recovery_serving import Serving
 from qreplica.state.database import Database
-from qreplica.state.models import Claim, Node, RecoveryPoint, Snapshot, VirtualDisk
+from qreplica.state.models import Claim, Node, Snapshot, VirtualDisk
 from qreplica.storage import extending
 from qreplica.storage.driver import SnapshotInfo, StorageDriver
 
-#: How long the old owner's commands may take to end before a claim is refused (seconds).
-FENCE_SECONDS = 60.0
-
-
-class TargetController(Protocol):
-    """What is asked of each controller's target daemon; ``TargetDriver`` says what the calls promise.
-
-    One that stands for the other controller holds that controller's NodeLocks around each call.
-    """
-
-    def fence_node(self, spec: NodeSpec, timeout: float) -> None:
-        """Cut off every session, then serve the node as specified."""
-
-    def remove_node(self, iqn: str) -> None:
-        """Take the node away; on return no command of it runs."""
-
-    def apply_node(self, spec: NodeSpec) -> None:
-        """Serve the node as specified."""
-
-    def nodes(self) -> dict[str, int]:
-        """Return the tid of each node served, by IQN."""
-
 
 class Recovery:
-    """The service. ``controllers`` are all of the subsystem's, by number: every one must confirm what cuts owners off.
+    """The service. ``serving`` is how the subsystem's target daemons serve the nodes."""
 
-    ``spec_of`` gives a node's desired state from the database; ``locks`` are shared with whoever else brings the
-    target daemons to it.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        storage: StorageDriver,
-        controllers: Mapping[int, TargetController],
-        spec_of: Callable[[Session, Node], NodeSpec],
-        locks: NodeLocks,
-    ) -> None:
+    def __init__(self, database: Database, storage: StorageDriver, serving: Serving) -> None:
         self._database = database
         self._storage = storage
-        self._controllers = controllers
-        self._spec_of = spec_of
-        self._locks = locks
+        self._serving = serving
         self._points = Points(database, storage)
 
     def claim(self, iqn: str, message: messages.Claim, *, pairing_secret: str | None = None) -> messages.Lineage:
@@ -76,16 +39,16 @@ class Recovery:
         FencingFailed is raised: then nobody may write, until a claim with a still higher epoch succeeds. Raises what
         ``recovery_claims.claimable`` raises, PairingNeeded, PeerBusy.
         """
-        with self._locks.hold(iqn):
+        with self._serving.alone(iqn):
             with self._database.session() as session:
                 node = claims.node_by_iqn(session, iqn)
                 vd = claims.claimable(session, node, message)
                 if pairing_secret is not None:
                     pair(session, node, pairing_secret)
                 claims.take(session, node, vd, message)
-                spec = self._spec_of(session, node)
+                spec = self._serving.spec_of(session, node)
                 vd_name = vd.name
-            self._fence(iqn, spec, vd_name)
+            self._serving.fence(iqn, spec, vd_name)
             with self._database.session(read_only=True) as session:
                 node, row, vd = _owned(session, iqn, message)
                 return progress.lineage_of(session, node, vd, row)
@@ -95,12 +58,12 @@ class Recovery:
 
         Raises StaleEpoch, NotClaimed, NotServed, VdDetached, GenerationInvalid, BaseMismatch, BackupVdCannotFollow.
         """
-        with self._locks.hold(iqn):
+        with self._serving.alone(iqn):
             with self._database.session(read_only=True) as session:
                 node, _, vd = _owned(session, iqn, message)
                 claims.attachment(session, node, vd)
-                spec = self._spec_of(session, node)
-            self._check_served(spec)
+                spec = self._serving.spec_of(session, node)
+            self._serving.check_served(spec)
             with self._database.session() as session:
                 _, row, vd = _owned(session, iqn, message)
                 if progress.begun_already(row, message):
@@ -113,9 +76,9 @@ class Recovery:
                     claims.change(session, row, vd, manifest=None)
                 vd_id, initiator = vd.id, row.initiator
             if point is not None:
-                self._roll_back(iqn, point, initiator)
+                self._serving.roll_back(iqn, point, initiator)
             elif extending.follow(self._database, self._storage, vd_id):
-                self._apply(iqn)
+                self._serving.apply(iqn)
             self._points.tidy(vd_id, message.job, message.epoch)
             with self._database.session() as session:
                 _, row, vd = _owned(session, iqn, message)
@@ -131,7 +94,7 @@ class Recovery:
 
         Raises StaleEpoch, NotClaimed, NotBegun, ManifestMismatch.
         """
-        with self._locks.hold(iqn):
+        with self._serving.alone(iqn):
             with self._database.session() as session:
                 _, row, vd = _owned(session, iqn, message)
                 done = progress.committed_already(session, vd, message)
@@ -159,7 +122,7 @@ class Recovery:
 
     def abort(self, iqn: str, message: messages.Abort) -> messages.Lineage:
         """Give up what is in progress and roll the live VD back. Idempotent. Raises StaleEpoch, NotClaimed."""
-        with self._locks.hold(iqn):
+        with self._serving.alone(iqn):
             with self._database.session() as session:
                 node, row, vd = _owned(session, iqn, message)
                 if row.generation is not None:
@@ -181,7 +144,7 @@ class Recovery:
 
         Succeeds when the job no longer holds it. Raises StaleEpoch, FencingFailed (the decision stands all the same).
         """
-        with self._locks.hold(iqn):
+        with self._serving.alone(iqn):
             self._let_go(iqn, message)
 
     def release_by_force(self, iqn: str) -> None:
@@ -190,7 +153,7 @@ class Recovery:
         For a job whose subsystem is gone: what it had in progress is lost, its recovery points stay. Raises NoSuchNode,
         FencingFailed.
         """
-        with self._locks.hold(iqn):
+        with self._serving.alone(iqn):
             self._let_go(iqn)
 
     def _let_go(self, iqn: str, owner: messages.Release | None = None) -> None:
@@ -204,8 +167,8 @@ class Recovery:
                 claims.owned(session, node, owner.job, owner.epoch)
             job, vd = row.job_id, session.get_one(VirtualDisk, row.vd_id)
             claims.let_go(session, row, node, vd)
-            spec, initiator = self._spec_of(session, node), row.initiator
-        self._fence(iqn, spec, vd.name)
+            spec, initiator = self._serving.spec_of(session, node), row.initiator
+        self._serving.fence(iqn, spec, vd.name)
         self._clean(iqn, vd.id, job, initiator)
 
     def _clean(self, iqn: str, vd_id: str, job: str, initiator: str) -> None:
@@ -215,21 +178,11 @@ class Recovery:
                 return
             point = newest(session, vd_id, job)
         if point is not None:
-            self._roll_back(iqn, point, initiator)
+            self._serving.roll_back(iqn, point, initiator)
         with self._database.session() as session:
             row, vd = session.get_one(Claim, vd_id), session.get_one(VirtualDisk, vd_id)
             if row.initiator == initiator:
                 claims.change(session, row, vd, **progress.CLEAN)
-
-    def _fence(self, iqn: str, spec: NodeSpec, vd_name: str) -> None:
-        for number, controller in self._controllers.items():
-            try:
-                controller.fence_node(spec, FENCE_SECONDS)
-            except QReplicaError as error:
-                raise FencingFailed(vd=vd_name, controller=number, reason=error.sentence) from error
-        if self._present(iqn) != spec:
-            # It took so long that somebody else has been admitted meanwhile, and by this no longer is.
-            self._apply(iqn)
 
     def _freeze(self, group: str, vd_id: str, snapshot_id: str, job: str) -> SnapshotInfo:
         """Take the snapshot, letting old points go when there is no space for it.
@@ -242,43 +195,6 @@ class Recovery:
             except NoSpace:
                 if not self._points.drop_oldest(vd_id, job):
                     raise
-
-    def _check_served(self, spec: NodeSpec) -> None:
-        for controller in self._controllers.values():
-            if controller.nodes().get(spec.iqn) != spec.tid:
-                raise NotServed(node=spec.iqn)
-
-    def _roll_back(self, iqn: str, point: RecoveryPoint, initiator: str) -> None:
-        """Roll the live VD, which is unknown, back while no target daemon holds its file; sessions on the node end.
-
-        Raises PeerBusy once it is another's to roll back than the initiator's: whoever hung before this must not undo
-        what was written since.
-        """
-
-        def confirm() -> VirtualDisk:
-            with self._database.session(read_only=True) as session:
-                return claims.to_roll_back(session, point.vd_id, initiator)
-
-        group = confirm().raid_group_id
-        try:
-            for controller in self._controllers.values():
-                controller.remove_node(iqn)
-            self._storage.roll_back(group, point.vd_id, point.snapshot_id, confirm)
-            # The point may be from before the VD grew.
-            extending.follow(self._database, self._storage, point.vd_id)
-        finally:
-            self._apply(iqn)
-
-    def _apply(self, iqn: str) -> None:
-        """Have the node served as the database says, also where that changes meanwhile."""
-        spec: NodeSpec | None = None
-        while spec != (spec := self._present(iqn)):
-            for controller in self._controllers.values():
-                controller.apply_node(spec)
-
-    def _present(self, iqn: str) -> NodeSpec:
-        with self._database.session(read_only=True) as session:
-            return self._spec_of(session, claims.node_by_iqn(session, iqn))
 
 
 class _FromOwner(Protocol):

@@ -27,10 +27,12 @@ from qreplica.replication.recovery_errors import (
     NotABackupVd,
     NotClaimed,
     StaleEpoch,
+    Superseded,
     VdDetached,
     VdMismatch,
 )
 from qreplica.state.models import Claim, HeldBack, Lun, Node, Subsystem, VdType, VirtualDisk
+from qreplica.state.promotion_models import Promotion
 
 #: ``job_id`` of a row whose backup VD nobody holds.
 NOBODY = ""
@@ -72,8 +74,9 @@ def claimable(session: Session, node: Node, message: messages.Claim) -> VirtualD
     """Return the backup VD that the message asks for.
 
     It may be smaller than the source VD: it follows when a generation is begun. Raises LunEmpty, NotABackupVd,
-    VdMismatch, AttachedTwice, ClaimedByAnother, StaleEpoch, and PeerBusy while it is rolled back.
+    VdMismatch, AttachedTwice, ClaimedByAnother, StaleEpoch, Superseded, and PeerBusy while it is rolled back.
     """
+    _refuse_superseded(session, message)
     lun = lun_of(session, node, message.lun)
     vd = lun.vd
     error = _no_backup_vd(lun)
@@ -113,7 +116,15 @@ def _taken(session: Session, lun: Lun, job: str) -> QReplicaError | None:
     ):
         if holder is not None and (holder.job_id != job or holder.vd_id != vd.id):
             return ClaimedByAnother(what=what, name=name, holder=holder.job_id)
-    return None if session.get(HeldBack, vd.id) is None else PeerBusy(vd=vd.name)
+    is_busy = session.get(HeldBack, vd.id) is not None or session.get(Promotion, vd.id) is not None
+    return PeerBusy(vd=vd.name) if is_busy else None
+
+
+def _refuse_superseded(session: Session, message: messages.Claim) -> None:
+    row = session.get(Promotion, message.vd)
+    if row is not None and row.job_id == message.job:
+        at = row.promoted_at or row.decided_at
+        raise Superseded(vd=row.vd.name, at=f"{at:%Y-%m-%d %H:%M:%S} UTC", generation=row.generation, epoch=row.epoch)
 
 
 def take(session: Session, node: Node, vd: VirtualDisk, message: messages.Claim) -> None:

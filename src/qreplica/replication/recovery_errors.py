@@ -82,13 +82,24 @@ class StaleEpoch(Conflict):
     )
 
 
+class Superseded(Conflict):
+    """The backup VD was promoted: hosts use it, and the job that replicated to it may never write it again."""
+
+    kind = "superseded"
+    template = (
+        "The copy on “{vd}” was promoted at {at} with the content of generation {generation}, and hosts use it now "
+        "(epoch {epoch}): this job sends nothing more; keep hosts off the source VD, whose later writes are on this "
+        "side alone, and make a job in the other direction, or delete this one."
+    )
+
+
 class FencingFailed(Unavailable):
     """A target controller did not confirm that older owners are cut off."""
 
     kind = "fencing-failed"
     template = (
         "Backup VD “{vd}” cannot be taken over yet, because controller {controller} of the target did not confirm that "
-        "older sessions are cut off ({reason}): run the job again in a moment."
+        "older sessions are cut off ({reason}): try again in a moment."
     )
 
 

@@ -17,6 +17,7 @@ from qreplica.replication import queue
 from qreplica.replication.errors import StaleOwner
 from qreplica.replication.path_states import carried_by
 from qreplica.replication.planner import Base, Begun
+from qreplica.replication.recovery_errors import Superseded
 from qreplica.state.database import Database
 from qreplica.state.models import Cycle, CycleKind, Job, JobState, Outcome, Snapshot, SnapshotKind, Step, now
 
@@ -228,7 +229,7 @@ class JobStore:
         with self.owned() as (session, job):
             cycle = _present(session, job)
             cycle.error, cycle.rate = error.sentence, 0.0
-            _settle(job, JobState.FAILED, error)
+            _settle(job, JobState.SUPERSEDED if isinstance(error, Superseded) else JobState.FAILED, error)
 
     def stopped(self) -> None:
         """Note that the work has stopped, if the administrator asked for it; else it is to go on later."""

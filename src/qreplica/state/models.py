@@ -68,7 +68,8 @@ class ScrubOutcome(StrEnum):
 class JobState(StrEnum):
     """What a job is doing. STOPPED and FAILED keep the checkpoint; ``start`` leads out of every one of them.
 
-    QUEUED: it is to run, and does as soon as its turn comes; nothing works on it until then.
+    QUEUED: it is to run, and does as soon as its turn comes; nothing works on it until then. SUPERSEDED: its copy was
+    promoted, so that hosts use that.
     """
 
     IDLE = "idle"
@@ -78,6 +79,7 @@ class JobState(StrEnum):
     STOPPED = "stopped"
     WAITING = "waiting"
     FAILED = "failed"
+    SUPERSEDED = "superseded"
 
 
 class Step(StrEnum):

@@ -10,6 +10,7 @@ from qreplica.errors import NotFound, QReplicaError
 from qreplica.names import check_name
 from qreplica.state.database import Database
 from qreplica.state.models import Claim, HeldBack, Job, RecoveryPoint, Snapshot, VdType, VirtualDisk, new_id
+from qreplica.state.promotion_models import Promotion
 from qreplica.storage import raid_groups
 from qreplica.storage.driver import BLOCK, GroupHealth, SpaceUsed, StorageDriver
 from qreplica.storage.errors import GroupClosed, GroupLocked
@@ -105,7 +106,7 @@ def _remove(db: Database, driver: StorageDriver, group_id: str, vd_id: str) -> N
     driver.delete_vd(group_id, vd_id)
     with db.session() as session:
         # In the order of their references.
-        for table in (HeldBack, RecoveryPoint, Snapshot, Claim):
+        for table in (HeldBack, Promotion, RecoveryPoint, Snapshot, Claim):
             session.execute(delete_rows(table).where(table.vd_id == vd_id))
         session.execute(delete_rows(VirtualDisk).where(VirtualDisk.id == vd_id))
 

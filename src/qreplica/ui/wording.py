@@ -14,7 +14,7 @@ _COLOURS: Final = {
         ("waiting", "stopping", "stopped", "paused", "degraded", "taken-over", "abandoned", "interrupted", "warning"),
         "warning",
     ),
-    **dict.fromkeys(("failed", "error", "closed", "missing", "damaged"), "negative"),
+    **dict.fromkeys(("failed", "superseded", "error", "closed", "missing", "damaged"), "negative"),
 }
 
 

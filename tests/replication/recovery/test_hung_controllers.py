@@ -15,6 +15,7 @@ from qreplica.iscsi.target.memory import MemoryTargetDriver
 from qreplica.peer import messages
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.recovery_serving import Serving
 from qreplica.state.database import Database
 from qreplica.state.models import Claim, Node, RecoveryPoint, Snapshot
 from qreplica.storage.driver import BLOCK
@@ -115,11 +116,15 @@ class Second:
         first = Beside(world.target, world.database, lambda: None if self.steps.hung else self.serve_first())
         second = Beside(self.target, world.database, lambda: serve(self.target))
         serve(self.target)
-        self.recovery = Recovery(world.database, world.storage, {1: first, 2: self.target}, spec, NodeLocks())
+        self.recovery = Recovery(
+            world.database,
+            world.storage,
+            Serving(world.database, world.storage, {1: first, 2: self.target}, spec, NodeLocks()),
+        )
         storage: Any = SteppingEngine(world.storage, self.steps, _STORAGE)
         targets: Any = {number: Stepping(one, self.steps, _TARGET) for number, one in ((1, world.target), (2, second))}
         database: Any = SteppingAfter(world.database, self.steps)
-        self.hanging = Recovery(database, storage, targets, spec, NodeLocks())
+        self.hanging = Recovery(database, storage, Serving(database, storage, targets, spec, NodeLocks()))
         self.epoch = 10
         self.content = b""
 

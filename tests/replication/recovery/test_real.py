@@ -26,6 +26,7 @@ from qreplica.peer import messages
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_errors import NotServed, StaleEpoch
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.recovery_serving import Serving
 from qreplica.state.database import Database
 from qreplica.state.models import Lun, Node, RaidGroup, RecoveryPoint, Subsystem, VdType, VirtualDisk
 from qreplica.state.types import Secret
@@ -158,9 +159,10 @@ def real(tmp_path: Path) -> Iterator[Real]:
         process.start()
         stack.callback(process.kill)
         target = TgtDriver(management)
-        recovery = Recovery(
+        serving = Serving(
             database, storage, {1: target}, lambda session, node: nodes.spec(session, storage, node), NodeLocks()
         )
+        recovery = Recovery(database, storage, serving)
         address = PortalSpec("127.0.0.1", free_port())
         target.set_portals(frozenset({address}))
         yield Real(database, storage, process, target, recovery, address)

@@ -13,8 +13,10 @@ from qreplica.iscsi import nodes
 from qreplica.iscsi.target.driver import NodeSpec
 from qreplica.iscsi.target.memory import MemoryTargetDriver
 from qreplica.peer import messages
+from qreplica.replication.promotion import Promoter
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.recovery_serving import Serving
 from qreplica.state.database import Database
 from qreplica.state.models import (
     Node,
@@ -142,7 +144,9 @@ class World:
         storage: Any = Stepping(self.storage, self.steps, {"roll_back", "take_snapshot", "delete_snapshot", "flush"})
         target: Any = Stepping(self.target, self.steps, {"fence_node", "remove_node", "apply_node"})
         database: Any = SteppingDatabase(self.database, self.steps)
-        self.recovery = Recovery(database, storage, {1: target}, spec_of(self.storage), NodeLocks())
+        self.serving = Serving(database, storage, {1: target}, spec_of(self.storage), NodeLocks())
+        self.recovery = Recovery(database, storage, self.serving)
+        self.promoter = Promoter(database, self.serving)
         self.reconcile()
 
     def reconcile(self) -> None:
