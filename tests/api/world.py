@@ -24,6 +24,7 @@ from qreplica.iscsi.target.memory import MemoryTargetDriver
 from qreplica.lab.licensing import Vendor
 from qreplica.license.licensing import Licensing
 from qreplica.peer.server import peer_app
+from qreplica.replication.promotion import Promoter
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.recovery_serving import Serving
@@ -120,6 +121,7 @@ class World:
             self.locks,
             pause,
             recovery,
+            Promoter(self.database, serving),
             LettingGo(self.database, self.storage, (self.target, []), self.locks, lock=directory / "roll-back.lock"),
             self.workers,
             reconciler,

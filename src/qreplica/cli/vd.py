@@ -100,6 +100,32 @@ def set_snapshot_space(
 
 
 @app.command()
+def promote(
+    context: typer.Context,
+    name: Name,
+    generation: Annotated[
+        int | None, typer.Option(help="The recovery point that hosts are to get; the newest if not said.")
+    ] = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Let hosts use a backup VD, since its source is gone: its job is superseded. Goes on where a failure left it."""
+    with session(context, as_json=as_json) as here:
+        at = "" if generation is None else f"?generation={generation}"
+        found = here.api.get(path("virtual-disks", name, "promotion") + at)
+        if found["state"] == "possible":
+            lost = f"Left behind is {found['sentence']}. Make sure that no host uses the source any more."
+            asking.confirm(name, lost, yes=yes)
+        body = {"generation": generation, "confirm": name}
+        done = here.api.post(path("virtual-disks", name, "promote"), body)
+        here.say(
+            f"VD “{name}” has the content of generation {done['generation']} and can be used by hosts: attach it with "
+            f"“qreplica lun create NODE {name}”.",
+            done,
+        )
+
+
+@app.command()
 def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a VD with its snapshots. Refused while it is attached to a LUN or replicated."""
     with session(context, as_json=as_json) as here:

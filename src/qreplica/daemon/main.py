@@ -51,6 +51,7 @@ from qreplica.license.licensing import Licensing
 from qreplica.peer.server import peer_app
 from qreplica.replication.backlog import BacklogWatch
 from qreplica.replication.lag_watch import LagWatch
+from qreplica.replication.promotion import Promoter
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.recovery_serving import Serving
@@ -138,6 +139,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
         locks,
         pause_all(config),
         recovery,
+        Promoter(database, serving),
         let_go=LettingGo(database, storage, (target, [beside]), locks, lock=roll_backs),
         workers=workers,
         reconciler=reconciler,

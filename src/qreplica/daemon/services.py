@@ -11,6 +11,7 @@ from qreplica.daemon.config import Config
 from qreplica.iscsi.target.driver import TargetDriver
 from qreplica.iscsi.target.pause import paused
 from qreplica.license.licensing import Licensing
+from qreplica.replication.promotion import Promoter
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.state.database import Database
@@ -48,6 +49,7 @@ class Services:
     locks: NodeLocks
     pause: Pause
     recovery: Recovery
+    promoter: Promoter
     let_go: LetGo
     workers: Wakeable
     reconciler: Reconciling
