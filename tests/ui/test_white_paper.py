@@ -305,6 +305,7 @@ def _see_a_controller_die_in_the_middle(page: Page, two: Two) -> None:
     (first,) = Parts(two.lab).daemon(Side.SOURCE, 1)
     os.kill(first, signal.SIGKILL)
     other = two.url(2)
+    print(two.url(1), other, Parts(two.lab).daemon(Side.SOURCE, 1), Parts(two.lab).daemon(Side.SOURCE, 2), first)
     log_in(page, two, other)
     page.goto(f"{other}/qreplica/payroll-job")
     expect(page.get_by_text("transfer")).to_be_visible()

@@ -76,6 +76,13 @@ class PromotionAnswer(Answer):
         )
 
 
+class PointChoice(Answer):
+    """A recovery point that it could be promoted to."""
+
+    generation: int
+    committed_at: Time
+
+
 class ProspectAnswer(Answer):
     """What promoting a backup VD leaves behind."""
 
@@ -87,6 +94,7 @@ class ProspectAnswer(Answer):
             "committed_at": "2026-12-01T02:00:00.000Z",
             "newer": [],
             "partial": 43,
+            "points": [{"generation": 42, "committed_at": "2026-12-01T02:00:00.000Z"}],
             "sentence": "everything written to the source after the snapshot of generation 42, ...",
         }
     )
@@ -96,6 +104,7 @@ class ProspectAnswer(Answer):
     committed_at: Annotated[Time, Field(description="When its recovery point was committed here")]
     newer: Annotated[tuple[int, ...], Field(description="Generations of newer points, which stay as snapshots")]
     partial: Annotated[int | None, Field(description="The generation of which a part has arrived, which is dropped")]
+    points: Annotated[list[PointChoice], Field(description="All that it could be promoted to, oldest first")]
     sentence: Annotated[str, Field(description="It in words: what the administrator has to read")]
 
     @classmethod
@@ -108,6 +117,7 @@ class ProspectAnswer(Answer):
             committed_at=found.committed_at,
             newer=found.newer,
             partial=found.partial,
+            points=[PointChoice(generation=one, committed_at=at) for one, at in found.choices.items()],
             sentence=found.sentence,
         )
 

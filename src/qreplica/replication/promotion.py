@@ -5,6 +5,7 @@ VD is no LUN of its node any more. Then whoever was logged in is cut off, what w
 VD becomes one of type RAID. Each step can be done again: promoting once more goes on where a crash or failure left it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -36,13 +37,15 @@ class Prospect:
     """What promoting to ``generation`` would leave behind.
 
     Its recovery point was committed at ``committed_at``; ``newer`` are the generations of later points, which stay as
-    snapshots, and ``partial`` the one of which a part has arrived, None for none.
+    snapshots, and ``partial`` the one of which a part has arrived, None for none. ``choices`` are all that it could be
+    promoted to: by generation, when each was committed.
     """
 
     generation: int
     committed_at: datetime
     newer: tuple[int, ...]
     partial: int | None
+    choices: Mapping[int, datetime]
 
     @property
     def sentence(self) -> str:
@@ -178,7 +181,8 @@ def _prospect(session: Session, claim: Claim | None, point: RecoveryPoint) -> Pr
     points = points_of_job(session, point.vd_id, point.job_id)
     newer = tuple(one.generation for one in points if one.generation > point.generation)
     partial = None if claim is None or claim.manifest is None else claim.generation
-    return Prospect(point.generation, point.committed_at, newer, partial)
+    choices = {one.generation: one.committed_at for one in points}
+    return Prospect(point.generation, point.committed_at, newer, partial, choices)
 
 
 def _node_of(session: Session, vd: VirtualDisk) -> Node:

@@ -54,7 +54,11 @@ class TargetSteps:
             self._secret = ui.input("CHAP secret", password=True).props("autocomplete=new-password")
             self._navigation(self._log_on)
         with ui.step("Backup virtual disk"):
-            ui.label("Choose the virtual disk that receives the copy. What it holds now is overwritten.")
+            ui.label(
+                "Choose the virtual disk that receives the copy. What it holds now is overwritten."
+                if job is None
+                else "Choose the same backup virtual disk: the job goes on with it by either path."
+            )
             self._vd = ui.radio({})
             self._refused = ui.column()
             self._navigation(self._finish, last)

@@ -10,6 +10,7 @@ from qreplica.ui.dialogs import Offer, buttons, confirm_loss, dialog
 from qreplica.ui.facts import facts
 from qreplica.ui.frame import link
 from qreplica.ui.looking import Looking
+from qreplica.ui.storage import promotion
 from qreplica.ui.storage.sections import VIRTUAL_DISKS
 from qreplica.ui.storage.virtual_disks import Vd
 
@@ -39,6 +40,8 @@ def offered(here: Looking, vd: Vd) -> list[Offer]:
         if vd["type"] == "RAID":
             may.append(("Automatic snapshots", partial(_automatic, here, vd)))
     if here.may(Role.ADMIN):
+        if vd["type"] == "BACKUP":
+            may.append(("Promote", partial(promotion.dialog_for, here, vd)))
         may.append(("Extend", partial(_extend, here, vd)))
         may.append(("Rename", partial(_rename, here, vd)))
         may.append(("Delete", partial(_delete, here, vd["name"])))
