@@ -114,10 +114,10 @@ _ALL = (
     ),
     Drill("double", "the source's controller 1 is killed and the active path pulled at once", _double),
 )
-#: By name, in the order in which ``--all`` plays them. ``kill-at-every-step`` is played in its own way.
+#: By name, in the order in which ``--all`` plays them. The last two are played in their own way.
 DRILLS = {drill.name: drill for drill in _ALL}
-AT_EVERY_STEP = "kill-at-every-step"
-NAMES = (*DRILLS, AT_EVERY_STEP)
+AT_EVERY_STEP, PROMOTE = "kill-at-every-step", "promote-with-peer-dead"
+NAMES = (*DRILLS, AT_EVERY_STEP, PROMOTE)
 
 
 def chosen(names: Sequence[str], *, own_lab: bool) -> list[str]:

@@ -20,7 +20,7 @@ def verdict(ledger: Ledger, name: str, host: Found) -> list[str]:
     """
     base, (point, live) = ledger.base_file(name), ledger.copies(name)
     with ThreadPoolExecutor(2) as pool:
-        original, copied, present = pool.map(_digest, (base, point, live))
+        original, copied, present = pool.map(digest, (base, point, live))
     wrong = list(host.wrong)
     if copied != original:
         wrong.append(f"the recovery point {point} differs from the source's snapshot {base}")
@@ -31,10 +31,11 @@ def verdict(ledger: Ledger, name: str, host: Found) -> list[str]:
     return wrong
 
 
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
+def digest(file: Path) -> str:
+    """Return the SHA-256 of a file."""
+    found = hashlib.sha256()
     with file.open("rb") as content:
         os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
         while piece := content.read(_STEP):
-            digest.update(piece)
-    return digest.hexdigest()
+            found.update(piece)
+    return found.hexdigest()

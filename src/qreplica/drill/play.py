@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import IO, cast
 
-from qreplica.drill import judge
-from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, Drill
+from qreplica.drill import judge, promotion
+from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, PROMOTE, Drill
 from qreplica.drill.errors import FaultTooLate, HostFailed
 from qreplica.drill.host import Found, Request
 from qreplica.drill.stage import NAME, PATTERN_BLOCKS, Stage
@@ -32,7 +32,8 @@ _STEPS = (Step.SNAPSHOT, Step.DELTA, Step.TRANSFER, Step.FLUSH, Step.COMMIT)
 class Result:
     """What came of a drill: ``wrong`` are sentences, nothing if every byte is right.
 
-    ``resume_seconds`` is the time from the fault until data was on its way again, None if it never stopped.
+    ``resume_seconds`` is the time from the fault until data was on its way again, None if it never stopped;
+    ``first_write_seconds`` from the word to promote the copy until a host had written to it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Result:
     host_pause_seconds: float = 0.0
     host_writes: int = 0
     seconds: float = 0.0
+    first_write_seconds: float | None = None
     played: bool = True
 
     @classmethod
@@ -64,6 +66,7 @@ class Result:
             "host_pause_seconds": self.host_pause_seconds,
             "host_writes": self.host_writes,
             "seconds": self.seconds,
+            "first_write_seconds": self.first_write_seconds,
             "wrong": list(self.wrong),
         }
 
@@ -82,6 +85,8 @@ def play(stage: Stage, name: str) -> Result:
 def _play(stage: Stage, name: str) -> Result | None:
     """Return None when the fault came too late to mean anything."""
     began = time.monotonic()
+    if name == PROMOTE:
+        return _promote(stage, began)
     with _host(stage) as host:
         if name == AT_EVERY_STEP:
             interrupted = _Interrupted()
@@ -98,6 +103,20 @@ def _play(stage: Stage, name: str) -> Result | None:
     took = round(time.monotonic() - began, 1)
     seconds, resent = interrupted.resume_seconds, interrupted.resent_bytes
     return Result(name, tuple(wrong), seconds, resent, found.pause_seconds, found.writes, took)
+
+
+def _promote(stage: Stage, began: float) -> Result:
+    stage.tell(f"{PROMOTE}: both controllers of the source are killed in a cycle, and a host goes on with the copy")
+    with _host(stage) as host:
+        stage.side[Side.SOURCE]("job", "start", NAME, "--yes", "--follow")
+        host()
+    with _host(stage):
+        stage.side[Side.SOURCE]("job", "start", NAME, "--yes")
+        stage.until("data to be on its way", lambda: _under_way(stage))
+        wrong, first_write = promotion.play(stage)
+    took = round(time.monotonic() - began, 1)
+    stage.set_up()
+    return Result(PROMOTE, tuple(wrong), seconds=took, first_write_seconds=first_write)
 
 
 @dataclass(frozen=True, slots=True)

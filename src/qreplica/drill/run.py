@@ -70,8 +70,9 @@ def _play_all(stage: Stage, names: Sequence[str]) -> list[Result]:
 
 def _sentence(result: Result) -> str:
     again = "" if result.resume_seconds is None else f", on its way again after {result.resume_seconds:g} s"
+    taken = "" if result.first_write_seconds is None else f", a host wrote after {result.first_write_seconds:g} s"
     resent = "" if result.resent_bytes is None else f", {format_size(result.resent_bytes)} sent twice"
-    return f"{result.name}: {'every byte is right' if result.ok else '; '.join(result.wrong)}{again}{resent}"
+    return f"{result.name}: {'every byte is right' if result.ok else '; '.join(result.wrong)}{again}{resent}{taken}"
 
 
 def as_json(results: Sequence[Result]) -> dict[str, object]:

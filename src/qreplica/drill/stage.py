@@ -19,6 +19,8 @@ from qreplica.units import MIB
 
 #: Everything that a drill makes has this name; disks have a number behind it.
 NAME = "qreplica-drill"
+#: The node of the host that goes on with a promoted copy.
+TAKER = f"{NAME}-taker"
 LUN = 1
 #: The host fills the first part before each cycle (bytes), and writes its pattern to blocks behind it all the while.
 FILL, PATTERN_BLOCKS = 768 * MIB, 4096
@@ -90,9 +92,11 @@ class Stage:
         for side in Side:
             qreplica = self.side[side]
             for noun in ("job", "lun", "node", "vd", "rg"):
-                which = [NAME, str(LUN)] if noun == "lun" else [NAME]
-                if any(NAME in {one.get("name"), one.get("node")} for one in qreplica(noun, "list")):
-                    self.until(f"{noun} {NAME} to be deleted", partial(self._deleted, side, noun, which))
+                for one in qreplica(noun, "list"):
+                    name = one["node" if noun == "lun" else "name"]
+                    if name in {NAME, TAKER}:
+                        which = [name, str(one["number"])] if noun == "lun" else [name]
+                        self.until(f"{noun} {name} to be deleted", partial(self._deleted, side, noun, which))
             for name in self.disks(side):
                 qreplica("disk", "delete", name, "--yes")
                 self.image(side, name).unlink(missing_ok=True)
