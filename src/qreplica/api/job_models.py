@@ -162,6 +162,9 @@ class OfferedVd(Answer):
     type: Annotated[str, Field(description="Only a BACKUP VD can be chosen")]
     size: Size
     claimed: Annotated[bool, Field(description="Whether a job holds it already")]
+    continues: Annotated[
+        int | None, Field(description="The generation from which a new job goes on; null: it begins with a full copy")
+    ]
     qualifies: Qualifies
     reason: Reason
 
@@ -179,6 +182,7 @@ class Offered(Answer):
                     "type": "BACKUP",
                     "size": 2147483648,
                     "claimed": False,
+                    "continues": None,
                     "qualifies": True,
                     "reason": None,
                 }

@@ -62,6 +62,7 @@ def list_backup_vds(request: BackupVdsRequest, services: TheServices) -> Offered
         reasons = wizard.of_backup_vds(
             session, found, request.node, request.address, source_vd=request.source_vd, job=request.job
         )
+        continuing = wizard.continuing(session, found, request.source_vd)
     vds = [
         OfferedVd(
             lun=vd.lun,
@@ -69,10 +70,11 @@ def list_backup_vds(request: BackupVdsRequest, services: TheServices) -> Offered
             type=vd.type,
             size=vd.size,
             claimed=vd.claimed_by is not None,
+            continues=since,
             qualifies=reason is None,
             reason=reason,
         )
-        for vd, reason in zip(found.vds, reasons, strict=True)
+        for vd, reason, since in zip(found.vds, reasons, continuing, strict=True)
     ]
     return Offered(subsystem=found.subsystem, vds=vds)
 

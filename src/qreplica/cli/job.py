@@ -204,6 +204,24 @@ def accept_disk(context: typer.Context, name: Name, yes: Yes = False, as_json: J
         here.say(f"The next cycle of job “{name}” is a full copy: run it with “qreplica job start {name}”.", job)
 
 
+@app.command("give-way")
+def give_way(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
+    """Make of a superseded job's source VD the backup VD of the copy that was promoted: half of the way back."""
+    with session(context, as_json=as_json) as here:
+        found = here.api.get(path("jobs", name, "give-way"))
+        vd, generation = found["vd"], found["generation"]
+        lost = f"VD “{vd}” goes back to generation {generation}, and a snapshot keeps {found['sentence']}."
+        asking.confirm(vd, lost, yes=yes)
+        done = here.api.post(path("jobs", name, "give-way"), {"confirm": vd})
+        for problem in done["problems"]:
+            here.warn(f"It is not served everywhere yet: {problem}")
+        here.say(
+            f"VD “{vd}” is a backup VD with the content of generation {generation} now; snapshot “{done['kept']}” has "
+            "what was written here since. Attach it to an iSCSI node, and make a job on the other side.",
+            done,
+        )
+
+
 @app.command()
 def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a job. The backup VD and its recovery points stay on the target; a plain target keeps its copy."""

@@ -22,6 +22,7 @@ from qreplica.peer.messages import (
     Digests,
     Lineage,
     NodeList,
+    Promoted,
     Release,
 )
 from qreplica.peer.pairing import HalfKey
@@ -134,6 +135,10 @@ class PeerClient:
     def lineage(self, iqn: str, lun: int) -> Lineage:
         """Return what the backup VD holds, without claiming it."""
         return self._read(Lineage, self._ask("GET", iqn, f"lineage?lun={lun}"))
+
+    def promotion(self, iqn: str, vd: str) -> Promoted:
+        """Return what became of a backup VD that was promoted. Raises NotPromoted."""
+        return self._read(Promoted, self._ask("GET", iqn, f"promotion?vd={vd}"))
 
     def release(self, iqn: str, release: Release) -> None:
         """Give the backup VD back. Raises StaleEpoch."""

@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from qreplica.peer.messages import BackupVd, BackupVdList, NodeEntry, NodeList
 from qreplica.replication.recovery_claims import NOBODY, holder_of_vd, last_epoch, node_by_iqn, obstacle
+from qreplica.replication.recovery_points import as_message, newest
 from qreplica.state.models import Claim, Node, Subsystem, VdType
 from qreplica.state.promotion_models import Promotion
 
@@ -30,6 +31,7 @@ def backup_vds(session: Session, iqn: str) -> BackupVdList:
         if lun.snapshot_id is not None:
             continue
         holder, refused = holder_of_vd(session, lun.vd_id), obstacle(session, lun, NOBODY)
+        held = newest(session, lun.vd_id, NOBODY if holder is None else holder.job_id)
         vds.append(
             BackupVd(
                 lun=lun.number,
@@ -41,6 +43,8 @@ def backup_vds(session: Session, iqn: str) -> BackupVdList:
                 claimed_by=None if holder is None else holder.job_id,
                 refusal=None if refused is None else refused.sentence,
                 epoch=last_epoch(session, lun.vd_id, node.id),
+                held=None if held is None else as_message(held),
+                held_of=None if held is None else held.job_id,
             )
         )
     return BackupVdList(subsystem=subsystem.name, subsystem_id=subsystem.id, vds=vds)

@@ -11,6 +11,7 @@
 | POST ``/peer/v1/nodes/{iqn}/abort`` | Abort | Lineage |
 | GET ``/peer/v1/nodes/{iqn}/lineage?lun=`` | | Lineage |
 | POST ``/peer/v1/nodes/{iqn}/release`` | Release | (204) |
+| GET ``/peer/v1/nodes/{iqn}/promotion?vd=`` | | Promoted |
 
 All but the first are signed with the node's CHAP name and secret (``peer.signing``), or, for a node without CHAP, with
 the pairing secret that its first claim agreed on (``peer.pairing``); the answers are signed with the same secret.
@@ -51,11 +52,23 @@ class NodeList(_Message):
     nodes: list[NodeEntry]
 
 
+class Point(_Message):
+    """A committed recovery point."""
+
+    generation: int
+    source_snapshot: Id
+    size: Size
+    manifest: Digest
+    committed_at: datetime
+
+
 class BackupVd(_Message):
     """A LUN of a node, as the wizard shows it; ``type`` is BACKUP or RAID (a RAID VD is listed, and cannot be chosen).
 
     ``claimed_by`` is the id of the job that holds the VD, if any; ``refusal`` the sentence that a new job's claim would
     be refused with. That must propose an epoch higher than ``epoch``.
+    ``held`` is the newest point that it has, and ``held_of`` the job that made it: a job in the other direction can go
+    on from there.
     """
 
     lun: int
@@ -67,6 +80,8 @@ class BackupVd(_Message):
     claimed_by: Id | None
     refusal: str | None = None
     epoch: Size = 0
+    held: Point | None = None
+    held_of: Id | None = None
 
 
 class BackupVdList(_Message):
@@ -75,16 +90,6 @@ class BackupVdList(_Message):
     subsystem: str
     subsystem_id: Id
     vds: list[BackupVd]
-
-
-class Point(_Message):
-    """A committed recovery point."""
-
-    generation: int
-    source_snapshot: Id
-    size: Size
-    manifest: Digest
-    committed_at: datetime
 
 
 class InProgress(_Message):
@@ -227,6 +232,26 @@ class Abort(_Message):
 
     job: Id
     epoch: int
+
+
+class PromotedPoint(_Message):
+    """A recovery point of a VD that was promoted: ``snapshot`` is there what ``source_snapshot`` was on the source."""
+
+    generation: int
+    source_snapshot: Id
+    snapshot: Id
+
+
+class Promoted(_Message):
+    """What became of a backup VD that was promoted with ``generation``; ``points`` ascend by generation.
+
+    They are those of the job that it had, from any of which changes can go back.
+    """
+
+    vd_name: str
+    generation: int
+    epoch: int
+    points: list[PromotedPoint]
 
 
 class Release(_Message):

@@ -43,6 +43,7 @@ _SIGNED: tuple[type[QReplicaError], ...] = (
     recovery.NotClaimed,
     recovery.StaleEpoch,
     recovery.Superseded,
+    recovery.NotPromoted,
     recovery.FencingFailed,
     recovery.NotServed,
     recovery.BaseMismatch,

@@ -22,11 +22,14 @@ from qreplica.peer.messages import (
     Committed,
     Compare,
     Digests,
+    Id,
     Lineage,
     NodeList,
+    Promoted,
     Release,
 )
 from qreplica.peer.pairing import HalfKey
+from qreplica.replication.promotion import promoted
 from qreplica.replication.recovery import Recovery
 from qreplica.state.database import Database
 
@@ -54,6 +57,11 @@ def _answer_lists(app: FastAPI, database: Database, controller: int) -> None:
     def nodes() -> NodeList:
         with database.session(read_only=True) as session:
             return listing.nodes(session, controller)
+
+    @app.get(_NODE + "/promotion")
+    def promotion(iqn: str, vd: Id) -> Promoted:
+        with database.session(read_only=True) as session:
+            return promoted(session, iqn, vd)
 
     @app.get(_NODE + "/backup-vds")
     def backup_vds(iqn: str) -> BackupVdList:

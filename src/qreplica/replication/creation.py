@@ -14,6 +14,7 @@ from qreplica.names import ChapIncomplete, check_chap, check_name
 from qreplica.peer.errors import PeerFailed
 from qreplica.peer.messages import BackupVd, BackupVdList
 from qreplica.replication import lags, offers
+from qreplica.replication.going_back import continued, go_on
 from qreplica.replication.lag import check_rpo
 from qreplica.replication.links import (
     Links,
@@ -60,7 +61,8 @@ def create(
     are written down; then the backup VD is claimed and logged on to, as each cycle will do it, which proves CHAP both
     ways and the disk's identity. If that fails, job and space are taken back.
 
-    ``rpo_minutes`` is its RPO goal, None for none.
+    ``rpo_minutes`` is its RPO goal, None for none. From a VD that was promoted to one that gave way to it, the job goes
+    on from the generation that both hold (``going_back``).
 
     Raises NotAName, RpoWrong, NameTaken, NotFound, ForeignDisk, what ``qualifying`` returns of source VD and node, what
     ``offers.list_backup_vds`` and ``offers.fitting`` raise, and what ``PeerClient.claim`` and ``Session.connect`` do.
@@ -82,8 +84,12 @@ def create(
             raise foreign from unanswered
         raise
     found = offers.fitting(offered, node, lun, size)
+    with database.session(read_only=True) as session:
+        since = continued(session, virtual_disks.get(session, source_vd).id, found)
     job = _row(name, node, offered, found, chap=chap, mutual=mutual)
     job.controller, job.comment = controller, comment
+    if since is not None:
+        job.id, job.epoch = since.job, max(job.epoch, since.epoch + 1)
     job.paths = [Path(position=0, address=address, port=port, peer_port=peer_port)]
     with database.session() as session:
         vd, given = check_here(session, name, source_vd, node)
@@ -96,8 +102,11 @@ def create(
     with undone_on_failure(database, job, given, links):
         _log_on(database, job, size, links)
     with database.session() as session:
+        if since is not None:
+            go_on(session, session.get_one(Job, job.id), since)
         space = " Its source VD was given snapshot space." if given else ""
-        message = f"It replicates “{source_vd}” to “{found.name}” on {offered.subsystem}.{space}"
+        back = "" if since is None else f" It goes on from generation {since.generation}, which both sides hold."
+        message = f"It replicates “{source_vd}” to “{found.name}” on {offered.subsystem}.{space}{back}"
         log.record(session, Severity.INFO, "job-created", f"job {name}", message, controller=controller)
         return session.get_one(Job, job.id)
 

@@ -13,6 +13,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from qreplica.events import log
+from qreplica.peer import messages
 from qreplica.replication import recovery_claims as claims
 from qreplica.replication.promotion_errors import (
     NoSuchGeneration,
@@ -22,6 +23,7 @@ from qreplica.replication.promotion_errors import (
     PromotedOtherwise,
     PromotionNotConfirmed,
 )
+from qreplica.replication.recovery_errors import NotPromoted
 from qreplica.replication.recovery_points import newest, points_of_job
 from qreplica.replication.recovery_progress import CLEAN
 from qreplica.replication.recovery_serving import Serving
@@ -115,6 +117,18 @@ class Promoter:
             told = f"It was promoted with the content of generation {row.generation}: hosts can use it now."
             log.record(session, Severity.WARNING, "vd-promoted", f"vd {row.vd.name}", told)
             return row
+
+
+def promoted(session: Session, iqn: str, vd_id: str) -> messages.Promoted:
+    """Return what a source is told of the VD, which was on that node. Raises NotPromoted."""
+    row, claim = session.get(Promotion, vd_id), session.get(Claim, vd_id)
+    if row is None or claim is None or session.get_one(Node, claim.node_id).iqn != iqn:
+        raise NotPromoted(vd=vd_id, node=iqn)
+    points = [
+        messages.PromotedPoint(generation=one.generation, source_snapshot=one.source_snapshot, snapshot=one.snapshot_id)
+        for one in points_of_job(session, vd_id, row.job_id)
+    ]
+    return messages.Promoted(vd_name=row.vd.name, generation=row.generation, epoch=row.epoch, points=points)
 
 
 def _decide(session: Session, vd: VirtualDisk, generation: int | None, confirmed: str | None) -> Promotion:

@@ -93,6 +93,13 @@ class Superseded(Conflict):
     )
 
 
+class NotPromoted(NotFound):
+    """Nothing was promoted."""
+
+    kind = "not-promoted"
+    template = "No backup VD {vd} of iSCSI node {node} was promoted: its job can run as ever."
+
+
 class FencingFailed(Unavailable):
     """A target controller did not confirm that older owners are cut off."""
 

@@ -6,6 +6,7 @@ from qreplica.errors import QReplicaError
 from qreplica.peer.messages import BackupVdList, NodeList
 from qreplica.replication import jobs
 from qreplica.replication.errors import PathToAnotherNode
+from qreplica.replication.going_back import continued
 from qreplica.replication.links import target_in
 from qreplica.replication.multipath import vd_obstacle as path_obstacle
 from qreplica.replication.qualifying import node_obstacle, vd_obstacle
@@ -42,6 +43,15 @@ def of_backup_vds(
     own = jobs.get(session, job)
     target = target_in(session, own, own.controller)
     return [_sentence(path_obstacle(vd, target, address, own.target_vd_name)) for vd in found.vds]
+
+
+def continuing(session: Session, found: BackupVdList, source_vd: str | None) -> list[int | None]:
+    """Return for each VD the generation from which a new job goes on to it; None where it begins with a full copy."""
+    if source_vd is None:
+        return [None] * len(found.vds)
+    source = virtual_disks.get(session, source_vd).id
+    since = [continued(session, source, vd) for vd in found.vds]
+    return [None if one is None else one.generation for one in since]
 
 
 def _of_node(session: Session, node: str, job: str | None) -> QReplicaError | None:
