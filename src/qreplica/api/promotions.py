@@ -1,11 +1,9 @@
 """Promoting a backup VD: hosts use the copy, since its source is gone."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from fastapi import Query
 from pydantic import Field
-from sqlalchemy.orm import Session
 
 from qreplica.access.roles import Role
 from qreplica.api.access import TheServices, administered
@@ -14,19 +12,10 @@ from qreplica.api.operations import needs
 from qreplica.api.problems import problems
 from qreplica.replication.promotion import Prospect
 from qreplica.state.promotion_models import Promotion
-from qreplica.storage import virtual_disks
 
 router = administered("/virtual-disks/{name}", "replication")
 
 Generation = Annotated[int, Field(description="Whose recovery point it is to begin with")]
-
-
-class PromotionState(StrEnum):
-    """POSSIBLE: nothing was done yet. DECIDED: the job is refused; promoting again goes on. PROMOTED: it is done."""
-
-    POSSIBLE = "possible"
-    DECIDED = "decided"
-    PROMOTED = "promoted"
 
 
 class PromotionRequest(Strict):
@@ -38,12 +27,11 @@ class PromotionRequest(Strict):
 
 
 class PromotionAnswer(Answer):
-    """A VD that was promoted, or is to be."""
+    """A VD that was promoted."""
 
     model_config = example(
         {
             "vd": "payroll-copy",
-            "state": "promoted",
             "generation": 42,
             "epoch": 7,
             "job": "1b1c6dba0c4b4f0d8b2f8b8f1c0a9d11",
@@ -53,7 +41,6 @@ class PromotionAnswer(Answer):
         }
     )
     vd: str
-    state: PromotionState
     generation: Generation
     epoch: Annotated[int, Field(description="Above every one that the job had here")]
     job: Annotated[str, Field(description="The id of the job that is superseded")]
@@ -66,7 +53,6 @@ class PromotionAnswer(Answer):
         """Make the answer."""
         return cls(
             vd=vd,
-            state=PromotionState.DECIDED if row.promoted_at is None else PromotionState.PROMOTED,
             generation=row.generation,
             epoch=row.epoch,
             job=row.job_id,
@@ -89,7 +75,6 @@ class ProspectAnswer(Answer):
     model_config = example(
         {
             "vd": "payroll-copy",
-            "state": "possible",
             "generation": 42,
             "committed_at": "2026-12-01T02:00:00.000Z",
             "newer": [],
@@ -99,7 +84,6 @@ class ProspectAnswer(Answer):
         }
     )
     vd: str
-    state: PromotionState
     generation: Generation
     committed_at: Annotated[Time, Field(description="When its recovery point was committed here")]
     newer: Annotated[tuple[int, ...], Field(description="Generations of newer points, which stay as snapshots")]
@@ -112,7 +96,6 @@ class ProspectAnswer(Answer):
         """Make the answer."""
         return cls(
             vd=vd,
-            state=PromotionState.POSSIBLE,
             generation=found.generation,
             committed_at=found.committed_at,
             newer=found.newer,
@@ -122,17 +105,13 @@ class ProspectAnswer(Answer):
         )
 
 
-@router.get("/promotion", summary="Show what a promotion would leave behind", responses=problems(404, 409))
+@router.get("/promote", summary="Show what a promotion would leave behind", responses=problems(404, 409))
 def show_promotion(
     name: str,
     services: TheServices,
     generation: Annotated[int | None, Query(description="Of which recovery point; the newest if not given")] = None,
-) -> PromotionAnswer | ProspectAnswer:
-    """Show what promoting a backup VD would leave behind, or how far its promotion is."""
-    with services.database.session(read_only=True) as session:
-        row = _promotion(session, name)
-    if row is not None:
-        return PromotionAnswer.of(name, row)
+) -> ProspectAnswer:
+    """Show what promoting a backup VD would leave behind, or what one that was cut off goes on with."""
     return ProspectAnswer.of(name, services.promoter.prospect(name, generation))
 
 
@@ -148,7 +127,3 @@ def promote(name: str, request: PromotionRequest, services: TheServices) -> Prom
     """
     row = services.promoter.promote(name, generation=request.generation, confirmed=request.confirm)
     return PromotionAnswer.of(name, row)
-
-
-def _promotion(session: Session, name: str) -> Promotion | None:
-    return session.get(Promotion, virtual_disks.get(session, name).id)

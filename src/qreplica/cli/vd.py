@@ -112,10 +112,9 @@ def promote(
     """Let hosts use a backup VD, since its source is gone: its job is superseded. Goes on where a failure left it."""
     with session(context, as_json=as_json) as here:
         at = "" if generation is None else f"?generation={generation}"
-        found = here.api.get(path("virtual-disks", name, "promotion") + at)
-        if found["state"] == "possible":
-            lost = f"Left behind is {found['sentence']}. Make sure that no host uses the source any more."
-            asking.confirm(name, lost, yes=yes)
+        found = here.api.get(path("virtual-disks", name, "promote") + at)
+        lost = f"Left behind is {found['sentence']}. Make sure that no host uses the source any more."
+        asking.confirm(name, lost, yes=yes)
         body = {"generation": generation, "confirm": name}
         done = here.api.post(path("virtual-disks", name, "promote"), body)
         here.say(

@@ -75,7 +75,8 @@ class Promoter:
         """Return what promoting the VD would leave behind. Raises as ``promote`` does, though it asks for no word."""
         with self._database.session(read_only=True) as session:
             disk = _backup_vd(session, vd)
-            claim = session.get(Claim, disk.id)
+            row, claim = session.get(Promotion, disk.id), session.get(Claim, disk.id)
+            generation = generation if row is None else row.generation
             return _prospect(session, claim, _point(session, disk, claim, generation))
 
     def promote(self, vd: str, *, generation: int | None = None, confirmed: str | None = None) -> Promotion:

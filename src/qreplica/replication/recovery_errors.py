@@ -89,7 +89,7 @@ class Superseded(Conflict):
     template = (
         "The copy on “{vd}” was promoted at {at} with the content of generation {generation}, and hosts use it now "
         "(epoch {epoch}): this job sends nothing more; keep hosts off the source VD, whose later writes are on this "
-        "side alone, and make a job in the other direction, or delete this one."
+        "side alone, and have the job give way to the copy (“qreplica job give-way”), or delete it."
     )
 
 

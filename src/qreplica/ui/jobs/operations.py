@@ -6,7 +6,7 @@ from typing import Any
 from qreplica.access.roles import Role
 from qreplica.ui import wording
 from qreplica.ui.dialogs import Offer, choose, confirm, confirm_loss
-from qreplica.ui.jobs import editing, multipath, schedule
+from qreplica.ui.jobs import editing, giving_way, multipath, schedule
 from qreplica.ui.looking import Looking
 
 Job = dict[str, Any]
@@ -22,7 +22,11 @@ def _offered(here: Looking, job: Job) -> list[Offer]:
     if not here.may(Role.OPERATOR):
         return []
     runs = job["state"] in {"queued", "running", "waiting", "stopping"}
+    back: list[Offer] = []
+    if job["state"] == "superseded" and here.may(Role.ADMIN):
+        back = [("Give way to the promoted copy", partial(giving_way.dialog_for, here, job))]
     return [
+        *back,
         ("Stop", partial(_stop, here, job)) if runs else ("Start", partial(_start, here, job)),
         ("Resume", partial(_resume, here, job)) if job["paused"] else ("Pause", partial(_pause, here, job)),
         ("Create multi-path", partial(multipath.wizard, here, job)),

@@ -119,4 +119,5 @@ def _tell_refused(where: ui.column, told: list[tuple[str, dict[str, Any]]]) -> N
 
 
 def _told(vd: dict[str, Any]) -> str:
-    return f"LUN {vd['lun']}: {vd['name']} ({wording.size(vd['size'])})"
+    since = "" if vd["continues"] is None else f", goes on from generation {vd['continues']} with the changes alone"
+    return f"LUN {vd['lun']}: {vd['name']} ({wording.size(vd['size'])}){since}"

@@ -10,17 +10,9 @@ from qreplica.ui.looking import Looking, tell
 
 
 async def dialog_for(here: Looking, vd: dict[str, Any]) -> None:
-    """Open the dialog, or go on with a promotion that was cut off."""
+    """Open the dialog."""
     name = vd["name"]
-    found = await here.rest.get("virtual-disks", name, "promotion")
-    if found["state"] == "possible":
-        _ask(here, name, found)
-    else:
-        await here.rest.post("virtual-disks", name, "promote", body={})
-        _done(name)
-
-
-def _ask(here: Looking, name: str, newest: dict[str, Any]) -> None:
+    newest = await here.rest.get("virtual-disks", name, "promote")
     points = {
         one["generation"]: f"Generation {one['generation']}, committed {wording.time(one['committed_at'], here.zone)}"
         for one in reversed(newest["points"])
@@ -38,7 +30,7 @@ def _ask(here: Looking, name: str, newest: dict[str, Any]) -> None:
         ).classes("text-negative")
 
         async def look() -> None:
-            found = await here.rest.get("virtual-disks", name, "promotion", generation=point.value)
+            found = await here.rest.get("virtual-disks", name, "promote", generation=point.value)
             lost.text = _lost(found)
 
         point.on_value_change(lambda: here.attempt(look()))
@@ -47,7 +39,7 @@ def _ask(here: Looking, name: str, newest: dict[str, Any]) -> None:
         async def promote() -> None:
             body = {"confirm": name, "generation": point.value}
             await here.rest.post("virtual-disks", name, "promote", body=body)
-            _done(name)
+            tell(f"“{name}” was promoted: attach it to the iSCSI node of its hosts.")
 
         button = buttons(here, made, "Promote", promote, None).props("color=negative")
         button.bind_enabled_from(typed, "value", lambda value: value == name)
@@ -55,7 +47,3 @@ def _ask(here: Looking, name: str, newest: dict[str, Any]) -> None:
 
 def _lost(found: dict[str, Any]) -> str:
     return f"Left behind is {found['sentence']}."
-
-
-def _done(name: str) -> None:
-    tell(f"“{name}” was promoted: attach it to the iSCSI node of its hosts.")

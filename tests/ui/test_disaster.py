@@ -1,0 +1,51 @@
+"""The worst day in a browser: the copy is promoted, and the side that comes back gives way to it."""
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from ..faults.conftest import Replication  # noqa: TID252 - two whole subsystems
+from .clicks import click, dialog
+from .conftest import PATIENCE, log_in, url
+
+pytestmark = pytest.mark.root
+expect.set_options(timeout=PATIENCE)
+
+
+def test_the_copy_is_promoted_and_the_old_side_gives_way(both: Replication, page: Page) -> None:
+    source, target = both.source, both.target
+    both.make_job()
+    both.host_writes((0, 8))
+    both.start()
+    both.until("idle")
+    log_in(page, target)
+    page.goto(f"{url(target)}/storage/virtual-disks/b1")
+    click(page, "Promote")
+    asked = dialog(page, "Promote b1")
+    expect(asked).to_contain_text("Left behind is everything written to the source after the snapshot of generation 1")
+    promote = asked.get_by_role("button", name="Promote", exact=True)
+    expect(promote).to_be_disabled()
+    asked.get_by_label("Type “b1” to confirm").fill("b1")
+    promote.click()
+    expect(page.get_by_text("“b1” was promoted: attach it to the iSCSI node of its hosts.")).to_be_visible()
+    expect(page.get_by_role("button", name="Promote", exact=True)).to_have_count(0)
+    assert target.call("GET", "/virtual-disks/b1")["type"] == "RAID"
+
+    both.host_writes((4, 2))
+    source.call("DELETE", "/luns/hosts/1", expect=204)
+    log_in(page, source)
+    page.goto(f"{url(source)}/qreplica/nightly")
+    click(page, "Operations on this job")
+    dialog(page, "Operations on nightly").get_by_text("Start", exact=True).click()
+    dialog(page, "Start nightly").get_by_role("button", name="Start").click()
+    expect(page.get_by_text("superseded", exact=True)).to_be_visible()
+    expect(page.get_by_text("keep hosts off the source VD").first).to_be_visible()
+    click(page, "Operations on this job")
+    dialog(page, "Operations on nightly").get_by_text("Give way to the promoted copy").click()
+    asked = dialog(page, "Give way of v1")
+    expect(asked).to_contain_text("goes back to generation 1")
+    expect(asked).to_contain_text(", 2 MiB")
+    asked.get_by_label("Type “v1” to confirm").fill("v1")
+    asked.get_by_role("button", name="Give way", exact=True).click()
+    page.wait_for_url("**/storage/virtual-disks/v1")
+    expect(page.get_by_role("definition").filter(has_text="BACKUP")).to_be_visible()
+    expect(page.get_by_text("before-rollback-")).to_be_visible()
