@@ -17,8 +17,8 @@ async def dialog_for(here: Looking, job: dict[str, Any]) -> None:
     with dialog(f"Give way of {vd}") as made:
         ui.label(
             f"“{job['target_vd']}” on {job['target_subsystem']} was promoted, and hosts use it. “{vd}” becomes its "
-            f"backup virtual disk: it goes back to generation {found['generation']}, the newest that both sides hold, so "
-            "that only what changes there after it has to be sent here."
+            f"backup virtual disk: it goes back to generation {found['generation']}, the newest that both sides hold, "
+            "so that only what changes there after it has to be sent here."
         )
         ui.label(f"A snapshot keeps {found['sentence']}. The job “{name}” is deleted.").classes("text-negative")
         typed = name_again(vd)
