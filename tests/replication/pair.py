@@ -264,8 +264,8 @@ class Pair:
         for snapshot in self.snapshots():
             self.frozen[snapshot] = self.storage.snapshot_path(SOURCE_GROUP, SOURCE_VD, snapshot).read_bytes()
         forgetting = _Forgetting(self.target_storage, self.disk)
-        serving = Serving(self.target_database, forgetting, {1: self.target}, self._spec, NodeLocks())
-        self.recovery = Recovery(self.target_database, forgetting, serving)
+        self.serving = Serving(self.target_database, forgetting, {1: self.target}, self._spec, NodeLocks())
+        self.recovery = Recovery(self.target_database, forgetting, self.serving)
         self.reconcile()
 
     def dispose(self) -> None:
