@@ -56,7 +56,7 @@ def test_the_wizard_finds_nodes_and_backup_vds(admin: Any, target: dict[str, Any
         "nodes": [{"iqn": target["node"], "chap": True, "backup_vds": 1, "qualifies": True, "reason": None}],
     }
     offered = admin.call("POST", "/jobs/backup-vds", target)
-    vd = {"lun": 1, "name": "copy", "type": "BACKUP", "size": GIB, "claimed": False}
+    vd = {"lun": 1, "name": "copy", "type": "BACKUP", "size": GIB, "claimed": False, "continues": None}
     assert offered["vds"] == [{**vd, "qualifies": True, "reason": None}]
 
 
