@@ -63,3 +63,21 @@ def test_hosts_use_the_last_point_and_the_source_that_returns_writes_nothing(rep
     assert job["base_generation"] == 1
     source.call("DELETE", "/jobs/nightly", expect=204)
     assert digest(replication.live()) == written
+
+
+def test_a_copy_that_is_promoted_under_a_running_cycle_is_a_whole_one(replication: "Replication") -> None:
+    replication.host_writes((0, 64))
+    replication.start()
+    replication.until("idle")
+    whole = digest(replication.copies()[1])
+    replication.host_writes((0, 400))
+    replication.start()
+    replication.under_way()
+    done = replication.target.call("POST", "/virtual-disks/b1/promote", {"confirm": "b1"})
+    assert done["generation"] == 1
+    assert digest(replication.live()) == whole
+    # The source is told at its next attempt, without anybody doing anything there.
+    eventually(lambda: replication.job()["state"] == "superseded")
+    assert digest(replication.live()) == whole
+    kinds = [one["kind"] for one in replication.source.call("GET", "/events")]
+    assert "worker-died" not in kinds
