@@ -10,6 +10,7 @@ from qreplica.peer.errors import PeerUnreachable
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_errors import StaleEpoch
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.retention import Policy
 
 from .pair import ADDRESSES, Crash, Steps, _Forgetting
 from .recovery.world import Stepping, SteppingDatabase
@@ -94,7 +95,7 @@ class Service:
             for number, address in enumerate(ADDRESSES, start=1)
         }
         self.recovery = Recovery(database, storage, daemons, pair._spec, NodeLocks())
-        self.recovery._points = replace(self.recovery._points, keep=KEEP)
+        self.recovery._points = replace(self.recovery._points, default=Policy(last=KEEP))
         pair.serve(self.address)
 
     def end(self) -> None:

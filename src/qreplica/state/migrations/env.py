@@ -7,6 +7,7 @@ from qreplica.state import (  # noqa: F401 - for their tables
     alert_models,
     lag_models,
     plain_models,
+    retention_models,
     schedule_models,
 )
 from qreplica.state.models import Base
