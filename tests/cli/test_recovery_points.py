@@ -36,7 +36,7 @@ def test_points_are_locked_and_unlocked(shell: Any) -> None:
         ["last"],
     ]
     assert run("recovery-point", "unlock", "copy", "recovery-5").out == (
-        "Recovery point “recovery-5” of VD “copy” is not locked; no rule keeps it, so that the next cycle lets it go.\n"
+        "Recovery point “recovery-5” of VD “copy” is not locked; it goes when the next cycle begins.\n"
     )
     assert run("recovery-point", "unlock", "copy", "7", "--json").json()["lock"] is None
     assert "has no recovery point “9”" in run("recovery-point", "lock", "copy", "9", code=3).err

@@ -326,9 +326,11 @@ def test_recovery_points_are_locked_and_their_retention_is_tried_and_set(
     expect(row(page, "annual accounts").filter(has_text="locked")).to_be_visible()
     click(page, "Retention")
     asked = dialog(page, "Retention of b1")
-    expect(asked.get_by_role("status")).to_have_text("The next cycle lets none of 3 recovery points go.")
+    expect(asked.get_by_role("status")).to_have_text(
+        "When the next cycle begins none of the 3 recovery points will go."
+    )
     asked.get_by_label("Newest ones kept in any case").fill("1")
-    expect(asked.get_by_role("status")).to_have_text("The next cycle lets 1 of 3 recovery points go.")
+    expect(asked.get_by_role("status")).to_have_text("When the next cycle begins 1 of the 3 recovery points will go.")
     wrong += judge(page, "retention", OVER)
     picture("retention")
     asked.get_by_label("Hours of which").fill("-1")
@@ -337,7 +339,7 @@ def test_recovery_points_are_locked_and_their_retention_is_tried_and_set(
     asked.get_by_label("Hours of which").fill("0")
     asked.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Kept are the last 1, and those that are locked.")).to_be_visible()
-    expect(row(page, names[1]).filter(has_text="nothing: the next cycle lets it go")).to_be_visible()
+    expect(row(page, names[1]).filter(has_text="nothing: it goes when the next cycle begins")).to_be_visible()
     wrong += judge(page, "recovery points")
     picture("recovery-points")
     assert wrong == []

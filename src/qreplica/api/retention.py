@@ -51,7 +51,7 @@ class RetentionAnswer(Answer):
     monthly: int
     is_default: Annotated[bool, Field(description="Whether it is that of every backup VD for which none was set")]
     keeps: Annotated[int, Field(description="How many of the recovery points it keeps, locked ones included")]
-    lets_go: Annotated[list[str], Field(description="The names of those that the next cycle lets go")]
+    lets_go: Annotated[list[str], Field(description="The names of those that go when the next cycle begins")]
 
     @classmethod
     def of(cls, session: Session, name: str, policy: Policy, *, is_default: bool) -> Self:
@@ -72,7 +72,7 @@ class RetentionAnswer(Answer):
 
 @router.get("", summary="Show the retention of a backup VD", responses=problems(404))
 def show_retention(name: str, services: TheServices) -> RetentionAnswer:
-    """Show how long the recovery points of a backup VD are kept, and which the next cycle lets go."""
+    """Show how long the recovery points of a backup VD are kept, and which of those that there are no rule keeps."""
     with services.database.session(read_only=True) as session:
         policy = point_keeping.policy(session, name)
         return RetentionAnswer.of(session, name, policy, is_default=not point_keeping.is_set(session, name))
@@ -80,7 +80,7 @@ def show_retention(name: str, services: TheServices) -> RetentionAnswer:
 
 @router.get("/preview", summary="Try a retention", responses=problems(404))
 def preview_retention(name: str, tried: Annotated[RetentionRequest, Query()], services: TheServices) -> RetentionAnswer:
-    """Show which recovery points the next cycle would let go by another retention; changes nothing."""
+    """Show which of the recovery points that there are another retention would let go; changes nothing."""
     with services.database.session(read_only=True) as session:
         return RetentionAnswer.of(session, name, tried.policy(), is_default=False)
 

@@ -41,7 +41,7 @@ def unlock(context: typer.Context, vd: Vd, point: Point, as_json: Json = False) 
     with session(context, as_json=as_json) as here:
         here.api.delete(path("recovery-points", vd, point, "lock"))
         unlocked = here.api.get(path("recovery-points", vd, point))
-        then = "" if unlocked["kept_by"] else "; no rule keeps it, so that the next cycle lets it go"
+        then = "" if unlocked["kept_by"] else "; it goes when the next cycle begins"
         here.say(f"Recovery point “{unlocked['name']}” of VD “{vd}” is not locked{then}.", unlocked)
 
 

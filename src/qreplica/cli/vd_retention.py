@@ -63,7 +63,8 @@ def _confirm(name: str, tried: dict[str, Any], *, yes: bool) -> None:
     """Ask, where points would go."""
     gone = len(tried["lets_go"])
     if gone:
-        loss = f"The next cycle will let {gone} of {gone + tried['keeps']} recovery points of VD “{name}” go."
+        count = gone + tried["keeps"]
+        loss = f"{gone} of {count} recovery points of VD “{name}” will be lost when its next cycle begins."
         asking.confirm(name, loss, yes=yes)
 
 
@@ -82,6 +83,6 @@ def _sheet(retention: dict[str, Any]) -> RenderableType:
             ("Kept", _rules(retention)),
             ("Default", "yes" if retention["is_default"] else "no"),
             ("Recovery points kept", str(retention["keeps"])),
-            ("The next cycle lets go", ", ".join(retention["lets_go"]) or "none"),
+            ("Go when the next cycle begins", ", ".join(retention["lets_go"]) or "none"),
         ]
     )

@@ -17,7 +17,7 @@ from qreplica.storage import virtual_disks
 
 @dataclass(frozen=True, slots=True)
 class KeptPoint:
-    """A recovery point, the name of its snapshot, and the rules that keep it; none: the next cycle lets it go."""
+    """A recovery point, the name of its snapshot, and the rules that keep it; none: the next cycle's begin drops it."""
 
     point: RecoveryPoint
     name: str

@@ -69,7 +69,7 @@ class RecoveryPoints:
             "name": tables.cell(one["name"]),
             "committed": tables.cell(wording.time(one["committed_at"], self._here.zone)),
             "size": tables.size(one["size"]),
-            "kept": tables.cell(", ".join(one["kept_by"]) or "nothing: the next cycle lets it go"),
+            "kept": tables.cell(", ".join(one["kept_by"]) or "nothing: it goes when the next cycle begins"),
             "lock": self._lock(one["lock"]),
         }
 
@@ -132,7 +132,8 @@ async def _retention(here: Looking, vd: str) -> None:
                 # Meanwhile something else may have been typed, whose answer is on its way.
                 if trying == wanted():
                     gone = len(tried["lets_go"])
-                    told.text = f"The next cycle lets {gone or 'none'} of {gone + tried['keeps']} recovery points go."
+                    count = gone + tried["keeps"]
+                    told.text = f"When the next cycle begins {gone or 'none'} of the {count} recovery points will go."
 
             def refuse(refused: Refused) -> None:
                 told.text = refused.sentence
