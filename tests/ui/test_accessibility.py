@@ -25,7 +25,15 @@ def shown(page: Page, path: str) -> None:
     """Go to a page and wait until it shows what it knows, and nothing on it moves."""
     page.goto(path)
     expect(page.get_by_role("heading", level=1)).to_be_visible()
-    page.wait_for_function("() => document.getAnimations().every(one => one.playState !== 'running')")
+    still(page)
+
+
+def still(page: Page) -> None:
+    """Wait until nothing on the page moves; Quasar's bar at the top, which has no name, is there during requests."""
+    page.wait_for_function(
+        "() => document.getAnimations().every(one => one.playState !== 'running')"
+        " && document.querySelector('.q-loading-bar[role=progressbar]') === null"
+    )
 
 
 def linked(page: Page) -> set[str]:

@@ -13,7 +13,7 @@ from ..daemon.running import HOST, PASSWORD, Controller, provision  # noqa: TID2
 from ..faults.conftest import Replication  # noqa: TID252
 from .clicks import choose, click, dialog, lose, operate, row
 from .conftest import PATIENCE, log_in, url
-from .test_accessibility import OVER, judge
+from .test_accessibility import OVER, judge, still
 
 Picture = Callable[[str], None]
 pytestmark = pytest.mark.root
@@ -321,6 +321,7 @@ def test_recovery_points_are_locked_and_their_retention_is_tried_and_set(
     click(page, f"Lock or unlock {names[0]}")
     asked = dialog(page, f"Lock {names[0]}")
     asked.get_by_label("Why, such as").fill("annual accounts")
+    still(page)
     wrong = judge(page, "lock", OVER)
     asked.get_by_role("button", name="Lock", exact=True).click()
     expect(row(page, "annual accounts").filter(has_text="locked")).to_be_visible()
@@ -331,6 +332,7 @@ def test_recovery_points_are_locked_and_their_retention_is_tried_and_set(
     )
     asked.get_by_label("Newest ones kept in any case").fill("1")
     expect(asked.get_by_role("status")).to_have_text("When the next cycle begins 1 of the 3 recovery points will go.")
+    still(page)
     wrong += judge(page, "retention", OVER)
     picture("retention")
     asked.get_by_label("Hours of which").fill("-1")
@@ -340,6 +342,7 @@ def test_recovery_points_are_locked_and_their_retention_is_tried_and_set(
     asked.get_by_role("button", name="Save").click()
     expect(page.get_by_text("Kept are the last 1, and those that are locked.")).to_be_visible()
     expect(row(page, names[1]).filter(has_text="nothing: it goes when the next cycle begins")).to_be_visible()
+    still(page)
     wrong += judge(page, "recovery points")
     picture("recovery-points")
     assert wrong == []
