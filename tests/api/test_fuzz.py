@@ -42,8 +42,9 @@ METHODS = ("get", "post", "put", "patch", "delete")
 CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
 #: What there is, by the name of the part of the path that it fits.
 KNOWN = {
-    "name": ["rg1", "payroll", "mail", "hosts", "nightly", "d1", "d4", "s1", "fuzz-viewer", "fuzz-admin"],
-    "vd": ["payroll", "mail"],
+    "name": ["rg1", "payroll", "mail", "copy", "hosts", "nightly", "d1", "d4", "s1", "fuzz-viewer", "fuzz-admin"],
+    "vd": ["payroll", "mail", "copy"],
+    "point": ["7", "recovery-7"],
     "node": ["hosts"],
     "number": [1, 2, 4],
     "controller": [1, 2],
@@ -136,6 +137,7 @@ def stock(box: Box) -> None:
         ("/raid-groups", {"name": "rg1", "level": "raid1", "disks": ["d1", "d2"]}),
         ("/virtual-disks", {"name": "payroll", "raid_group": "rg1", "size": "1GiB"}),
         ("/virtual-disks", {"name": "mail", "raid_group": "rg1", "size": "1GiB"}),
+        ("/virtual-disks", {"name": "copy", "raid_group": "rg1", "size": "1GiB", "type": "BACKUP"}),
         ("/nodes", {"name": "hosts"}),
         ("/luns", {"node": "hosts", "vd": "mail"}),
     ):
@@ -144,6 +146,7 @@ def stock(box: Box) -> None:
     assert box.http.patch("/api/v1/virtual-disks/payroll", json={"snapshot_space": "1GiB"}).status_code == 200
     assert box.http.post("/api/v1/snapshots", json={"vd": "payroll", "name": "s1"}).status_code == 201
     box.world.add_job("nightly", "payroll")
+    box.world.add_point("copy", 7)
     del box.http.headers["Authorization"]
 
 
@@ -232,7 +235,7 @@ def test_names_that_no_object_has(box: Box, method: str) -> None:
     """Slashes, dots, control characters, a thousand characters, other scripts: in the path, as an admin."""
     headers, evils = box.headers(Role.ADMIN), shares()
     for path, described in operations(box, method):
-        parts = [part for part in ("name", "vd", "node", "session", "address") if f"{{{part}}}" in path]
+        parts = [part for part in ("name", "vd", "point", "node", "session", "address") if f"{{{part}}}" in path]
         for part in parts:
             for evil in next(evils):
                 filled = path.replace(f"{{{part}}}", quote(evil, safe=""))

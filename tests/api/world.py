@@ -29,7 +29,17 @@ from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.recovery_serving import Serving
 from qreplica.state.database import Database
-from qreplica.state.models import Disk, Job, Node, Subsystem, VirtualDisk, new_id
+from qreplica.state.models import (
+    Disk,
+    Job,
+    Node,
+    RecoveryPoint,
+    Snapshot,
+    SnapshotKind,
+    Subsystem,
+    VirtualDisk,
+    new_id,
+)
 from qreplica.state.models import Path as JobPath
 from qreplica.state.types import Secret
 from qreplica.storage.memory import MemoryDriver
@@ -167,6 +177,35 @@ class World:
             job = Job(**facts)
             session.add(job)
         return job
+
+    def add_point(self, vd_name: str, generation: int, committed_at: datetime | None = None) -> None:
+        """Make a recovery point of a backup VD, ``recovery-N``, as a cycle of one and the same job would."""
+        at = committed_at or datetime.now(UTC)
+        with self.database.session() as session:
+            vd = session.query(VirtualDisk).filter_by(name=vd_name).one()
+            taken = self.storage.take_snapshot(vd.raid_group_id, vd.id, new_id())
+            snapshot = Snapshot(
+                id=taken.snapshot,
+                vd_id=vd.id,
+                name=f"recovery-{generation}",
+                kind=SnapshotKind.RECOVERY_POINT,
+                size=vd.size,
+                taken_at=at,
+            )
+            session.add(snapshot)
+            session.flush()
+            session.add(
+                RecoveryPoint(
+                    vd_id=vd.id,
+                    snapshot_id=snapshot.id,
+                    job_id="5" * 32,
+                    generation=generation,
+                    source_snapshot=new_id(),
+                    size=vd.size,
+                    manifest="0" * 64,
+                    committed_at=at,
+                )
+            )
 
     def peer_app(self) -> FastAPI:
         return peer_app(self.database, 1, self.services.recovery)

@@ -11,6 +11,7 @@ from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_errors import StaleEpoch
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.recovery_serving import Serving
+from qreplica.replication.retention import Policy
 
 from .pair import ADDRESSES, Crash, Steps, _Forgetting
 from .recovery.world import Stepping, SteppingDatabase
@@ -95,7 +96,7 @@ class Service:
             for number, address in enumerate(ADDRESSES, start=1)
         }
         self.recovery = Recovery(database, storage, Serving(database, storage, daemons, pair._spec, NodeLocks()))
-        self.recovery._points = replace(self.recovery._points, keep=KEEP)
+        self.recovery._points = replace(self.recovery._points, default=Policy(last=KEEP))
         pair.serve(self.address)
 
     def end(self) -> None:

@@ -13,6 +13,7 @@ from ..daemon.running import HOST, PASSWORD, Controller, provision  # noqa: TID2
 from ..faults.conftest import Replication  # noqa: TID252
 from .clicks import choose, click, dialog, lose, operate, row
 from .conftest import PATIENCE, log_in, url
+from .test_accessibility import OVER, judge, still
 
 Picture = Callable[[str], None]
 pytestmark = pytest.mark.root
@@ -302,6 +303,60 @@ def test_the_snapshot_space_has_a_mark_where_the_job_runs_by_itself(
     asked.get_by_role("button", name="Delete v1").click()
     expect(asked.get_by_role("alert")).to_contain_text("cannot be deleted because")
     picture("phone-refused")
+
+
+def test_recovery_points_are_locked_and_their_retention_is_tried_and_set(
+    small: Replication, page: Page, picture: Picture
+) -> None:
+    target = small.target
+    for _ in range(3):
+        small.host_writes((0, 8))
+        small.start()
+        small.until("idle")
+    names = [one["name"] for one in target.call("GET", "/recovery-points/b1")]
+    log_in(page, target)
+    page.goto(f"{url(target)}/storage/virtual-disks/b1")
+    expect(page.get_by_role("heading", name="Recovery points")).to_be_visible()
+    expect(page.get_by_text("Kept are the last 8, and those that are locked.")).to_be_visible()
+    click(page, f"Lock or unlock {names[0]}")
+    asked = dialog(page, f"Lock {names[0]}")
+    asked.get_by_label("Why, such as").fill("annual accounts")
+    still(page)
+    wrong = judge(page, "lock", OVER)
+    asked.get_by_role("button", name="Lock", exact=True).click()
+    expect(row(page, "annual accounts").filter(has_text="locked")).to_be_visible()
+    click(page, "Retention")
+    asked = dialog(page, "Retention of b1")
+    expect(asked.get_by_role("status")).to_have_text(
+        "When the next cycle begins none of the 3 recovery points will go."
+    )
+    asked.get_by_label("Newest ones kept in any case").fill("1")
+    expect(asked.get_by_role("status")).to_have_text("When the next cycle begins 1 of the 3 recovery points will go.")
+    still(page)
+    wrong += judge(page, "retention", OVER)
+    picture("retention")
+    asked.get_by_label("Hours of which").fill("-1")
+    asked.get_by_role("button", name="Save").click()
+    expect(asked.get_by_role("alert").filter(has_text="greater than or equal to 0")).to_be_visible()
+    asked.get_by_label("Hours of which").fill("0")
+    asked.get_by_role("button", name="Save").click()
+    expect(page.get_by_text("Kept are the last 1, and those that are locked.")).to_be_visible()
+    expect(row(page, names[1]).filter(has_text="nothing: it goes when the next cycle begins")).to_be_visible()
+    still(page)
+    wrong += judge(page, "recovery points")
+    picture("recovery-points")
+    assert wrong == []
+    small.start()
+    small.until("idle")
+    left = [one["name"] for one in target.call("GET", "/recovery-points/b1")]
+    assert left[0] == names[0]
+    assert names[1] not in left
+    assert len(left) == 2
+    small.check_copy()
+    click(page, f"Lock or unlock {names[0]}")
+    dialog(page, f"Unlock {names[0]}").get_by_role("button", name="Unlock", exact=True).click()
+    expect(row(page, "annual accounts")).to_have_count(0)
+    assert target.call("GET", "/recovery-points/b1")[0]["kept_by"] == []
 
 
 def test_nobody_is_offered_what_their_role_may_not_do(controller: Controller, page: Page) -> None:

@@ -20,6 +20,7 @@ from qreplica.cli import (
     lun,
     node,
     port,
+    recovery_point,
     rg,
     session,
     snapshot,
@@ -94,6 +95,7 @@ for noun in (
     audit,
 ):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
+app.add_typer(recovery_point.app, name="recovery-point")
 app.add_typer(api_token.app, name="token")
 
 

@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from qreplica.cli import asking, output
+from qreplica.cli import asking, output, vd_retention
 from qreplica.cli.context import Json, Yes, path, session
 from qreplica.units import format_minutes, parse_minutes
 
 app = typer.Typer(no_args_is_help=True, help="Virtual disks (VDs).")
+app.add_typer(vd_retention.app, name="retention")
 
 Name = Annotated[str, typer.Argument(help="The VD's name.")]
 

@@ -520,7 +520,11 @@ class Claim(Base):
 
 
 class RecoveryPoint(Base):
-    """On the target: a committed generation of a backup VD, held by ``snapshot_id``."""
+    """On the target: a committed generation of a backup VD, held by ``snapshot_id``.
+
+    ``locked_at`` is set while it is locked: then nothing automatic lets it go. ``locked_by`` is the user who said so,
+    ``lock_note`` what that one says of it.
+    """
 
     __tablename__ = "recovery_points"
     __table_args__ = (UniqueConstraint("vd_id", "job_id", "generation"),)
@@ -534,6 +538,9 @@ class RecoveryPoint(Base):
     size: Mapped[int]
     manifest: Mapped[str]
     committed_at: Mapped[datetime] = mapped_column(default=now)
+    locked_at: Mapped[datetime | None]
+    locked_by: Mapped[str | None]
+    lock_note: Mapped[str] = mapped_column(default="")
     snapshot: Mapped[Snapshot] = relationship()
 
 

@@ -150,6 +150,16 @@ class VdInUse(Conflict):
     template = "Virtual disk {vd} cannot be deleted because {user} uses it: {remedy} first."
 
 
+class VdHasLockedPoint(Conflict):
+    """A VD has a recovery point that somebody locked."""
+
+    kind = "vd-has-locked-point"
+    template = (
+        "Virtual disk {vd} cannot be deleted because its recovery point of generation {generation} is locked by {by}: "
+        "unlock it with “qreplica recovery-point unlock {vd} {point}” first."
+    )
+
+
 class SnapshotSpaceInvalid(Invalid):
     """A snapshot space that a VD of its type cannot have."""
 
@@ -252,6 +262,17 @@ class SnapshotPinned(Conflict):
 
     kind = "snapshot-pinned"
     template = "Snapshot {snapshot} of {vd} cannot be deleted because {pins} needs it: end that first."
+
+
+class SnapshotOfLockedPoint(Conflict):
+    """A snapshot is that of a recovery point that somebody locked."""
+
+    kind = "snapshot-of-locked-point"
+    template = (
+        "Snapshot {snapshot} of {vd} cannot be deleted because it is recovery point {generation}, which {by} locked: "
+        "unlock it first with “qreplica recovery-point unlock {vd} {snapshot}”; then the virtual disk's retention lets "
+        "it go when no rule keeps it."
+    )
 
 
 class SnapshotNotStill(Conflict):

@@ -33,6 +33,7 @@ from qreplica.storage.service_errors import (
     NoSuchSnapshot,
     SnapshotInterrupted,
     SnapshotNotStill,
+    SnapshotOfLockedPoint,
     SnapshotPinned,
 )
 
@@ -176,13 +177,15 @@ def _forget(db: Database, driver: StorageDriver, vd: VirtualDisk, snapshot_id: s
 def delete(db: Database, driver: StorageDriver, vd_name: str, name: str) -> None:
     """Delete a snapshot that nothing needs.
 
-    Raises NotFound, NoSuchSnapshot, SnapshotPinned, GroupClosed and GroupLocked; then nothing was deleted.
+    Raises NotFound, NoSuchSnapshot, SnapshotPinned (a recovery point's always is), SnapshotOfLockedPoint, GroupClosed
+    and GroupLocked; then nothing was deleted.
 
     From the first step on nobody relies on it; the next call, or start, finishes a deletion that was cut off.
     """
     attempt = new_id()
     with db.session() as session:
         snapshot = _find(session, vd_name, name)
+        _refuse_locked(session, snapshot, vd_name)
         holders = pins(session, snapshot.id)
         if holders:
             raise SnapshotPinned(snapshot=name, vd=vd_name, pins=" and ".join(holders))
@@ -194,6 +197,13 @@ def delete(db: Database, driver: StorageDriver, vd_name: str, name: str) -> None
         # Nothing was deleted: what the administrator is told has failed must not happen at the next start.
         _take_back(db, snapshot.id, attempt, taken_at)
         raise
+
+
+def _refuse_locked(session: Session, snapshot: Snapshot, vd_name: str) -> None:
+    chosen = select(RecoveryPoint).where(RecoveryPoint.snapshot_id == snapshot.id, RecoveryPoint.locked_at.is_not(None))
+    point = session.scalar(chosen)
+    if point is not None:
+        raise SnapshotOfLockedPoint(snapshot=snapshot.name, vd=vd_name, generation=point.generation, by=point.locked_by)
 
 
 def _take_back(db: Database, snapshot_id: str, attempt: str, taken_at: datetime | None) -> None:

@@ -11,6 +11,7 @@ from qreplica.names import check_name
 from qreplica.state.database import Database
 from qreplica.state.models import Claim, HeldBack, Job, RecoveryPoint, Snapshot, VdType, VirtualDisk, new_id
 from qreplica.state.promotion_models import Promotion
+from qreplica.state.retention_models import RetentionPolicy
 from qreplica.storage import raid_groups
 from qreplica.storage.driver import BLOCK, GroupHealth, SpaceUsed, StorageDriver
 from qreplica.storage.errors import GroupClosed, GroupLocked
@@ -19,6 +20,7 @@ from qreplica.storage.service_errors import (
     NameTaken,
     SnapshotSpaceInvalid,
     SnapshotSpaceTooSmall,
+    VdHasLockedPoint,
     VdInUse,
     VdSizeInvalid,
 )
@@ -86,7 +88,8 @@ def _complete(db: Database, vd: VirtualDisk) -> None:
 def delete(db: Database, driver: StorageDriver, name: str) -> None:
     """Delete a VD and all its snapshots and recovery points.
 
-    Raises NotFound, VdInUse (attached or replicated), GroupClosed and GroupLocked; then nothing was deleted.
+    Raises NotFound, VdInUse (attached or replicated), VdHasLockedPoint, GroupClosed and GroupLocked; then nothing was
+    deleted.
     From the first step on nobody finds the VD any more; the next call, or start, finishes a deletion that was cut off.
     """
     with db.session() as session:
@@ -106,7 +109,7 @@ def _remove(db: Database, driver: StorageDriver, group_id: str, vd_id: str) -> N
     driver.delete_vd(group_id, vd_id)
     with db.session() as session:
         # In the order of their references.
-        for table in (HeldBack, Promotion, RecoveryPoint, Snapshot, Claim):
+        for table in (HeldBack, Promotion, RecoveryPoint, RetentionPolicy, Snapshot, Claim):
             session.execute(delete_rows(table).where(table.vd_id == vd_id))
         session.execute(delete_rows(VirtualDisk).where(VirtualDisk.id == vd_id))
 
@@ -132,6 +135,9 @@ def _refuse_used(session: Session, vd: VirtualDisk) -> None:
         raise VdInUse(vd=vd.name, user=f"replication job {claim.job_id} of another subsystem", remedy="delete the job")
     if session.get(HeldBack, vd.id) is not None:
         raise VdInUse(vd=vd.name, user="its roll-back", remedy="wait for the end of that")
+    locked = select(RecoveryPoint).where(RecoveryPoint.vd_id == vd.id, RecoveryPoint.locked_at.is_not(None))
+    for point in session.scalars(locked.order_by(RecoveryPoint.committed_at)):
+        raise VdHasLockedPoint(vd=vd.name, generation=point.generation, by=point.locked_by, point=point.snapshot.name)
 
 
 def rename(db: Database, name: str, new: str) -> VirtualDisk:

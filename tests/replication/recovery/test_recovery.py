@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from sqlalchemy import select, update
 from qreplica.errors import QReplicaError
 from qreplica.peer import messages
 from qreplica.peer.errors import NoSuchNode, PeerBusy
+from qreplica.replication import point_keeping, retention
 from qreplica.replication.recovery_claims import change
 from qreplica.replication.recovery_errors import (
     AttachedTwice,
@@ -28,9 +30,11 @@ from qreplica.replication.recovery_errors import (
     VdDetached,
     VdMismatch,
 )
+from qreplica.replication.retention import Policy
 from qreplica.state.models import Claim, Event, Lun, Node, RecoveryPoint, Snapshot, SnapshotKind, VdType, VirtualDisk
 from qreplica.storage import holding_back
 from qreplica.storage.driver import BLOCK, SnapshotInfo
+from qreplica.storage.errors import GroupFull
 
 from .world import (
     GROUP,
@@ -485,6 +489,93 @@ class TestRetention:
             session.get_one(VirtualDisk, VD).snapshot_space = 0
         self.cycles(world, 4, 2)
         assert sorted(world.points()) == [1, 5]
+
+    def test_all_that_a_lun_shows_stay_beside_the_newest_eight(self, world: World) -> None:
+        with world.database.session() as session:
+            session.get_one(VirtualDisk, VD).snapshot_space = 100 * SIZE
+        self.cycles(world, 1)
+        with world.database.session() as session:
+            point = session.scalars(select(RecoveryPoint)).one()
+            session.add(Lun(node_id="c" * 32, number=9, vd_id=VD, snapshot_id=point.snapshot_id))
+        self.cycles(world, 9, 2)
+        assert sorted(world.points()) == [1, *range(3, 11)]
+
+    def test_the_vd_s_own_retention_holds(self, world: World) -> None:
+        with world.database.session() as session:
+            session.get_one(VirtualDisk, VD).snapshot_space = 100 * SIZE
+        point_keeping.set_policy(world.database, "b1", Policy(last=2, daily=3))
+        self.cycles(world, 4)
+        assert sorted(world.points()) == [3, 4]
+        with world.database.session() as session:
+            for point in session.scalars(select(RecoveryPoint)):
+                point.committed_at -= timedelta(days=5 - point.generation)
+        self.cycles(world, 3, 5)
+        # Of two days before the newest of each, and the newest two of today.
+        assert sorted(world.points()) == [3, 4, 6, 7]
+        point_keeping.set_policy(world.database, "b1", None)
+        self.cycles(world, 6, 8)
+        assert sorted(world.points()) == [*range(6, 14)]
+
+    def test_a_locked_point_goes_neither_by_retention_nor_for_space(self, world: World) -> None:
+        with world.database.session() as session:
+            session.get_one(VirtualDisk, VD).snapshot_space = 100 * SIZE
+        point_keeping.set_policy(world.database, "b1", Policy(last=2))
+        self.cycles(world, 2)
+        point_keeping.lock(world.database, "b1", "1", by="olaf", note="for the auditors")
+        self.cycles(world, 2, 3)
+        assert sorted(world.points()) == [1, 3, 4]
+        with world.database.session() as session:
+            session.get_one(VirtualDisk, VD).snapshot_space = BLOCK
+        self.cycles(world, 1, 5)
+        assert {number: data[:1] for number, data in world.points().items()} == {1: b"a", 5: b"e"}
+        with world.database.session(read_only=True) as session:
+            told = session.scalars(select(Event.message).where(Event.kind == "recovery-points-exceed-space")).all()[-1]
+        assert "(1 of them locked)" in told
+        assert "recovery-point unlock" in told
+        point_keeping.unlock(world.database, "b1", "1", by="olaf")
+        self.cycles(world, 1, 6)
+        assert sorted(world.points()) == [6]
+
+    def test_no_space_for_a_commit_costs_no_locked_point(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        with world.database.session() as session:
+            session.get_one(VirtualDisk, VD).snapshot_space = 100 * SIZE
+        self.cycles(world, 3)
+        point_keeping.lock(world.database, "b1", "1", by="olaf", note="")
+
+        def full_up(*_: object) -> None:
+            raise GroupFull(group="rg1", operation="a snapshot")
+
+        lineage = world.claim(4)
+        world.recovery.begin(IQN, begin_message(4, 4, None))
+        world.write(lineage.initiator, 0, full(b"d"))
+        with monkeypatch.context() as patch:
+            patch.setattr(world.storage, "take_snapshot", full_up)
+            with pytest.raises(GroupFull):
+                world.recovery.commit(IQN, commit_message(4, 4))
+        # The newest, and the locked one, which an event names as the reason.
+        assert sorted(world.points()) == [1, 3]
+        with world.database.session(read_only=True) as session:
+            told = session.scalars(select(Event.message).where(Event.kind == "locked-points-leave-no-space")).one()
+        assert "old ones that are locked (1)" in told
+        world.recovery.commit(IQN, commit_message(4, 4))
+        assert sorted(world.points()) == [1, 3, 4]
+
+    def test_one_that_is_locked_just_before_it_is_let_go_stays(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.cycles(world, 2)
+        point_keeping.set_policy(world.database, "b1", Policy(last=1))
+        judge = retention.to_let_go
+
+        def judged(*facts: Any) -> list[str]:
+            gone = judge(*facts)
+            if gone:
+                point_keeping.lock(world.database, "b1", "1", by="olaf", note="")
+            return gone
+
+        monkeypatch.setattr(retention, "to_let_go", judged)
+        world.recovery._points.tidy(VD, JOB, 2)
+        assert sorted(world.points()) == [1, 2]
 
     def test_the_oldest_go_when_the_space_is_used_up(self, world: World) -> None:
         with world.database.session() as session:

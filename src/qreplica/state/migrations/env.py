@@ -8,6 +8,7 @@ from qreplica.state import (  # noqa: F401 - for their tables
     lag_models,
     plain_models,
     promotion_models,
+    retention_models,
     schedule_models,
 )
 from qreplica.state.models import Base

@@ -1,4 +1,4 @@
-"""One virtual disk: its snapshots, and where it is attached."""
+"""One virtual disk: its snapshots and recovery points, and where it is attached."""
 
 import asyncio
 from functools import partial
@@ -10,7 +10,7 @@ from qreplica.access.roles import Role
 from qreplica.ui.dialogs import offer
 from qreplica.ui.frame import heading, page
 from qreplica.ui.looking import Looking
-from qreplica.ui.storage import luns, snapshots, space, virtual_disk
+from qreplica.ui.storage import luns, recovery_points, snapshots, space, virtual_disk
 from qreplica.ui.storage.sections import AS_COUNTED, VIRTUAL_DISKS, Section
 
 
@@ -33,6 +33,10 @@ async def virtual_disk_page(here: Looking, name: str) -> None:
 
     with section.body, ui.card().classes("panel"):
         head()
+    with section.body, ui.card().classes("panel") as of_backup:
+        heading("Recovery points")
+        points = recovery_points.RecoveryPoints(here, name)
+        of_backup.visible = False
     with section.body, ui.card().classes("panel"):
         heading("Snapshots")
         used()
@@ -50,19 +54,31 @@ async def virtual_disk_page(here: Looking, name: str) -> None:
         used=used.refresh,
         snapshots=taken.show,
         luns=attached.show,
+        is_backup=of_backup.set_visibility,
+        points=points.show,
+        retention=points.show_rules,
     )
 
 
 async def _look(here: Looking, name: str) -> dict[str, Any]:
-    vd, points, all_luns = await asyncio.gather(
+    vd, taken, all_luns = await asyncio.gather(
         here.rest.get("virtual-disks", name, **AS_COUNTED),
         here.rest.get("snapshots", vd=name),
         here.rest.get("luns"),
     )
+    points: list[dict[str, Any]] = []
+    retention: dict[str, Any] | None = None
+    if is_backup := vd["type"] == "BACKUP":
+        points, retention = await asyncio.gather(
+            here.rest.get("recovery-points", name), here.rest.get("virtual-disks", name, "retention")
+        )
     return {
         # Without what changes as hosts write.
         "vd": {part: value for part, value in vd.items() if part != "snapshot_used"},
         "used": vd,
-        "snapshots": points,
+        "snapshots": taken,
         "luns": [one for one in all_luns if one["vd"] == name],
+        "is_backup": is_backup,
+        "points": points,
+        "retention": retention,
     }
