@@ -137,7 +137,7 @@ def test_it_changes_nothing_and_waits_for_no_claim(world: World) -> None:
     """A read that hangs must not keep the next owner waiting."""
     begun(world)
     before = world.live().read_bytes(), world.steps.taken
-    with world.recovery._locks.hold(IQN):
+    with world.serving.alone(IQN):
         assert world.recovery.compare(IQN, compare_message(1, 1)).end == SIZE
     assert (world.live().read_bytes(), world.steps.taken) == before
 

@@ -203,7 +203,7 @@ class TestClaim:
         world = make_world()
         other = make_world().target
         other._sessions.clear()
-        world.recovery._controllers = {**world.recovery._controllers, 2: other}
+        world.serving._controllers = {**world.serving._controllers, 2: other}
         old = world.claim(1)
         assert other.specs[IQN].initiators == {old.initiator}
         other.log_in(IQN, old.initiator)
