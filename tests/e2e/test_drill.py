@@ -28,20 +28,24 @@ _IN_FLIGHT = 32 * MIB
 _FILL = 512 * MIB
 
 
-def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle(lab: Lab, observed: Any) -> None:
+def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle_and_then_the_whole_source(lab: Lab, observed: Any) -> None:
     told: list[str] = []
-    results = drills.in_own_lab(lab, ["target-controller-kill", "source-controller-kill"], told.append, fill=_FILL)
-    for result in results:
+    names = ["target-controller-kill", "source-controller-kill", "promote-with-peer-dead"]
+    results = drills.in_own_lab(lab, names, told.append, fill=_FILL)
+    *killed, promoted = results
+    for result in killed:
         assert result.wrong == ()
         assert result.resume_seconds is not None
         assert result.resent_bytes is not None
         # No checkpoint comes in so short a time, so that at most what was sent is sent again.
         assert 0 < result.resent_bytes <= _FILL + _IN_FLIGHT
         assert result.host_writes > 0
-    assert len([line for line in told if "every byte is right" in line]) == 2
+    assert promoted.wrong == ()
+    assert promoted.first_write_seconds is not None
+    assert len([line for line in told if "every byte is right" in line]) == 3
     summary = json.loads(json.dumps(drills.as_json(results)))
     assert summary["ok"] is True
-    assert [one["name"] for one in summary["drills"]] == ["target-controller-kill", "source-controller-kill"]
+    assert [one["name"] for one in summary["drills"]] == names
     assert observed.remains() == []
 
 

@@ -1,21 +1,16 @@
 """Plays a drill: the host writes, a cycle runs, the fault comes, the cycle ends all the same; bytes are compared."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, cast
 
-from qreplica.drill import judge, promotion
+from qreplica.drill import host, host_process, judge, promotion
 from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, PROMOTE, Drill
-from qreplica.drill.errors import FaultTooLate, HostFailed
-from qreplica.drill.host import Found, Request
+from qreplica.drill.errors import FaultTooLate
+from qreplica.drill.host import Found
 from qreplica.drill.stage import NAME, PATTERN_BLOCKS, Stage
-from qreplica.lab.administration import login_environment
-from qreplica.lab.commands import inside
 from qreplica.lab.ledger import CycleNow
 from qreplica.lab.parts import kill
 from qreplica.lab.topology import CONTROLLERS, Side
@@ -87,7 +82,7 @@ def _play(stage: Stage, name: str) -> Result | None:
     began = time.monotonic()
     if name == PROMOTE:
         return _promote(stage, began)
-    with _host(stage) as host:
+    with _host(stage) as stop:
         if name == AT_EVERY_STEP:
             interrupted = _Interrupted()
             _kill_at_every_step(stage)
@@ -96,7 +91,7 @@ def _play(stage: Stage, name: str) -> Result | None:
         stage.restore()
         # Whoever woke up late has had his chance to do harm.
         time.sleep(_SETTLE)
-        found = host()
+        found = stop()
     wrong = judge.verdict(stage.parts.ledger, NAME, found)
     if interrupted.too_late and not wrong:
         return None
@@ -107,9 +102,9 @@ def _play(stage: Stage, name: str) -> Result | None:
 
 def _promote(stage: Stage, began: float) -> Result:
     stage.tell(f"{PROMOTE}: both controllers of the source are killed in a cycle, and a host goes on with the copy")
-    with _host(stage) as host:
+    with _host(stage) as stop:
         stage.side[Side.SOURCE]("job", "start", NAME, "--yes", "--follow")
-        host()
+        stop()
     with _host(stage):
         stage.side[Side.SOURCE]("job", "start", NAME, "--yes")
         stage.until("data to be on its way", lambda: _under_way(stage))
@@ -206,33 +201,12 @@ def _in(stage: Stage, step: Step) -> str | None:
 def _host(stage: Stage) -> Iterator[Callable[[], Found]]:
     """Run the host, which has filled its disk by then; give what stops it and returns what it found."""
     portals = [stage.lab.controller(Side.SOURCE, number).ports[0].address for number in CONTROLLERS]
-    request = Request(portals=portals, node=stage.host_node, fill=stage.fill, blocks=PATTERN_BLOCKS)
-    argv = inside(stage.lab.host, sys.executable, "-m", "qreplica.drill.host")
-    with subprocess.Popen(
-        argv,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=login_environment(stage.lab),
-    ) as process:
-        lines, said = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
+    request = host.Request(portals=portals, node=stage.host_node, fill=stage.fill, blocks=PATTERN_BLOCKS)
+    with host_process.running(stage.lab, host.__name__, request) as process:
 
         def stop() -> Found:
-            lines.close()
-            return Found.model_validate_json(_line(process, said))
+            process.hang_up()
+            return Found.model_validate_json(process.line())
 
-        try:
-            lines.write(request.model_dump_json() + "\n")
-            lines.flush()
-            _line(process, said)
-            yield stop
-        finally:
-            process.kill()
-
-
-def _line(process: subprocess.Popen[str], said: IO[str]) -> str:
-    line = said.readline()
-    if not line:
-        raise HostFailed(reason=cast("IO[str]", process.stderr).read().strip())
-    return line
+        process.line()
+        yield stop
