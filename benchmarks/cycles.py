@@ -28,16 +28,16 @@ class Cycle:
     idle: float
 
 
-def run(world: World, job: str) -> Cycle:
-    """Start a job through REST and wait until it is idle. Raises CycleFailed.
+def run(world: World, job: str, side: Side = Side.SOURCE) -> Cycle:
+    """Start a job of a side through REST and wait until it is idle. Raises CycleFailed.
 
     How far it is is read from the database: it costs the daemon nothing, which a request every moment would.
     """
-    file = world.lab.controller(Side.SOURCE).state_dir / "qreplica.db"
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+    api = world.source if side is Side.SOURCE else world.target
+    with _state(world, side) as database:
         before = _last(database, job)[2] or 0
         began = time.perf_counter()
-        world.source.post(f"/jobs/{job}/start")
+        api.post(f"/jobs/{job}/start")
         committed = None
         while True:
             state, error, generation, outcome = _last(database, job)
@@ -47,9 +47,26 @@ def run(world: World, job: str) -> Cycle:
             if committed is not None and state == "idle":
                 return Cycle(committed, seconds)
             if state not in {"running", "waiting"} or seconds > _PATIENCE:
-                log = world.lab.controller(Side.SOURCE).log
+                log = world.lab.controller(side).log
                 raise CycleFailed(job=job, state=state, seconds=seconds, reason=error, log=log)
             time.sleep(_POLL)
+
+
+def wait_for(world: World, job: str, wanted: str) -> None:
+    """Wait until a job of the source is in a state. Raises CycleFailed."""
+    began = time.perf_counter()
+    with _state(world, Side.SOURCE) as database:
+        while (found := _last(database, job))[0] != wanted:
+            seconds = time.perf_counter() - began
+            if seconds > _PATIENCE:
+                log = world.lab.controller(Side.SOURCE).log
+                raise CycleFailed(job=job, state=found[0], seconds=seconds, reason=found[1], log=log)
+            time.sleep(_POLL)
+
+
+def _state(world: World, side: Side) -> "closing[sqlite3.Connection]":
+    file = world.lab.controller(side).state_dir / "qreplica.db"
+    return closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True))
 
 
 def _last(database: sqlite3.Connection, job: str) -> tuple[str, str | None, int, str | None]:

@@ -21,6 +21,7 @@ AT_LEAST = {
     "incremental.speedup_vs_btrfs_send": 1.5,
     "jobs.aggregate_ratio_16": 0.9,
     "jobs.slowest_over_mean": 0.5,
+    "failback.speedup_vs_full": 30.0,
 }
 AT_MOST = {
     "growth.seconds_16x": 1.3,

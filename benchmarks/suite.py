@@ -1,12 +1,23 @@
 """All measurements of one run, one after the other in one world."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cycles, files, full_copy, incremental, many_jobs, snapshot_pause, space, throttle, visits
+from benchmarks import (
+    cycles,
+    failback,
+    files,
+    full_copy,
+    incremental,
+    many_jobs,
+    snapshot_pause,
+    space,
+    throttle,
+    visits,
+)
 from benchmarks.contenders import program
 from benchmarks.host import Host, host
 from benchmarks.report import machine
@@ -15,8 +26,8 @@ from benchmarks.world import Tell, World, make_backup, make_job, make_source, wo
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import GIB, MIB
 
-PARTS = ("full_ram", "full", "incremental", "snapshot", "throttle", "jobs", "ui", "space")
-VD, LARGE, LIMITED, ONE, SEEN = "disk", "large", "limited", "one", "seen"
+PARTS = ("full_ram", "full", "incremental", "snapshot", "throttle", "jobs", "ui", "failback", "space")
+VD, LARGE, LIMITED, ONE, SEEN, AWAY = "disk", "large", "limited", "one", "seen", "away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +41,7 @@ class _Run:
 def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None) -> dict[str, Any]:
     """Measure the ``parts`` and return their figures with the machine's facts."""
     figures: dict[str, Any] = {"machine": machine()}
-    with world(tell, promised=7 * scale.vd + 3 * scale.growth + 4 * scale.jobs + 2 * GIB, lab=lab) as made:
+    with world(tell, promised=12 * scale.vd + 3 * scale.growth + 4 * scale.jobs + 2 * GIB, lab=lab) as made:
         if "full_ram" in parts:
             tell("Full copies on tmpfs")
             figures |= _full_ram(made.place, scale, tell)
@@ -47,23 +58,10 @@ def run(scale: Scale, parts: Collection[str], tell: Tell, lab: Lab | None = None
                     figures["full"] = _full(one, live, copy)
                 if "incremental" in parts:
                     figures |= _incremental(one, live)
-                if "snapshot" in parts:
-                    tell("Snapshots while the host writes")
-                    figures["snapshot"] = snapshot_pause.measure(
-                        made, writer, VD, 1, size=scale.vd, count=scale.snapshots
-                    )
-                if "throttle" in parts:
-                    tell("A job with a bandwidth limit")
-                    figures["throttle"] = _throttle(one)
-                if "jobs" in parts:
-                    tell("Sixteen jobs at once")
-                    figures["jobs"] = _jobs(one)
-                if "ui" in parts:
-                    tell("The web pages")
-                    figures["ui"] = _ui(one)
-                if "space" in parts:
-                    tell("An RG that is sold out")
-                    figures["space"] = space.measure(made, writer, scale.space, tell)
+                for name, (title, measure) in _OTHERS.items():
+                    if name in parts:
+                        tell(title)
+                        figures[name] = measure(one)
                 figures["memory"] = figures.get("memory", {}) | _daemons_memory(made)
     return figures
 
@@ -115,6 +113,10 @@ def _incremental(one: _Run, live: Path) -> dict[str, Any]:
     return {"incremental": changed, "growth": growth, "memory": {"worker_mib": max(workers.values())}}
 
 
+def _snapshot(one: _Run) -> dict[str, Any]:
+    return snapshot_pause.measure(one.world, one.host, VD, 1, size=one.scale.vd, count=one.scale.snapshots)
+
+
 def _throttle(one: _Run) -> dict[str, Any]:
     size = one.scale.vd // 16
     make_source(one.world, LIMITED, size, 2 * size, number=3)
@@ -140,6 +142,30 @@ def _ui(one: _Run) -> dict[str, Any]:
     make_backup(one.world, f"{SEEN}-copy", 16 * MIB)
     make_job(one.world, SEEN, SEEN, f"{SEEN}-copy")
     return visits.measure(one.world, SEEN, visits=one.scale.visits, rounds=one.scale.rounds)
+
+
+def _failback(one: _Run) -> dict[str, Any]:
+    size = one.scale.vd
+    make_source(one.world, AWAY, size, 2 * size, number=5)
+    make_backup(one.world, f"{AWAY}-copy", size)
+    one.host.fill(5, size)
+    make_job(one.world, AWAY, AWAY, f"{AWAY}-copy")
+    return failback.measure(one.world, AWAY, 5, size=size, changes=one.scale.changes)
+
+
+def _space(one: _Run) -> dict[str, Any]:
+    return space.measure(one.world, one.host, one.scale.space, one.tell)
+
+
+#: What is measured after the copies, in this order: what is told of it, and how.
+_OTHERS: dict[str, tuple[str, Callable[[_Run], dict[str, Any]]]] = {
+    "snapshot": ("Snapshots while the host writes", _snapshot),
+    "throttle": ("A job with a bandwidth limit", _throttle),
+    "jobs": ("Sixteen jobs at once", _jobs),
+    "ui": ("The web pages", _ui),
+    "failback": ("The way home", _failback),
+    "space": ("An RG that is sold out", _space),
+}
 
 
 def _worker_mib(world: World, job: str) -> float:

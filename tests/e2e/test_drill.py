@@ -28,7 +28,7 @@ _IN_FLIGHT = 32 * MIB
 _FILL = 512 * MIB
 
 
-def test_a_controller_of_either_side_dies_in_the_middle_of_a_cycle_and_then_the_whole_source(lab: Lab, observed: Any) -> None:
+def test_a_controller_of_either_side_dies_in_a_cycle_and_then_the_whole_source(lab: Lab, observed: Any) -> None:
     told: list[str] = []
     names = ["target-controller-kill", "source-controller-kill", "promote-with-peer-dead"]
     results = drills.in_own_lab(lab, names, told.append, fill=_FILL)
