@@ -162,3 +162,19 @@ def test_a_viewer_is_offered_nothing_that_changes_anything(both: Replication, pa
     page.goto(f"{url(source)}/license")
     expect(page.get_by_text("The license is in force")).to_be_visible()
     expect(page.locator("input[type=file]")).to_have_count(0)
+
+
+def test_what_a_page_still_offers_to_a_role_that_was_taken_away_is_refused(both: Replication, page: Page) -> None:
+    both.make_job()
+    source = both.source
+    source.call("POST", "/users", {"name": "otto", "password": PASSWORD, "role": "operator"}, expect=201)
+    log_in(page, source, "otto")
+    page.goto(f"{url(source)}/qreplica/nightly")
+    page.get_by_role("button", name="Operations on this job").click()
+    page.get_by_role("dialog").get_by_text("Start", exact=True).click()
+    confirm = page.get_by_role("dialog").get_by_role("button", name="Start", exact=True)
+    expect(confirm).to_be_visible()
+    source.call("PATCH", "/users/otto", {"role": "viewer"})
+    confirm.click()
+    expect(page.get_by_role("alert").filter(has_text="operator")).to_be_visible()
+    assert source.call("GET", "/jobs/nightly")["cycle"] is None

@@ -28,6 +28,7 @@ _COLUMNS: Final[list[dict[str, Any]]] = [
     },
     {"name": "last", "label": "Last copy", "field": "last", "align": "left", "sortable": True},
     {"name": "next", "label": "Next run", "field": "next", "align": "left", "sortable": True},
+    {"name": "enabled", "label": "Enabled", "field": "enabled", "align": "left", "sortable": True},
     {"name": "paths", "label": "Paths", "field": "paths", "align": "right"},
     {"name": "operations", "label": "Operations", "field": "name", "align": "right", "required": True},
 ]
@@ -107,10 +108,11 @@ def _row(here: Looking, job: dict[str, Any]) -> dict[str, Any]:
         "colour": wording.colour(state),
         "progress": wording.progress(job),
         "share": 0 if cycle is None else cycle["percent"] / 100,
-        "error": job["error"]["sentence"] if job["error"] and state == "failed" else "",
+        "error": job["error"]["sentence"] if job["error"] and state in {"failed", "superseded"} else "",
         "lag": None if job["lag_seconds"] is None else round(job["lag_seconds"]),
         "lag_text": wording.lag(job),
         "last": wording.time(job["last_committed_at"], here.zone),
         "next": wording.time(job["next_run_at"], here.zone),
+        "enabled": "no" if job["paused"] else "yes",
         "paths": f"{working}" if working == len(job["paths"]) else f"{working} of {len(job['paths'])}",
     }
