@@ -114,9 +114,9 @@ def target_daemon_crashed(stage: Stage, number: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def worker_killed(stage: Stage, number: int) -> Iterator[None]:
+def worker_killed(stage: Stage, *numbers: int) -> Iterator[None]:
     """Kill the workers of a source controller."""
-    kill(*stage.parts.workers(number))
+    kill(*(pid for number in numbers for pid in stage.parts.workers(number)))
     yield
 
 

@@ -28,6 +28,8 @@ _DISKS = {Side.SOURCE: 4, Side.TARGET: 2}
 _LEVEL = {Side.SOURCE: "raid10", Side.TARGET: "raid1"}
 _SIZE = "1GiB"
 _PATIENCE, _POLL = 120.0, 0.01
+#: A cycle takes at least so long, on however fast a machine: a fault has to come while it is under way.
+_LEAST_SECONDS = 3
 
 T = TypeVar("T")
 
@@ -72,6 +74,7 @@ class Stage:
         where = ("--address", first, "--node", self.backup_node, "--lun", str(LUN))
         source("job", "create", NAME, "--source-vd", NAME, *where, *chap)
         source("job", "path", "add", NAME, second)
+        source("job", "bandwidth", "set", NAME, "--limit", str(self.fill // _LEAST_SECONDS))
 
     def _make_group(self, side: Side) -> None:
         disks = [word for number in range(_DISKS[side]) for word in ("--disk", self.make_disk(side, number + 1))]

@@ -214,7 +214,7 @@ def test_it_is_refused_while_a_job_runs(world: World, state: JobState) -> None:
     take(world, "s1")
     fill(world, b"b")
     replicating(world, state)
-    if state in {JobState.IDLE, JobState.STOPPED, JobState.FAILED}:
+    if state in {JobState.IDLE, JobState.STOPPED, JobState.FAILED, JobState.SUPERSEDED}:
         back(world)
         assert content(world) == b"a" * SIZE
         return
