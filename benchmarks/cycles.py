@@ -33,11 +33,10 @@ def run(world: World, job: str, side: Side = Side.SOURCE) -> Cycle:
 
     How far it is is read from the database: it costs the daemon nothing, which a request every moment would.
     """
-    api = world.source if side is Side.SOURCE else world.target
     with _state(world, side) as database:
         before = _last(database, job)[2] or 0
         began = time.perf_counter()
-        api.post(f"/jobs/{job}/start")
+        world.api(side).post(f"/jobs/{job}/start")
         committed = None
         while True:
             state, error, generation, outcome = _last(database, job)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cycles, files
-from benchmarks.world import SOURCE_NODE, World
+from benchmarks.world import SOURCE_NODE, World, make_job
 from qreplica.lab.topology import Side
 from qreplica.storage.driver import BLOCK
 
@@ -27,7 +27,7 @@ def measure(world: World, vd: str, lun: int, *, size: int, changes: int) -> dict
     world.source.post(f"/jobs/{vd}/start")
     cycles.wait_for(world, vd, "superseded")
     world.source.post(f"/jobs/{vd}/give-way", {"confirm": vd})
-    _make_job_home(world, copy, vd)
+    make_job(world, HOME, copy, vd, Side.TARGET)
     back = cycles.run(world, HOME, Side.TARGET)
     files.check_equal(world.live(Side.SOURCE, vd), there, size)
     return {
@@ -47,13 +47,3 @@ def _scatter(file: Path, size: int, changes: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _make_job_home(world: World, source: str, backup: str) -> None:
-    """Make a node for what gave way, and the job to it on the other side."""
-    chap: dict[str, Any] = {"chap_user": HOME, "chap_secret": os.urandom(8).hex()}
-    node = world.source.post("/nodes", {"name": HOME, **chap})
-    world.source.post("/luns", {"node": HOME, "vd": backup, "number": 1})
-    address = world.lab.controller(Side.SOURCE).ports[0].address
-    job = {"name": HOME, "source_vd": source, "address": address, "node": node["iqn"], "lun": 1, **chap}
-    world.target.post("/jobs", job)

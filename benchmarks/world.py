@@ -46,10 +46,13 @@ class World:
         (mount,) = self.mounts(side)
         return mount
 
+    def api(self, side: Side) -> Client:
+        """Return what speaks with a side."""
+        return self.source if side is Side.SOURCE else self.target
+
     def live(self, side: Side, vd: str) -> Path:
         """Return the file that is a VD."""
-        api = self.source if side is Side.SOURCE else self.target
-        return self.mount(side) / "vds" / str(api.get(f"/virtual-disks/{vd}")["id"]) / "live" / "disk"
+        return self.mount(side) / "vds" / str(self.api(side).get(f"/virtual-disks/{vd}")["id"]) / "live" / "disk"
 
     def peak_memory(self, side: Side) -> int:
         """Return the most that the side's first daemon ever had resident, in bytes."""
@@ -101,14 +104,15 @@ def make_backup(world: World, name: str, size: int) -> Path:
     return world.live(Side.TARGET, name)
 
 
-def make_job(world: World, name: str, source: str, backup: str) -> None:
-    """Make a node for the backup VD and a job that replicates to it."""
+def make_job(world: World, name: str, source: str, backup: str, side: Side = Side.SOURCE) -> None:
+    """Make a node for the backup VD on the other side, and a job of ``side`` that replicates to it."""
+    other = Side.TARGET if side is Side.SOURCE else Side.SOURCE
     chap: dict[str, Any] = {"chap_user": name, "chap_secret": os.urandom(8).hex()}
-    node = world.target.post("/nodes", {"name": name, **chap})
-    world.target.post("/luns", {"node": name, "vd": backup, "number": 1})
-    address = world.lab.controller(Side.TARGET).ports[0].address
+    node = world.api(other).post("/nodes", {"name": name, **chap})
+    world.api(other).post("/luns", {"node": name, "vd": backup, "number": 1})
+    address = world.lab.controller(other).ports[0].address
     job = {"name": name, "source_vd": source, "address": address, "node": node["iqn"], "lun": 1, **chap}
-    world.source.post("/jobs", job)
+    world.api(side).post("/jobs", job)
 
 
 def _make_group(api: Client, side: Side, images: Path, promised: int) -> None:

@@ -1,6 +1,5 @@
 """What jobs sent and how far they lagged behind over the last hours, for charts."""
 
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
@@ -39,12 +38,11 @@ class HistoryAnswer(Answer):
     @classmethod
     def of(cls, found: history.History) -> "HistoryAnswer":
         """Make the answer."""
-        ends: list[datetime] = [found.begin + found.span * (number + 1) for number in range(len(found.rates))]
         return cls(
             span_seconds=found.span.total_seconds(),
             spans=[
                 Span(end=end, rate=rate, lag_seconds=lag)
-                for end, rate, lag in zip(ends, found.rates, found.lags, strict=True)
+                for end, rate, lag in zip(found.ends, found.rates, found.lags, strict=True)
             ],
         )
 

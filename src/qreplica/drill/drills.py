@@ -97,7 +97,7 @@ _ALL = (
         "the target's tgtd that the data goes to is killed",
         faults.target_daemon_crashed,
     ),
-    Drill("worker-kill", "the worker is killed", lambda stage, _: faults.worker_killed(stage, *CONTROLLERS)),
+    Drill("worker-kill", "the worker is killed", lambda stage, _: faults.worker_killed(stage)),
     Drill(
         "disk-failure",
         "a disk of the source's mirrored RG vanishes; a spare takes its place afterwards",

@@ -13,7 +13,7 @@ from qreplica.lab import namespaces
 from qreplica.lab.commands import inside, run
 from qreplica.lab.ledger import between_writes
 from qreplica.lab.parts import kill
-from qreplica.lab.topology import Side
+from qreplica.lab.topology import CONTROLLERS, Side
 from qreplica.units import MIB
 
 _TABLE = "qreplica_drill"
@@ -114,9 +114,9 @@ def target_daemon_crashed(stage: Stage, number: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def worker_killed(stage: Stage, *numbers: int) -> Iterator[None]:
-    """Kill the workers of a source controller."""
-    kill(*(pid for number in numbers for pid in stage.parts.workers(number)))
+def worker_killed(stage: Stage) -> Iterator[None]:
+    """Kill the source's workers, whichever controller runs the job."""
+    kill(*(pid for number in CONTROLLERS for pid in stage.parts.workers(number)))
     yield
 
 

@@ -4,7 +4,6 @@ It runs inside the host's namespace (``python -m qreplica.drill.taker``) with on
 prints when its first write was durable (seconds of CLOCK_MONOTONIC).
 """
 
-import contextlib
 import sys
 import time
 
@@ -32,26 +31,19 @@ def take_over(request: Request) -> float:
     while True:
         for address in request.portals:
             try:
-                with contextlib.closing(_Disk(address, request.node)) as disk:
-                    return disk.write()
+                with Session.connect(Portal(address), request.node, INITIATOR, timeout=3.0) as session:
+                    return _write(session)
             except QReplicaError:
                 if time.monotonic() > deadline:
                     raise
         time.sleep(_RETRY)
 
 
-class _Disk:
-    def __init__(self, address: str, node: str) -> None:
-        self._session = Session.connect(Portal(address), node, INITIATOR, timeout=3.0)
-
-    def write(self) -> float:
-        self._session.capacity(_LUN)
-        self._session.write(_LUN, 0, self._session.read(_LUN, 0, BLOCK))
-        self._session.flush(_LUN)
-        return time.monotonic()
-
-    def close(self) -> None:
-        self._session.logout()
+def _write(session: Session) -> float:
+    session.capacity(_LUN)
+    session.write(_LUN, 0, session.read(_LUN, 0, BLOCK))
+    session.flush(_LUN)
+    return time.monotonic()
 
 
 if __name__ == "__main__":

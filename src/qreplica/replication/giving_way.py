@@ -7,6 +7,7 @@ the other direction finds the point, and sends only what has changed since (``go
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Protocol
 
 from sqlalchemy import select
@@ -14,17 +15,16 @@ from sqlalchemy.orm import Session
 
 from qreplica.errors import QReplicaError
 from qreplica.events import log
-from qreplica.peer.messages import Promoted, PromotedPoint
+from qreplica.peer.messages import Promoted
 from qreplica.replication import jobs, qsnaps
 from qreplica.replication.giving_way_errors import GiveWayNotConfirmed, JobNotSuperseded, NothingInCommon, StillAttached
-from qreplica.replication.links import Target, Way, target_of
+from qreplica.replication.links import Target, Way, ask_by_any, target_of
 from qreplica.replication.store import snapshots_of, unpin
 from qreplica.state.database import Database
 from qreplica.state.models import (
     Cycle,
     Job,
     JobState,
-    PathState,
     RecoveryPoint,
     Severity,
     Snapshot,
@@ -128,36 +128,19 @@ class GivingWay:
 
     def _common(self, name: str) -> Common:
         with self._database.session(read_only=True) as session:
-            job = jobs.get(session, name)
-            if job.state is not JobState.SUPERSEDED:
-                raise JobNotSuperseded(job=name, state=job.state)
+            job = _superseded(session, name)
             job_id, vd = job.id, job.source_vd.name
             held = {row.id: row.name for row in _held(session, job)}
         target = target_of(self._database, job_id, self._controller)
-        there = self._ask(target)
-        for point in sorted(there.points, key=_generation, reverse=True):
+        there = ask_by_any(target, self._peer, lambda peer: peer.promotion(target.node, target.vd))
+        for point in sorted(there.points, key=attrgetter("generation"), reverse=True):
             if point.source_snapshot in held:
                 here = point.source_snapshot
                 return Common(vd, point.generation, here, held[here], point.snapshot)
         raise NothingInCommon(job=name, vd=vd, other=there.vd_name)
 
-    def _ask(self, target: Target) -> Promoted:
-        """Ask the other side by each path in turn. Raises what the last one raised."""
-        failure: QReplicaError | None = None
-        for way in sorted(target.ways, key=lambda way: way.state is PathState.FAILED):
-            peer = self._peer(target, way)
-            try:
-                return peer.promotion(target.node, target.vd)
-            except QReplicaError as error:
-                failure = error
-            finally:
-                peer.close()
-        raise failure or LookupError(f"job {target.job_name} has no path")
-
     def _check(self, session: Session, name: str, common: Common) -> Job:
-        job = jobs.get(session, name)
-        if job.state is not JobState.SUPERSEDED:
-            raise JobNotSuperseded(job=name, state=job.state)
+        job = _superseded(session, name)
         for lun in job.source_vd.luns:
             if lun.snapshot_id is None:
                 raise StillAttached(vd=common.vd, lun=lun.number, node=lun.node.name)
@@ -194,6 +177,13 @@ class GivingWay:
             return vd.id, left
 
 
+def _superseded(session: Session, name: str) -> Job:
+    job = jobs.get(session, name)
+    if job.state is not JobState.SUPERSEDED:
+        raise JobNotSuperseded(job=name, state=job.state)
+    return job
+
+
 def _held(session: Session, job: Job) -> list[Snapshot]:
     chosen = select(Snapshot).where(Snapshot.id.in_(snapshots_of(session, job.id)), Snapshot.taken_at.is_not(None))
     return list(session.scalars(chosen))
@@ -202,7 +192,3 @@ def _held(session: Session, job: Job) -> list[Snapshot]:
 def _missing_space(vd: VirtualDisk) -> int:
     """Return the bytes of snapshot space that a backup VD of its size has to have beside what it has."""
     return max(0, vd.size - vd.snapshot_space)
-
-
-def _generation(point: PromotedPoint) -> int:
-    return point.generation

@@ -34,13 +34,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """By span from ``begin`` on, each ``span`` long: bytes sent a second, and the worst lag at its end in seconds.
+    """By span, each ``span`` long and up to one of ``ends``: bytes sent a second, and the worst lag then in seconds.
 
     The lag is None where there was no recovery point yet.
     """
 
-    begin: datetime
     span: timedelta
+    ends: Sequence[datetime]
     rates: Sequence[float]
     lags: Sequence[float | None]
 
@@ -61,7 +61,7 @@ def of(session: Session, hours: int, at: datetime, job: str | None = None) -> Hi
         for one, begun, until, sent, point, outcome in session.execute(chosen.order_by(Cycle.job_id, Cycle.generation))
     ]
     points = {one: point for one, point in session.execute(before.group_by(Cycle.job_id))}  # noqa: C416
-    return History(begin, span, rates(runs, begin, span), lags(runs, points, ends))
+    return History(span, ends, rates(runs, begin, span), lags(runs, points, ends))
 
 
 def rates(runs: Iterable[Run], begin: datetime, span: timedelta, spans: int = SPANS) -> list[float]:
@@ -70,13 +70,14 @@ def rates(runs: Iterable[Run], begin: datetime, span: timedelta, spans: int = SP
     found = [0.0] * spans
     for run in runs:
         first, last = ((one - begin).total_seconds() / length for one in (run.begun, run.ended))
-        # A run of no length, or one during which a clock was set back, sent all where it ended.
-        rate = run.sent / (last - first) if last > first else None
+        if last <= first:
+            # A run of no length, or one during which a clock was set back, sent all where it ended.
+            if 0 <= last < spans:
+                found[int(last)] += run.sent / length
+            continue
+        rate = run.sent / (last - first)
         for number in range(max(0, int(first)), min(spans - 1, int(last)) + 1):
-            if rate is not None:
-                found[number] += rate * max(0.0, min(last, number + 1) - max(first, number)) / length
-        if rate is None and 0 <= last < spans:
-            found[int(last)] += run.sent / length
+            found[number] += rate * max(0.0, min(last, number + 1) - max(first, number)) / length
     return found
 
 
@@ -88,8 +89,7 @@ def lags(runs: Sequence[Run], before: Mapping[str, datetime], at: Sequence[datet
     worst: list[float | None] = [None] * len(at)
     made = {job: [run for run in group if run.point is not None] for job, group in groupby(runs, attrgetter("job"))}
     for job in made.keys() | before.keys():
-        point, coming = before.get(job), made.get(job, [])
-        following = iter(coming)
+        point, following = before.get(job), iter(made.get(job, []))
         run = next(following, None)
         for number, moment in enumerate(at):
             while run is not None and run.ended <= moment:

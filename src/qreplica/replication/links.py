@@ -1,12 +1,14 @@
 """The two ways to a job's target: the peer conversation, and the iSCSI session that carries the data."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session as SqlSession
 
+from qreplica.errors import QReplicaError
 from qreplica.iscsi.initiator import Capacity, Chap, Designator, Portal, Session
 from qreplica.iscsi.target.driver import Credentials
 from qreplica.peer import messages
@@ -125,6 +127,14 @@ class DiskSession(Lun, Protocol):
         """Make a range read as zeros."""
 
 
+class _Closes(Protocol):
+    def close(self) -> None: ...
+
+
+_Peer = TypeVar("_Peer", bound=_Closes)
+_Answer = TypeVar("_Answer")
+
+
 class Links(Protocol):
     """Makes both."""
 
@@ -153,6 +163,23 @@ class NetworkLinks:
             mutual=target.mutual,
             interface=target.interface,
         )
+
+
+def ask_by_any(target: Target, connect: Callable[[Target, Way], _Peer], ask: Callable[[_Peer], _Answer]) -> _Answer:
+    """Ask the target by each way in turn, those known to have failed last; return the first answer.
+
+    Raises what the last way tried raised.
+    """
+    failure: QReplicaError | None = None
+    for way in sorted(target.ways, key=lambda way: way.state is PathState.FAILED):
+        peer = connect(target, way)
+        try:
+            return ask(peer)
+        except QReplicaError as error:
+            failure = error
+        finally:
+            peer.close()
+    raise failure or LookupError(f"job {target.job_name} has no path")
 
 
 def target_of(database: Database, job_id: str, controller: int) -> Target:

@@ -168,8 +168,7 @@ def _decide(session: Session, vd: VirtualDisk, generation: int | None, confirmed
 
 def _check_same(row: Promotion, generation: int | None) -> None:
     if generation not in {None, row.generation}:
-        at = row.promoted_at or row.decided_at
-        raise PromotedOtherwise(vd=row.vd.name, generation=row.generation, at=f"{at:%Y-%m-%d %H:%M:%S} UTC")
+        raise PromotedOtherwise(vd=row.vd.name, generation=row.generation, at=row.told_at)
 
 
 def _backup_vd(session: Session, name: str) -> VirtualDisk:

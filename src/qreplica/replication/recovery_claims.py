@@ -123,8 +123,7 @@ def _taken(session: Session, lun: Lun, job: str) -> QReplicaError | None:
 def _refuse_superseded(session: Session, message: messages.Claim) -> None:
     row = session.get(Promotion, message.vd)
     if row is not None and row.job_id == message.job:
-        at = row.promoted_at or row.decided_at
-        raise Superseded(vd=row.vd.name, at=f"{at:%Y-%m-%d %H:%M:%S} UTC", generation=row.generation, epoch=row.epoch)
+        raise Superseded(vd=row.vd.name, at=row.told_at, generation=row.generation, epoch=row.epoch)
 
 
 def take(session: Session, node: Node, vd: VirtualDisk, message: messages.Claim) -> None:

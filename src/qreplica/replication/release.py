@@ -1,9 +1,7 @@
 """Gives a job's backup VD back to its target."""
 
-from qreplica.errors import QReplicaError
 from qreplica.peer import messages
-from qreplica.replication.links import Links, Target
-from qreplica.state.models import PathState
+from qreplica.replication.links import Links, Peer, Target, ask_by_any
 
 
 def release(target: Target, links: Links) -> None:
@@ -12,17 +10,10 @@ def release(target: Target, links: Links) -> None:
     The epoch is the one that the target knows of: a claim whose answer was lost may have raised it. Idempotent. Raises
     what the last way tried raised.
     """
-    failure: QReplicaError | None = None
-    for way in sorted(target.ways, key=lambda way: way.state is PathState.FAILED):
-        peer = links.peer(target, way)
-        try:
-            lineage = peer.lineage(target.node, target.lun)
-            peer.release(target.node, messages.Release(job=target.job, epoch=lineage.epoch))
-        except QReplicaError as error:
-            failure = error
-        else:
-            return
-        finally:
-            peer.close()
-    if failure is not None:
-        raise failure
+
+    def tell(peer: Peer) -> None:
+        lineage = peer.lineage(target.node, target.lun)
+        peer.release(target.node, messages.Release(job=target.job, epoch=lineage.epoch))
+
+    if target.ways:
+        ask_by_any(target, links.peer, tell)

@@ -27,3 +27,8 @@ class Promotion(Base):
     decided_at: Mapped[datetime] = mapped_column(default=now)
     promoted_at: Mapped[datetime | None]
     vd: Mapped[VirtualDisk] = relationship()
+
+    @property
+    def told_at(self) -> str:
+        """When it was, in words."""
+        return f"{self.promoted_at or self.decided_at:%Y-%m-%d %H:%M:%S} UTC"
