@@ -16,11 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
+from qreplica.iscsi.errors import CommandFailed
 from qreplica.units import MIB
 
 from .running import Controller, eventually, gone, provision
 
 pytestmark = pytest.mark.root
+NO_MEDIUM = 0x3A00
 OLD, NEW = b"old!" * 1024, b"new!" * 1024
 
 
@@ -105,7 +107,13 @@ class Case:
         with by.log_in(self.iqn) as session:
             if 1 not in session.report_luns():
                 return False
-            assert session.read(1, 0, len(content)) == content
+            try:
+                found = session.read(1, 0, len(content))
+            except CommandFailed as error:
+                # A LUN is made without its medium, and given all it has in a second step.
+                assert error.asc_ascq == NO_MEDIUM, error
+                return False
+            assert found == content
             return True
 
     def told(self) -> list[str]:
