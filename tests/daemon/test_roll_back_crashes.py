@@ -111,7 +111,8 @@ class Case:
                 found = session.read(1, 0, len(content))
             except CommandFailed as error:
                 # A LUN is made without its medium, and given all it has in a second step.
-                assert error.asc_ascq == NO_MEDIUM, error
+                if error.asc_ascq != NO_MEDIUM:
+                    raise
                 return False
             assert found == content
             return True
