@@ -19,6 +19,8 @@ FREE = {
     ("DELETE", "/jobs/{name}"),
     ("GET", "/jobs/{name}/cycles"),
     ("GET", "/jobs/{name}/history"),
+    ("GET", "/jobs/{name}/failover"),
+    ("DELETE", "/jobs/{name}/failover"),
     ("GET", "/jobs/{name}/give-way"),
     ("POST", "/jobs/{name}/give-way"),
     ("POST", "/jobs/{name}/stop"),

@@ -24,6 +24,9 @@ from qreplica.iscsi.target.memory import MemoryTargetDriver
 from qreplica.lab.licensing import Vendor
 from qreplica.license.licensing import Licensing
 from qreplica.peer.server import peer_app
+from qreplica.replication.failing_over import FailingOver
+from qreplica.replication.giving_way import GivingWay
+from qreplica.replication.links import NetworkLinks
 from qreplica.replication.promotion import Promoter
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
@@ -123,6 +126,10 @@ class World:
 
         serving = Serving(self.database, self.storage, {1: self.target}, spec_of, self.locks)
         recovery = Recovery(self.database, self.storage, serving)
+        let_go = LettingGo(
+            self.database, self.storage, (self.target, []), self.locks, lock=directory / "roll-back.lock"
+        )
+        giving_way = GivingWay(self.database, self.storage, pause, let_go, 1, NetworkLinks().peer)
         self.services = Services(
             config,
             self.database,
@@ -132,7 +139,9 @@ class World:
             pause,
             recovery,
             Promoter(self.database, serving),
-            LettingGo(self.database, self.storage, (self.target, []), self.locks, lock=directory / "roll-back.lock"),
+            giving_way,
+            FailingOver(self.database, serving, 1, NetworkLinks().peer),
+            let_go,
             self.workers,
             reconciler,
             self.licensing,
@@ -208,7 +217,7 @@ class World:
             )
 
     def peer_app(self) -> FastAPI:
-        return peer_app(self.database, 1, self.services.recovery)
+        return peer_app(self.database, 1, self.services.recovery, self.services.promoter)
 
     def close(self) -> None:
         self.database.dispose()

@@ -98,7 +98,7 @@ def test_nobody_there_is_no_sign_of_life() -> None:
 
 @pytest.mark.parametrize("path", [life.PATH, "/peer/v1/nodes"])
 def test_a_sign_of_life_needs_neither_thread_nor_signature_nor_state(path: str) -> None:
-    app = peer_app(cast("Any", None), 1, cast("Any", None))
+    app = peer_app(cast("Any", None), 1, cast("Any", None), cast("Any", None))
     release = threading.Event()
 
     async def ask() -> int | None:

@@ -24,6 +24,7 @@ from qreplica.peer.errors import PeerUnreachable
 from qreplica.replication import cycle, jobs
 from qreplica.replication.attempt import Parts
 from qreplica.replication.links import Target, Way
+from qreplica.replication.promotion import Promoter
 from qreplica.replication.qsnaps import QSnaps
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_claims import holder_of_node
@@ -266,6 +267,7 @@ class Pair:
         forgetting = _Forgetting(self.target_storage, self.disk)
         self.serving = Serving(self.target_database, forgetting, {1: self.target}, self._spec, NodeLocks())
         self.recovery = Recovery(self.target_database, forgetting, self.serving)
+        self.promoter = Promoter(self.target_database, self.serving)
         self.reconcile()
 
     def dispose(self) -> None:

@@ -11,7 +11,7 @@ from qreplica.peer.errors import PeerUnreachable
 from qreplica.replication import jobs
 from qreplica.replication.giving_way import GivingWay
 from qreplica.replication.giving_way_errors import GiveWayNotConfirmed, JobNotSuperseded, NothingInCommon, StillAttached
-from qreplica.replication.promotion import Promoter, promoted
+from qreplica.replication.promotion import promoted
 from qreplica.state.models import (
     Job,
     JobState,
@@ -56,7 +56,7 @@ def superseded(pair: Pair) -> Pair:
     first_copy(pair)
     pair.write(1, 11)
     cycle(pair)
-    Promoter(pair.target_database, pair.serving).promote("b1", confirmed="b1")
+    pair.promoter.promote("b1", confirmed="b1")
     pair.write(2, 22)
     jobs.start(pair.database, "nightly")
     pair.work()

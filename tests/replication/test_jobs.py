@@ -123,7 +123,7 @@ def offer(pair: Pair) -> Iterator[Offer]:
     with pair.target_database.session() as session:
         node = session.scalars(select(Node)).one()
         node.chap_user, node.chap_secret = CHAP.user, CHAP.secret
-    with served(peer_app(pair.target_database, 1, pair.recovery)) as port:
+    with served(peer_app(pair.target_database, 1, pair.recovery, pair.promoter)) as port:
         yield Offer(pair, port, Wizard(pair))
 
 

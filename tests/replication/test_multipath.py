@@ -113,7 +113,8 @@ def multi(pair: Pair) -> Iterator[Multi]:
         node.chap_user, node.chap_secret = CHAP.user, CHAP.secret
     with ExitStack() as stack:
         first, second = (
-            stack.enter_context(served(peer_app(pair.target_database, number, pair.recovery))) for number in (1, 2)
+            stack.enter_context(served(peer_app(pair.target_database, number, pair.recovery, pair.promoter)))
+            for number in (1, 2)
         )
         with pair.database.session() as session:
             job = session.get_one(Job, JOB)

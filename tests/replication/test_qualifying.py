@@ -42,7 +42,7 @@ def port(pair: Pair) -> Iterator[int]:
     with pair.target_database.session() as session:
         node = session.scalars(select(Node)).one()
         node.chap_user, node.chap_secret = CHAP.user, CHAP.secret
-    with served(peer_app(pair.target_database, 1, pair.recovery)) as found:
+    with served(peer_app(pair.target_database, 1, pair.recovery, pair.promoter)) as found:
         yield found
 
 

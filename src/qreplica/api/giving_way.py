@@ -7,9 +7,6 @@ from pydantic import Field
 from qreplica.api.access import TheServices, administered
 from qreplica.api.fields import Answer, Size, Strict, Time, example
 from qreplica.api.problems import problems
-from qreplica.daemon.services import Services
-from qreplica.replication.giving_way import GivingWay
-from qreplica.replication.links import NetworkLinks
 
 router = administered("/jobs/{name}", "replication")
 
@@ -55,7 +52,7 @@ class GiveWayAnswer(Answer):
 @router.get("/give-way", summary="Show what giving way would do", responses=problems(404, 409, 502))
 def show_give_way(name: str, services: TheServices) -> GiveWayProspect:
     """Ask the other side which generation both hold, and tell what hosts wrote here since."""
-    common, loss = _service(services).prospect(name)
+    common, loss = services.giving_way.prospect(name)
     return GiveWayProspect(
         vd=common.vd, generation=common.generation, since=loss.since, changed=loss.changed, sentence=loss.sentence
     )
@@ -69,17 +66,6 @@ def give_way(name: str, request: GiveWayRequest, services: TheServices) -> GiveW
     iSCSI node, and make a job in the other direction there: it sends only what has changed since. Refused while the VD
     is attached, and without the word “confirm”, with what would be taken out of use.
     """
-    done = _service(services).give_way(name, request.confirm)
+    done = services.giving_way.give_way(name, request.confirm)
     told = [problem.sentence for problem in done.problems]
     return GiveWayAnswer(vd=done.vd, generation=done.generation, kept=done.kept, problems=told)
-
-
-def _service(services: Services) -> GivingWay:
-    return GivingWay(
-        services.database,
-        services.storage,
-        services.pause,
-        services.let_go,
-        services.config.controller,
-        NetworkLinks().peer,
-    )

@@ -93,6 +93,7 @@ class VirtualDiskAnswer(Answer):
             "snapshot_threshold": 2147483648,
             "snapshot_minutes": 60,
             "snapshots_kept": 8,
+            "write_protected": False,
             "luns": [{"node": "hosts", "number": 1, "snapshot": None}],
             "created_at": "2026-11-24T09:00:00.000Z",
         }
@@ -114,6 +115,7 @@ class VirtualDiskAnswer(Answer):
     ]
     snapshot_minutes: Annotated[int | None, Field(description="Minutes between automatic snapshots; null for none")]
     snapshots_kept: Annotated[int, Field(description="How many automatic snapshots are kept")]
+    write_protected: Annotated[bool, Field(description="Hosts can only read it, since its job fails over")]
     luns: list[Attachment]
     created_at: Time
 
@@ -134,6 +136,7 @@ class VirtualDiskAnswer(Answer):
             snapshot_threshold=_threshold(session, vd),
             snapshot_minutes=vd.snapshot_minutes,
             snapshots_kept=vd.snapshots_kept,
+            write_protected=vd.write_protected,
             luns=[
                 Attachment(node=lun.node.name, number=lun.number, snapshot=lun.snapshot.name if lun.snapshot else None)
                 for lun in vd.luns

@@ -201,6 +201,18 @@ class FollowedGroupFailed(QReplicaError):
     template = "RG “{name}” is not well, because {reason}"
 
 
+class FollowedFailoverEnded(QReplicaError):
+    """The failover that was followed did not come to its end."""
+
+    kind = "followed-failover-ended"
+    title = "The failover did not finish"
+    exit_code = 10
+    template = (
+        "The failover of “{name}” is under way no more, and the virtual disk “{vd}” is still what hosts use: it was "
+        "called off, as “qreplica event list” tells."
+    )
+
+
 class FollowedRestartUnfinished(QReplicaError):
     """The restart that was followed did not come to its end."""
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from qreplica.cli import asking, job_edit, job_path, job_rpo, job_schedule, job_views, wizard
+from qreplica.cli import asking, job_edit, job_failover, job_path, job_rpo, job_schedule, job_views, wizard
 from qreplica.cli.context import Json, Session, Yes, path, session
 from qreplica.units import parse_minutes
 
@@ -220,6 +220,9 @@ def give_way(context: typer.Context, name: Name, yes: Yes = False, as_json: Json
             "what was written here since. Attach it to an iSCSI node, and make a job on the other side.",
             done,
         )
+
+
+app.command("failover")(job_failover.failover)
 
 
 @app.command()

@@ -50,7 +50,11 @@ from qreplica.iscsi.target.tgt import TgtDriver
 from qreplica.license.licensing import Licensing
 from qreplica.peer.server import peer_app
 from qreplica.replication.backlog import BacklogWatch
+from qreplica.replication.failing_over import FailingOver
+from qreplica.replication.failover_looks import FailoverLooks
+from qreplica.replication.giving_way import GivingWay
 from qreplica.replication.lag_watch import LagWatch
+from qreplica.replication.links import NetworkLinks
 from qreplica.replication.promotion import Promoter
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
@@ -131,24 +135,32 @@ def _run(file: Path, config: Config) -> list[int] | None:
     roll_backs = config.state_dir / "roll-back.lock"
     serving = Serving(database, storage, {config.controller: target, other: beside}, spec_of, locks)
     recovery = Recovery(database, storage, serving)
+    promoter, pause = Promoter(database, serving), pause_all(config)
+    let_go = LettingGo(database, storage, (target, [beside]), locks, lock=roll_backs)
+    giving_way = GivingWay(database, storage, pause, let_go, config.controller, NetworkLinks().peer)
     services = Services(
         config,
         database,
         storage,
         target,
         locks,
-        pause_all(config),
+        pause,
         recovery,
-        Promoter(database, serving),
-        let_go=LettingGo(database, storage, (target, [beside]), locks, lock=roll_backs),
+        promoter,
+        giving_way,
+        FailingOver(database, serving, config.controller, NetworkLinks().peer),
+        let_go=let_go,
         workers=workers,
         reconciler=reconciler,
         licensing=licensing,
     )
     apps = [
         servers.Served(WithPages(create_app(services), _make_pages), management_sockets, shown),
-        servers.Served(peer_app(database, config.controller, recovery), peer_sockets),
+        servers.Served(peer_app(database, config.controller, recovery, promoter), peer_sockets),
     ]
+    failovers = FailoverLooks(
+        database, duty_leases, config.controller, serving, giving_way, NetworkLinks().peer, workers.wake
+    )
     leases = Leases(
         database,
         Base.metadata.tables["maintenance_leases"],
@@ -189,6 +201,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
                 may_begin=lambda: licensing.obstacle() is None,
             ),
         ),
+        JobLooker("failovers", 1.0, failovers),
         JobLooker("lag", 5.0, LagWatch(database, duty_leases, config.controller, obstacle=licensing.obstacle)),
         JobLooker("backlog", 5.0, BacklogWatch(database, storage, duty_leases, config.controller)),
         LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),

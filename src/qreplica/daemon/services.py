@@ -11,6 +11,8 @@ from qreplica.daemon.config import Config
 from qreplica.iscsi.target.driver import TargetDriver
 from qreplica.iscsi.target.pause import paused
 from qreplica.license.licensing import Licensing
+from qreplica.replication.failing_over import FailingOver
+from qreplica.replication.giving_way import GivingWay
 from qreplica.replication.promotion import Promoter
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
@@ -50,6 +52,8 @@ class Services:
     pause: Pause
     recovery: Recovery
     promoter: Promoter
+    giving_way: GivingWay
+    failing_over: FailingOver
     let_go: LetGo
     workers: Wakeable
     reconciler: Reconciling

@@ -263,7 +263,7 @@ def _lun_spec(driver: StorageDriver, lun: Lun) -> LunSpec:
     else:
         path, serial = driver.snapshot_path(group, lun.vd_id, lun.snapshot_id), lun.snapshot_id
     identity = Identity(VENDOR, PRODUCT, serial, scsi_id_for(VENDOR, serial))
-    return LunSpec(lun.number, path, identity, read_only=lun.snapshot_id is not None)
+    return LunSpec(lun.number, path, identity, read_only=lun.snapshot_id is not None or lun.vd.write_protected)
 
 
 def _credentials(user: str | None, secret: str | None) -> Credentials | None:

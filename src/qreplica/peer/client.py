@@ -22,6 +22,7 @@ from qreplica.peer.messages import (
     Digests,
     Lineage,
     NodeList,
+    Promote,
     Promoted,
     Release,
 )
@@ -139,6 +140,13 @@ class PeerClient:
     def promotion(self, iqn: str, vd: str) -> Promoted:
         """Return what became of a backup VD that was promoted. Raises NotPromoted."""
         return self._read(Promoted, self._ask("GET", iqn, f"promotion?vd={vd}"))
+
+    def promote(self, iqn: str, promote: Promote) -> Promoted:
+        """Have the backup VD promoted; on return hosts can be given it, and the job is refused.
+
+        Raises NotClaimed, StaleEpoch, NoSuchGeneration, PromotedOtherwise, FencingFailed, PeerBusy.
+        """
+        return self._read(Promoted, self._ask("POST", iqn, "promote", promote))
 
     def release(self, iqn: str, release: Release) -> None:
         """Give the backup VD back. Raises StaleEpoch."""

@@ -12,6 +12,7 @@
 | GET ``/peer/v1/nodes/{iqn}/lineage?lun=`` | | Lineage |
 | POST ``/peer/v1/nodes/{iqn}/release`` | Release | (204) |
 | GET ``/peer/v1/nodes/{iqn}/promotion?vd=`` | | Promoted |
+| POST ``/peer/v1/nodes/{iqn}/promote`` | Promote | Promoted |
 
 All but the first are signed with the node's CHAP name and secret (``peer.signing``), or, for a node without CHAP, with
 the pairing secret that its first claim agreed on (``peer.pairing``); the answers are signed with the same secret.
@@ -232,6 +233,18 @@ class Abort(_Message):
 
     job: Id
     epoch: int
+
+
+class Promote(_Message):
+    """Hosts are to go on with the copy of ``generation``: promote the backup VD, and refuse the job from then on.
+
+    Refused to whoever has not the newest ``epoch`` of those that claimed the VD. Idempotent.
+    """
+
+    job: Id
+    vd: Id
+    epoch: int
+    generation: Annotated[int, Field(ge=1)]
 
 
 class PromotedPoint(_Message):

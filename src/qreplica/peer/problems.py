@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from qreplica.errors import QReplicaError
 from qreplica.peer import errors as peer
 from qreplica.peer.errors import RemoteRefused
+from qreplica.replication import promotion_errors as promotion
 from qreplica.replication import recovery_errors as recovery
 
 _PREFIX = "urn:qreplica:error:"
@@ -44,6 +45,9 @@ _SIGNED: tuple[type[QReplicaError], ...] = (
     recovery.StaleEpoch,
     recovery.Superseded,
     recovery.NotPromoted,
+    promotion.NothingToPromote,
+    promotion.NoSuchGeneration,
+    promotion.PromotedOtherwise,
     recovery.FencingFailed,
     recovery.NotServed,
     recovery.BaseMismatch,

@@ -25,24 +25,30 @@ from qreplica.peer.messages import (
     Id,
     Lineage,
     NodeList,
+    Promote,
     Promoted,
     Release,
 )
 from qreplica.peer.pairing import HalfKey
-from qreplica.replication.promotion import promoted
+from qreplica.replication.promotion import Promoter, promoted
 from qreplica.replication.recovery import Recovery
 from qreplica.state.database import Database
 
 _NODE = "/peer/v1/nodes/{iqn}"
 
 
-def peer_app(database: Database, controller: int, recovery: Recovery) -> FastAPI:
+def peer_app(database: Database, controller: int, recovery: Recovery, promoter: Promoter) -> FastAPI:
     """Return the application that answers source subsystems at this controller's iSCSI ports."""
     app = FastAPI(title="QReplica peer", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Gate, authenticate=lambda request, header: authenticate(database, request, header))
     _answer_problems(app)
     _answer_lists(app, database, controller)
     _answer_job(app, recovery)
+
+    @app.post(_NODE + "/promote")
+    def promote(iqn: str, message: Promote) -> Promoted:
+        return promoter.promote_for(iqn, message)
+
     return app
 
 

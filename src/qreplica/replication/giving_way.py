@@ -17,6 +17,7 @@ from qreplica.errors import QReplicaError
 from qreplica.events import log
 from qreplica.peer.messages import Promoted
 from qreplica.replication import jobs, qsnaps
+from qreplica.replication.failing_over_errors import WrittenSince
 from qreplica.replication.giving_way_errors import GiveWayNotConfirmed, JobNotSuperseded, NothingInCommon, StillAttached
 from qreplica.replication.links import Target, Way, ask_by_any, target_of
 from qreplica.replication.store import snapshots_of, unpin
@@ -36,6 +37,7 @@ from qreplica.storage import raid_groups, rolling_back
 from qreplica.storage.driver import StorageDriver
 from qreplica.storage.rolling_back import LetGo, Loss
 from qreplica.storage.snapshots import Pause
+from qreplica.units import format_size
 
 #: Of a cycle without a manifest, which has no meaning any more once another job goes on.
 _NO_MANIFEST = "0" * 64
@@ -126,6 +128,19 @@ class GivingWay:
             qsnaps.delete(self._database, self._storage, vd_id, snapshot)
         return Given(common.vd, common.generation, done.kept, done.problems)
 
+    def hand_over(self, job: str) -> None:
+        """Do it for a VD that hosts could only read since the newest generation: nothing is kept, nor rolled back.
+
+        Raises as ``prospect`` does, WrittenSince, StillAttached, GroupHasNoRoom: then the VD is as it was.
+        """
+        common = self._common(job)
+        written = rolling_back.loss(self._database, self._storage, common.vd, common.here_name).changed
+        if written:
+            raise WrittenSince(vd=common.vd, changed=format_size(written), generation=common.generation, job=job)
+        vd_id, left = self._become_backup(job, common, None)
+        for snapshot in left:
+            qsnaps.delete(self._database, self._storage, vd_id, snapshot)
+
     def _common(self, name: str) -> Common:
         with self._database.session(read_only=True) as session:
             job = _superseded(session, name)
@@ -145,7 +160,7 @@ class GivingWay:
             if lun.snapshot_id is None:
                 raise StillAttached(vd=common.vd, lun=lun.number, node=lun.node.name)
         vd = job.source_vd
-        raid_groups.refuse_beyond(session, vd.raid_group, _missing_space(vd), f"recovery points of {vd.name}")
+        raid_groups.refuse_beyond(session, vd.raid_group, missing_space(vd), f"recovery points of {vd.name}")
         return job
 
     def _become_backup(self, name: str, common: Common, kept: str | None) -> tuple[str, list[str]]:
@@ -155,8 +170,8 @@ class GivingWay:
             vd, cycle, snapshot = job.source_vd, session.get(Cycle, common.here), session.get_one(Snapshot, common.here)
             left = [one for one in snapshots_of(session, job.id) if one != common.here]
             unpin(session, [*left, common.here])
-            vd.type, vd.snapshot_space = VdType.BACKUP, vd.snapshot_space + _missing_space(vd)
-            vd.snapshot_minutes = None
+            vd.type, vd.snapshot_space = VdType.BACKUP, vd.snapshot_space + missing_space(vd)
+            vd.snapshot_minutes, vd.write_protected = None, False
             snapshot.kind = SnapshotKind.RECOVERY_POINT
             point = RecoveryPoint(
                 vd_id=vd.id,
@@ -170,7 +185,7 @@ class GivingWay:
             session.add(point)
             told = (
                 f"It is a backup VD now, with the content of generation {common.generation}: its job “{name}” gave way "
-                f"to the copy that was promoted. Snapshot {kept} has what was written here since."
+                f"to the copy that was promoted. {_since(kept)}"
             )
             log.record(session, Severity.WARNING, "vd-gave-way", f"vd {vd.name}", told)
             session.delete(job)
@@ -189,6 +204,13 @@ def _held(session: Session, job: Job) -> list[Snapshot]:
     return list(session.scalars(chosen))
 
 
-def _missing_space(vd: VirtualDisk) -> int:
+def _since(kept: str | None) -> str:
+    """Tell what became of what was written since the generation."""
+    if kept is None:
+        return "Nothing had been written here since: the two were compared, and 0 bytes are lost."
+    return f"Snapshot {kept} has what was written here since."
+
+
+def missing_space(vd: VirtualDisk) -> int:
     """Return the bytes of snapshot space that a backup VD of its size has to have beside what it has."""
     return max(0, vd.size - vd.snapshot_space)

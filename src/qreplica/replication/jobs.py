@@ -1,5 +1,7 @@
 """Replication jobs, as API and CLI use them. ``create`` is in ``creation``, what a target offers in ``offers``."""
 
+from collections.abc import Container
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, selectinload
 
@@ -9,6 +11,7 @@ from qreplica.peer.errors import WrongPairing
 from qreplica.replication import plans, qsnaps, queue, status
 from qreplica.replication.creation import create
 from qreplica.replication.errors import JobRunning
+from qreplica.replication.failing_over_errors import FailoverUnderWay
 from qreplica.replication.links import Links, target_of
 from qreplica.replication.offers import discover_nodes, list_backup_vds
 from qreplica.replication.plain_creation import create_plain
@@ -19,6 +22,7 @@ from qreplica.replication.schedule_errors import JobPaused
 from qreplica.replication.status import CycleStatus, JobStatus
 from qreplica.replication.store import ACTIVE, snapshots_of, unpin
 from qreplica.state.database import Database
+from qreplica.state.failover_models import DECIDED, Failover, FailoverStep
 from qreplica.state.models import Cycle, Job, JobState, Severity
 from qreplica.state.plain_models import PlainTarget
 from qreplica.storage.driver import StorageDriver
@@ -53,11 +57,12 @@ def start(database: Database, name: str) -> None:
     """Have the job run as soon as its turn comes: a new cycle, or the one that did not end from its checkpoint on.
 
     A worker takes it up at the next look of ``Workers``, which ``wake`` hastens. Raises NotFound, JobRunning,
-    JobPaused.
+    JobPaused, and FailoverUnderWay once its copy is being promoted.
     """
     with database.session() as session:
         job = get(session, name)
         refuse_busy(job)
+        _refuse_failing_over(session, job, DECIDED)
         if plans.of(session, job.id).paused:
             raise JobPaused(job=name)
         if job.error_kind == WrongPairing.kind:
@@ -87,12 +92,13 @@ def delete(
     """Delete a job that does not run, and its snapshots; the target keeps its recovery points, or its copy.
 
     ``controller`` is the one that does it. A target that cannot be told becomes an event, no failure. Raises NotFound,
-    JobRunning, and what the engine does when a snapshot cannot be deleted: then the job is still there, and can be
-    deleted again.
+    JobRunning, FailoverUnderWay, and what the engine does when a snapshot cannot be deleted: then the job is still
+    there, and can be deleted again.
     """
     with database.session() as session:
         job = get(session, name)
         refuse_busy(job)
+        _refuse_failing_over(session, job, tuple(FailoverStep))
         # Whoever may still believe to own it gets StaleOwner.
         job.epoch += 1
         job_id, vd = job.id, job.source_vd_id
@@ -151,6 +157,12 @@ def cycles(session: Session, name: str, limit: int = 100) -> list[CycleStatus]:
     """Return the job's latest runs, newest first. Raises NotFound."""
     mine = select(Cycle).where(Cycle.job_id == get(session, name).id).order_by(Cycle.generation.desc())
     return [status.of_cycle(cycle) for cycle in session.scalars(mine.limit(limit))]
+
+
+def _refuse_failing_over(session: Session, job: Job, steps: Container[FailoverStep]) -> None:
+    row = session.get(Failover, job.id)
+    if row is not None and row.step in steps:
+        raise FailoverUnderWay(job=job.name, step=row.step)
 
 
 def refuse_busy(job: Job) -> None:

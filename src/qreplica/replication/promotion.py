@@ -23,7 +23,7 @@ from qreplica.replication.promotion_errors import (
     PromotedOtherwise,
     PromotionNotConfirmed,
 )
-from qreplica.replication.recovery_errors import NotPromoted
+from qreplica.replication.recovery_errors import NotClaimed, NotPromoted, StaleEpoch
 from qreplica.replication.recovery_points import newest, points_of_job
 from qreplica.replication.recovery_progress import CLEAN
 from qreplica.replication.recovery_serving import Serving
@@ -109,6 +109,18 @@ class Promoter:
                 self._serving.roll_back(iqn, point, initiator)
             return self._complete(row.vd_id)
 
+    def promote_for(self, iqn: str, message: messages.Promote) -> messages.Promoted:
+        """Promote a backup VD on the word of the job that holds it, which fails over. Idempotent.
+
+        Raises NoSuchNode, NotClaimed, StaleEpoch, and as ``promote`` does.
+        """
+        with self._serving.alone(iqn):
+            with self._database.session(read_only=True) as session:
+                vd = _held_by(session, claims.node_by_iqn(session, iqn), message)
+            self.promote(vd, generation=message.generation, confirmed=vd)
+            with self._database.session(read_only=True) as session:
+                return promoted(session, iqn, message.vd)
+
     def _complete(self, vd_id: str) -> Promotion:
         """Make the VD, whose content is that of the point, one that hosts may use."""
         with self._database.session() as session:
@@ -130,6 +142,21 @@ def promoted(session: Session, iqn: str, vd_id: str) -> messages.Promoted:
         for one in points_of_job(session, vd_id, row.job_id)
     ]
     return messages.Promoted(vd_name=row.vd.name, generation=row.generation, epoch=row.epoch, points=points)
+
+
+def _held_by(session: Session, node: Node, message: messages.Promote) -> str:
+    """Return the name of the job's backup VD, also of one that was promoted for it. Raises NotClaimed, StaleEpoch."""
+    row, claim = session.get(Promotion, message.vd), session.get(Claim, message.vd)
+    if claim is None or claim.node_id != node.id:
+        raise NotClaimed(job=message.job, node=node.iqn)
+    vd = session.get_one(VirtualDisk, message.vd)
+    if row is not None and row.job_id == message.job:
+        return vd.name
+    if claim.job_id != message.job:
+        raise NotClaimed(job=message.job, node=node.iqn)
+    if claim.epoch > message.epoch:
+        raise StaleEpoch(epoch=message.epoch, job=message.job, vd=vd.name, current=claim.epoch)
+    return vd.name
 
 
 def _decide(session: Session, vd: VirtualDisk, generation: int | None, confirmed: str | None) -> Promotion:

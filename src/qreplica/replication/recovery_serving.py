@@ -78,6 +78,16 @@ class Serving:
             # It took so long that somebody else has been admitted meanwhile, and by this no longer is.
             self.apply(iqn)
 
+    def serve_anew(self, iqn: str, vd_name: str) -> None:
+        """Have the node served as the database says now, after everybody was cut off. Raises FencingFailed."""
+        with self.alone(iqn):
+            with self._database.session() as session:
+                node = claims.node_by_iqn(session, iqn)
+                claims.renumber(session, node)  # each fence needs that anew
+                session.flush()
+                spec = self.spec_of(session, node)
+            self.fence(iqn, spec, vd_name)
+
     def check_served(self, spec: NodeSpec) -> None:
         """Raise NotServed unless every target daemon serves the node under its present tid."""
         for controller in self._controllers.values():

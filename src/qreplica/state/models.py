@@ -304,7 +304,7 @@ class VirtualDisk(Base):
     """A VD. ``snapshot_space`` is what its QSnaps may use; ``serial`` is what initiators see (VPD page 0x80).
 
     ``snapshot_minutes`` between automatic QSnaps, None for none; the newest ``snapshots_kept`` of them are kept.
-    ``incomplete`` as for an RG.
+    ``incomplete`` as for an RG. ``write_protected`` has hosts only read it.
     """
 
     __tablename__ = "virtual_disks"
@@ -318,6 +318,7 @@ class VirtualDisk(Base):
     snapshot_minutes: Mapped[int | None]
     snapshots_kept: Mapped[int] = mapped_column(default=8)
     incomplete: Mapped[bool] = mapped_column(default=False)
+    write_protected: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(default=now)
     raid_group: Mapped[RaidGroup] = relationship(back_populates="vds")
     snapshots: Mapped[list["Snapshot"]] = relationship(back_populates="vd", order_by="Snapshot.taken_at")

@@ -96,7 +96,7 @@ def test_our_own_disks_are_no_plain_targets(world: World, tmp_path: Path) -> Non
     with pytest.raises(PlainTargetIsOurs, match="vendor is QREPLICA"):
         world.create(node="iqn.2024-05.com.example:ours")
     with (
-        served(peer_app(world.pair.target_database, 1, world.pair.recovery)) as port,
+        served(peer_app(world.pair.target_database, 1, world.pair.recovery, world.pair.promoter)) as port,
         pytest.raises(PlainTargetIsOurs, match="subsystem target offers it"),
     ):
         world.create(node=OURS, peer_port=port)

@@ -154,7 +154,7 @@ def chap(world: World) -> None:
 
 @pytest.mark.usefixtures("chap")
 def test_only_who_has_the_nodes_secret_may_ask(world: World) -> None:
-    with served(peer_app(world.database, 1, world.recovery)) as port:
+    with served(peer_app(world.database, 1, world.recovery, world.promoter)) as port:
         with PeerClient("127.0.0.1", port, CHAP) as client:
             initiator = begun(world)
             world.write(initiator, 2 * BLOCK, b"z" * BLOCK)
@@ -190,7 +190,10 @@ NONSENSE: list[dict[str, Any]] = [
 def test_ranges_that_make_no_sense_are_refused(world: World) -> None:
     begun(world)
     path, keys = f"/peer/v1/nodes/{IQN}/compare", signing.keys(CHAP.secret, IQN)
-    with served(peer_app(world.database, 1, world.recovery)) as port, httpx.Client(trust_env=False) as wire:
+    with (
+        served(peer_app(world.database, 1, world.recovery, world.promoter)) as port,
+        httpx.Client(trust_env=False) as wire,
+    ):
         for changes in NONSENSE:
             body = compare_message(1, 1).model_dump() | changes
             request = wire.build_request("POST", f"http://127.0.0.1:{port}{path}", json=body)
@@ -203,7 +206,7 @@ def test_ranges_that_make_no_sense_are_refused(world: World) -> None:
 
 @pytest.mark.usefixtures("chap")
 def test_a_target_of_an_older_version_does_not_know_the_question(world: World) -> None:
-    app = peer_app(world.database, 1, world.recovery)
+    app = peer_app(world.database, 1, world.recovery, world.promoter)
     app.router.routes[:] = [route for route in app.router.routes if not getattr(route, "path", "").endswith("/compare")]
     begun(world)
     with served(app) as port, PeerClient("127.0.0.1", port, CHAP) as client, pytest.raises(NoSuchRoute):

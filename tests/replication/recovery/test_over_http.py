@@ -37,7 +37,7 @@ CHAP = Credentials("backups", "a-secret-of-CHAP")
 
 def serving(world: World, controller: int = 1) -> AbstractContextManager[int]:
     """Give the port at which a controller of the world's answers."""
-    return served(peer_app(world.database, controller, world.recovery))
+    return served(peer_app(world.database, controller, world.recovery, world.promoter))
 
 
 @pytest.fixture
