@@ -1,12 +1,22 @@
 """There and back again: hosts go on with the copy, the old side gives way, and only what has changed is sent home."""
 
 import hashlib
+import itertools
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
+from qreplica.iscsi.errors import (
+    CommandFailed,
+    LoginRefused,
+    LunMissing,
+    PortalUnreachable,
+    SessionLost,
+    WriteProtected,
+)
 from qreplica.units import MIB
 
 from ..daemon.running import HOST, Controller, eventually  # noqa: TID252 - the controllers of the daemon's own tests
@@ -198,3 +208,84 @@ def test_from_an_older_point_the_way_home_is_right_too(sides: tuple[Side, Side])
     # More is sent than differs: the engine compares extents, and one that begins elsewhere counts whole.
     assert cycle["total_bytes"] >= 8 * MIB
     assert source.digest() == target.digest()
+
+
+class Host:
+    """Writes to a VD by iSCSI until it is no longer allowed to, and remembers what was acknowledged."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+        self._iqn = side.node()
+        side.call("POST", "/luns", {"node": "hosts", "vd": side.vd, "number": 1}, expect=201)
+        self.content = bytearray(side.file().read_bytes())
+        self.refused: list[str] = []
+        self._unsure = slice(0, 0)
+        self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+
+    def holds(self, content: bytes) -> bool:
+        """Tell whether that is what was acknowledged. A write that was not may have been done, or not."""
+        expected = bytearray(self.content)
+        expected[self._unsure] = content[self._unsure]
+        return bytes(expected) == content
+
+    def _write(self) -> None:
+        for turn in itertools.count(1):
+            place = slice(turn * 37 % 1024 * 4096, turn * 37 % 1024 * 4096 + 4096)
+            block = turn.to_bytes(8, "big") * 512
+            self._unsure = place
+            while not self._is_written(place.start, block):
+                if self.refused:
+                    return
+            self.content[place] = block
+
+    def _is_written(self, at: int, block: bytes) -> bool:
+        """Write once; return whether that was acknowledged. A session that was cut off is begun anew by the next."""
+        try:
+            with self._side.controller.log_in(self._iqn) as session:
+                session.write(1, at, block)
+        except (WriteProtected, LunMissing) as error:
+            self.refused.append(error.kind)
+            return False
+        except (LoginRefused, PortalUnreachable, SessionLost, CommandFailed):
+            return False
+        return True
+
+
+@pytest.mark.parametrize("killed", ["source", "target"])
+def test_a_planned_failover_takes_all_that_hosts_were_told_is_written(sides: tuple[Side, Side], killed: str) -> None:
+    source, target = sides
+    with Host(source) as host:
+        refused = source.call("POST", "/jobs/nightly/failover", {}, expect=409)
+        assert refused["type"].endswith("failover-not-confirmed")
+        source.call("POST", "/jobs/nightly/failover", {"confirm": "v1"}, expect=202)
+        victim = (source if killed == "source" else target).controller
+        victim.kill()
+        victim.start()
+        eventually(lambda: not source.call("GET", "/jobs"))
+    assert host.refused
+    assert host.holds(source.file().read_bytes())
+    assert source.digest() == target.digest()
+    assert source.call("GET", "/virtual-disks/v1")["type"] == "BACKUP"
+    assert source.call("GET", "/virtual-disks/v1")["luns"] == []
+    assert target.call("GET", "/virtual-disks/b1")["type"] == "RAID"
+    told = source.call("GET", "/events", {"subject": "vd v1"})
+    assert any("0 bytes are lost" in one["message"] for one in told if one["kind"] == "vd-gave-way")
+
+    # And home again, by the same step.
+    target.host_writes(b"c", (8, 4))
+    assert target.make_job_to(source, "home") is not None
+    target.run("home")
+    with Host(target) as host:
+        target.call("POST", "/jobs/home/failover", {"confirm": "b1"}, expect=202)
+        eventually(lambda: not target.call("GET", "/jobs"))
+    assert host.refused
+    assert host.holds(source.file().read_bytes())
+    assert source.digest() == target.digest()
+    assert source.call("GET", "/virtual-disks/v1")["type"] == "RAID"
