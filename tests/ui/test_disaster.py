@@ -1,5 +1,7 @@
 """The worst day in a browser: the copy is promoted, and the side that comes back gives way to it."""
 
+from collections.abc import Callable
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -49,3 +51,31 @@ def test_the_copy_is_promoted_and_the_old_side_gives_way(both: Replication, page
     page.wait_for_url("**/storage/virtual-disks/v1")
     expect(page.get_by_role("definition").filter(has_text="BACKUP")).to_be_visible()
     expect(page.get_by_text("before-rollback-")).to_be_visible()
+
+
+def test_a_planned_failover_is_followed_to_its_end(
+    both: Replication, page: Page, picture: Callable[[str], None]
+) -> None:
+    source, target = both.source, both.target
+    both.make_job()
+    both.host_writes((0, 8))
+    both.start()
+    both.until("idle")
+    both.host_writes((4, 2))
+    log_in(page, source)
+    page.goto(f"{url(source)}/qreplica/nightly")
+    click(page, "Operations on this job")
+    dialog(page, "Operations on nightly").get_by_text("Planned failover").click()
+    expect(page.get_by_text("hosts can only read “v1” on iSCSI node hosts from now on")).to_be_visible()
+    begin = page.get_by_role("button", name="Fail over", exact=True)
+    expect(begin).to_be_disabled()
+    page.get_by_label("Type “v1” to confirm").fill("v1")
+    begin.click()
+    expect(page.get_by_text("The roles are swapped")).to_be_visible()
+    expect(page.get_by_text("0 bytes were lost")).to_be_visible()
+    expect(page.get_by_text("under way")).to_have_count(0)
+    picture("failover")
+    page.get_by_role("link", name="Show “v1”").click()
+    page.wait_for_url("**/storage/virtual-disks/v1")
+    expect(page.get_by_role("definition").filter(has_text="BACKUP")).to_be_visible()
+    assert target.call("GET", "/virtual-disks/b1")["type"] == "RAID"

@@ -76,10 +76,19 @@ class Looking:
         return True
 
     def keep_up(self, look: Callable[[], Awaitable[None]], every: float = EVERY) -> None:
-        """Look again and again while the page is open, ``every`` so many seconds."""
+        """Look again and again while the page is open, ``every`` so many seconds; why it fails is told once."""
+        told = ""
+
+        def refuse(refused: Refused) -> None:
+            nonlocal told
+            if refused.sentence != told:
+                told = refused.sentence
+                tell(told, wrong=True)
 
         async def again() -> None:
-            await self.attempt(look())
+            nonlocal told
+            if await self.attempt(look(), refuse=refuse):
+                told = ""
 
         ui.timer(every, again, immediate=False)
 

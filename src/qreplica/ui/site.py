@@ -10,6 +10,7 @@ from starlette.responses import Response
 from qreplica.ui import downloads, login
 from qreplica.ui.pages import (  # noqa: F401 - each makes its pages
     entrance,
+    failover,
     job,
     license_,
     maintenance,

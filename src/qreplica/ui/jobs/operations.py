@@ -3,9 +3,12 @@
 from functools import partial
 from typing import Any
 
+from nicegui import ui
+
 from qreplica.access.roles import Role
 from qreplica.ui import wording
 from qreplica.ui.dialogs import Offer, choose, confirm, confirm_loss
+from qreplica.ui.frame import link
 from qreplica.ui.jobs import editing, giving_way, multipath, schedule
 from qreplica.ui.looking import Looking
 
@@ -23,8 +26,11 @@ def _offered(here: Looking, job: Job) -> list[Offer]:
         return []
     runs = job["state"] in {"queued", "running", "waiting", "stopping"}
     back: list[Offer] = []
-    if job["state"] == "superseded" and here.may(Role.ADMIN):
+    fails_over = job["error"] is not None and job["error"]["kind"] == "failing-over"
+    if job["state"] == "superseded" and not fails_over and here.may(Role.ADMIN):
         back = [("Give way to the promoted copy", partial(giving_way.dialog_for, here, job))]
+    elif here.may(Role.ADMIN) and job["plain"] is None:
+        back = [("Planned failover", partial(ui.navigate.to, link("qreplica", job["name"], "failover")))]
     return [
         *back,
         ("Stop", partial(_stop, here, job)) if runs else ("Start", partial(_start, here, job)),
