@@ -30,9 +30,9 @@ _FILL = 512 * MIB
 
 def test_a_controller_of_either_side_dies_in_a_cycle_and_then_the_whole_source(lab: Lab, observed: Any) -> None:
     told: list[str] = []
-    names = ["target-controller-kill", "source-controller-kill", "promote-with-peer-dead"]
+    names = ["target-controller-kill", "source-controller-kill", "promote-with-peer-dead", "planned-failover"]
     results = drills.in_own_lab(lab, names, told.append, fill=_FILL)
-    *killed, promoted = results
+    *killed, promoted, planned = results
     for result in killed:
         assert result.wrong == ()
         assert result.resume_seconds is not None
@@ -40,9 +40,11 @@ def test_a_controller_of_either_side_dies_in_a_cycle_and_then_the_whole_source(l
         # No checkpoint comes in so short a time, so that at most what was sent is sent again.
         assert 0 < result.resent_bytes <= _FILL + _IN_FLIGHT
         assert result.host_writes > 0
-    assert promoted.wrong == ()
-    assert promoted.first_write_seconds is not None
-    assert len([line for line in told if "every byte is right" in line]) == 3
+    for result in (promoted, planned):
+        assert result.wrong == ()
+        assert result.first_write_seconds is not None
+    assert planned.host_writes > 0
+    assert len([line for line in told if "every byte is right" in line]) == 4
     summary = json.loads(json.dumps(drills.as_json(results)))
     assert summary["ok"] is True
     assert [one["name"] for one in summary["drills"]] == names

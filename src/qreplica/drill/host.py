@@ -3,7 +3,9 @@
 It runs inside the host's namespace (``python -m qreplica.drill.host``). One request as JSON on the first line of its
 standard input; the line “filled” when the pattern begins; the end of standard input stops it, and its findings are the
 last line. It uses its disk by whichever portal answers, as multipath software does: what was under way when a session
-is lost is sent again on the next one.
+is lost is sent again on the next one. When it may only read its disk any more, or that is gone, it moves to where it is
+told that the copy will be, says so in a line with the time of its first durable write there (seconds of
+CLOCK_MONOTONIC), and goes on: what it had flushed must be there.
 """
 
 import os
@@ -16,7 +18,7 @@ from pydantic import BaseModel
 
 from qreplica.drill.pattern import block_of, sequence_of
 from qreplica.errors import QReplicaError, RemoteFailed
-from qreplica.iscsi.errors import SessionLost
+from qreplica.iscsi.errors import LunMissing, SessionLost, WriteProtected
 from qreplica.iscsi.initiator import Buffer, KeepAlive, Portal, Session
 from qreplica.lab.host import INITIATOR
 from qreplica.storage.driver import BLOCK
@@ -31,13 +33,19 @@ _GIVEN_UP = 120.0
 _PATIENCE = KeepAlive(interval=1.0, intervals=4)
 
 
-class Request(BaseModel):
-    """Fill ``fill`` bytes from the disk's beginning; then write to the ``blocks`` of 4 KiB behind them."""
+class Place(BaseModel):
+    """Where a disk is: a node, by any of the portals."""
 
     portals: list[str]
     node: str
+
+
+class Request(Place):
+    """Fill ``fill`` bytes from the disk's beginning; then write to the ``blocks`` of 4 KiB behind them."""
+
     fill: int
     blocks: int
+    moves_to: Place | None = None
 
 
 class Found(BaseModel):
@@ -54,18 +62,17 @@ class Host:
 
     def __init__(self, request: Request) -> None:
         self._request = request
+        self._place: Place = request
         self._number = 0
         self._session = self._connect()
 
     def _connect(self) -> Session:
         deadline = time.monotonic() + _GIVEN_UP
         while True:
-            address = self._request.portals[self._number % len(self._request.portals)]
+            address = self._place.portals[self._number % len(self._place.portals)]
             self._number += 1
             try:
-                return Session.connect(
-                    Portal(address), self._request.node, INITIATOR, timeout=3.0, keep_alive=_PATIENCE
-                )
+                return Session.connect(Portal(address), self._place.node, INITIATOR, timeout=3.0, keep_alive=_PATIENCE)
             except RemoteFailed:
                 if time.monotonic() > deadline:
                     raise
@@ -102,7 +109,13 @@ class Host:
         while not select.select([sys.stdin], [], [], 0)[0]:
             chosen = chance.sample(range(self._request.blocks), _BLOCKS_A_FLUSH)
             sequence += 1
-            self._persist({number: block_of(first + number, sequence) for number in chosen}, first)
+            contents = {number: block_of(first + number, sequence) for number in chosen}
+            try:
+                self._persist(contents, first)
+            except (WriteProtected, LunMissing):
+                if self._request.moves_to is None or self._place is self._request.moves_to:
+                    raise
+                self._move(contents, first)
             for number in chosen:
                 promised[number] = sequence
             now = time.monotonic()
@@ -121,6 +134,24 @@ class Host:
                 self._session.logout()
                 self._session = self._connect()
             else:
+                return
+
+    def _move(self, contents: dict[int, bytes], first: int) -> None:
+        """Go on where the copy is, as soon as it is there, with what could not be written any more."""
+        self._session.logout()
+        self._place = self._request.moves_to or self._place
+        deadline = time.monotonic() + _GIVEN_UP
+        while True:
+            self._session = self._connect()
+            try:
+                self._persist(contents, first)
+            except LunMissing:
+                self._session.logout()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_RETRY)
+            else:
+                print(time.monotonic(), flush=True)
                 return
 
     def _check(self, promised: list[int], first: int) -> tuple[int, list[str]]:

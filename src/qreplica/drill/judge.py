@@ -21,14 +21,18 @@ def verdict(ledger: Ledger, name: str, host: Found) -> list[str]:
     base, (point, live) = ledger.base_file(name), ledger.copies(name)
     with ThreadPoolExecutor(2) as pool:
         original, copied, present = pool.map(digest, (base, point, live))
-    wrong = list(host.wrong)
+    wrong = of_host(host)
     if copied != original:
         wrong.append(f"the recovery point {point} differs from the source's snapshot {base}")
     if present != copied:
         wrong.append(f"the live backup VD {live} is not its newest recovery point: somebody wrote to it")
-    if host.lost:
-        wrong.append(f"{host.lost} blocks do not hold what the host had flushed")
     return wrong
+
+
+def of_host(host: Found) -> list[str]:
+    """Return what the host found wrong on its disk: it must find all that it had flushed."""
+    lost = [f"{host.lost} blocks do not hold what the host had flushed"] if host.lost else []
+    return [*host.wrong, *lost]
 
 
 def digest(file: Path) -> str:

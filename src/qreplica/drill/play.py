@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from qreplica.drill import host, host_process, judge, promotion
-from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, PROMOTE, Drill
+from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, PLANNED, PROMOTE, Drill
 from qreplica.drill.errors import FaultTooLate
 from qreplica.drill.host import Found
 from qreplica.drill.stage import NAME, PATTERN_BLOCKS, Stage
@@ -82,7 +82,9 @@ def _play(stage: Stage, name: str) -> Result | None:
     began = time.monotonic()
     if name == PROMOTE:
         return _promote(stage, began)
-    with _host(stage) as stop:
+    if name == PLANNED:
+        return _planned(stage, began)
+    with _host(stage) as (_, stop):
         if name == AT_EVERY_STEP:
             interrupted = _Interrupted()
             _kill_at_every_step(stage)
@@ -102,7 +104,7 @@ def _play(stage: Stage, name: str) -> Result | None:
 
 def _promote(stage: Stage, began: float) -> Result:
     stage.tell(f"{PROMOTE}: both controllers of the source are killed in a cycle, and a host goes on with the copy")
-    with _host(stage) as stop:
+    with _host(stage) as (_, stop):
         stage.side[Side.SOURCE]("job", "start", NAME, "--yes", "--follow")
         stop()
     with _host(stage):
@@ -112,6 +114,25 @@ def _promote(stage: Stage, began: float) -> Result:
     took = round(time.monotonic() - began, 1)
     stage.set_up()
     return Result(PROMOTE, tuple(wrong), seconds=took, first_write_seconds=first_write)
+
+
+def _planned(stage: Stage, began: float) -> Result:
+    stage.tell(f"{PLANNED}: a host that writes all the while is moved to the copy, and the roles are swapped")
+    with _host(stage, promotion.taker_place(stage)) as (process, stop):
+        stage.side[Side.SOURCE]("job", "start", NAME, "--yes", "--follow")
+        first_write = promotion.play_planned(stage, process)
+        found = stop()
+    wrong = judge.of_host(found) + promotion.judge_planned(stage)
+    took = round(time.monotonic() - began, 1)
+    stage.set_up()
+    return Result(
+        PLANNED,
+        tuple(wrong),
+        host_pause_seconds=found.pause_seconds,
+        host_writes=found.writes,
+        seconds=took,
+        first_write_seconds=first_write,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +219,14 @@ def _in(stage: Stage, step: Step) -> str | None:
 
 
 @contextmanager
-def _host(stage: Stage) -> Iterator[Callable[[], Found]]:
-    """Run the host, which has filled its disk by then; give what stops it and returns what it found."""
+def _host(
+    stage: Stage, moves_to: host.Place | None = None
+) -> Iterator[tuple[host_process.HostProcess, Callable[[], Found]]]:
+    """Run the host, which has filled its disk by then; give it, and what stops it and returns what it found."""
     portals = [stage.lab.controller(Side.SOURCE, number).ports[0].address for number in CONTROLLERS]
-    request = host.Request(portals=portals, node=stage.host_node, fill=stage.fill, blocks=PATTERN_BLOCKS)
+    request = host.Request(
+        portals=portals, node=stage.host_node, fill=stage.fill, blocks=PATTERN_BLOCKS, moves_to=moves_to
+    )
     with host_process.running(stage.lab, host.__name__, request) as process:
 
         def stop() -> Found:
@@ -209,4 +234,4 @@ def _host(stage: Stage) -> Iterator[Callable[[], Found]]:
             return Found.model_validate_json(process.line())
 
         process.line()
-        yield stop
+        yield process, stop

@@ -1,9 +1,10 @@
-"""The drill in which the source dies whole in a cycle, hosts go on with the copy, and the source comes back."""
+"""The drills in which hosts go on with the copy: because the source died whole in a cycle, or as it was planned."""
 
 import time
 from pathlib import Path
 
 from qreplica.drill import host_process, taker
+from qreplica.drill.host import Place
 from qreplica.drill.judge import digest
 from qreplica.drill.stage import LUN, NAME, TAKER, Stage
 from qreplica.lab.host import INITIATOR
@@ -19,10 +20,9 @@ def play(stage: Stage) -> tuple[list[str], float]:
     """
     ledger, target = stage.parts.ledger, stage.side[Side.TARGET]
     base, (_, live) = ledger.base_file(NAME), ledger.copies(NAME)
-    node = target("node", "create", TAKER, "--initiator", INITIATOR)["iqn"]
+    place = taker_place(stage)
     kill(*(pid for number in CONTROLLERS for pid in stage.parts.daemon(Side.SOURCE, number)))
-    portals = [stage.lab.controller(Side.TARGET, number).ports[0].address for number in CONTROLLERS]
-    with host_process.running(stage.lab, taker.__name__, taker.Request(portals=portals, node=node)) as host:
+    with host_process.running(stage.lab, taker.__name__, place) as host:
         began = time.monotonic()
         target("vd", "promote", NAME, "--yes")
         target("lun", "create", TAKER, NAME, "--lun", str(LUN))
@@ -34,7 +34,30 @@ def play(stage: Stage) -> tuple[list[str], float]:
     return wrong + _compared(live, base, "after the source came back"), round(seconds, 2)
 
 
+def taker_place(stage: Stage) -> Place:
+    """Make a node on the target for the host that will go on with the copy; return where that is."""
+    node = stage.side[Side.TARGET]("node", "create", TAKER, "--initiator", INITIATOR)["iqn"]
+    return Place(
+        portals=[stage.lab.controller(Side.TARGET, number).ports[0].address for number in CONTROLLERS], node=node
+    )
+
+
+def play_planned(stage: Stage, host: host_process.HostProcess) -> float:
+    """Fail over while the host writes, and give it the copy; return the seconds until it wrote to that."""
+    began = time.monotonic()
+    stage.side[Side.SOURCE]("job", "failover", NAME, "--yes")
+    stage.side[Side.TARGET]("lun", "create", TAKER, NAME, "--lun", str(LUN))
+    return round(float(host.line()) - began, 2)
+
+
+def judge_planned(stage: Stage) -> list[str]:
+    """Return what is wrong: the old source, its new recovery point and the promoted one must be the same."""
+    ledger = stage.parts.ledger
+    promoted, (point, live) = ledger.copies(NAME)[0], ledger.copies(NAME, Side.SOURCE)
+    return _compared(point, promoted, "after the failover") + _compared(live, promoted, "after the failover")
+
+
 def _compared(live: Path, base: Path, when: str) -> list[str]:
     if digest(live) == digest(base):
         return []
-    return [f"the promoted VD {live} differs {when} from the source's snapshot {base} of its last whole generation"]
+    return [f"{live} differs {when} from {base}, which is its last whole generation"]

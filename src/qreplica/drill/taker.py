@@ -7,8 +7,7 @@ prints when its first write was durable (seconds of CLOCK_MONOTONIC).
 import sys
 import time
 
-from pydantic import BaseModel
-
+from qreplica.drill.host import Place
 from qreplica.errors import QReplicaError
 from qreplica.iscsi.initiator import Portal, Session
 from qreplica.lab.host import INITIATOR
@@ -18,20 +17,13 @@ _LUN = 1
 _RETRY, _GIVEN_UP = 0.05, 60.0
 
 
-class Request(BaseModel):
-    """Where the disk will be: it is looked for by each portal in turn until it is there."""
-
-    portals: list[str]
-    node: str
-
-
-def take_over(request: Request) -> float:
-    """Return when the first write was durable. Raises what the last look for the disk raised."""
+def take_over(place: Place) -> float:
+    """Return when the first write was durable, by whichever portal. Raises what the last look for the disk raised."""
     deadline = time.monotonic() + _GIVEN_UP
     while True:
-        for address in request.portals:
+        for address in place.portals:
             try:
-                with Session.connect(Portal(address), request.node, INITIATOR, timeout=3.0) as session:
+                with Session.connect(Portal(address), place.node, INITIATOR, timeout=3.0) as session:
                     return _write(session)
             except QReplicaError:
                 if time.monotonic() > deadline:
@@ -47,4 +39,4 @@ def _write(session: Session) -> float:
 
 
 if __name__ == "__main__":
-    print(take_over(Request.model_validate_json(sys.stdin.readline())), flush=True)
+    print(take_over(Place.model_validate_json(sys.stdin.readline())), flush=True)

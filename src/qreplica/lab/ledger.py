@@ -69,15 +69,15 @@ class Ledger:
         )[0]
         return self._vd(Side.SOURCE, row[0], row[1]) / "snapshots" / str(row[2]) / "disk"
 
-    def copies(self, backup_vd: str) -> tuple[Path, Path]:
-        """Return the file of a backup VD's newest recovery point, and that of what is live."""
+    def copies(self, backup_vd: str, side: Side = Side.TARGET) -> tuple[Path, Path]:
+        """Return the file of the newest recovery point of a VD that is or was a backup VD, and that of what is live."""
         row = self._ask(
-            Side.TARGET,
+            side,
             "SELECT vd.raid_group_id, vd.id, p.snapshot_id FROM recovery_points p JOIN virtual_disks vd "
             "ON vd.id = p.vd_id WHERE vd.name = ? ORDER BY p.generation DESC LIMIT 1",
             backup_vd,
         )[0]
-        home = self._vd(Side.TARGET, row[0], row[1])
+        home = self._vd(side, row[0], row[1])
         return home / "snapshots" / row[2] / "disk", home / "live" / "disk"
 
     def database(self, side: Side) -> Path:
