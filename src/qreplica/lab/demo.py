@@ -84,7 +84,7 @@ class Demo:
     def __init__(
         self, lab: Lab, tell: Callable[[str], None], *, tree: int = TREE, size: int = SIZE, calm: bool = False
     ) -> None:
-        """Replicate ``tree`` bytes of files on a disk of ``size``; ``calm``: kill no controller meanwhile."""
+        """Replicate ``tree`` bytes of files on a disk of ``size``; ``calm``: kill no controller, and await no schedule."""
         self._lab = lab
         self._tell = tell
         self._tree = tree
@@ -117,9 +117,7 @@ class Demo:
         self._tell(f"The host changed {changes.changed} files, deleted {changes.deleted}, added {changes.added}")
         applied = self._host("apply-changes", host, changed, older=image)
         before = Traffic.now(self._lab)
-        self._tell("The next cycle begins by schedule, at the next full minute")
-        look = partial(labs.check_daemons, self._lab)
-        incremental = self._told(Cycle.of(demo_schedule.wait_for_cycle(self._source, self._quietly, JOB, look)))
+        incremental = self._cycle() if self._calm else self._scheduled_cycle()
         traffic = Traffic.now(self._lab).check_since(before, incremental.bytes)
 
         self._verify(changed, changes.known_content)
@@ -198,6 +196,11 @@ class Demo:
         self._run_job(look)
         trouble.mend()
         return self._told(Cycle.of(self._source("job", "show", JOB), trouble.interruptions))
+
+    def _scheduled_cycle(self) -> Cycle:
+        self._tell("The next cycle begins by schedule, at the next full minute")
+        look = partial(labs.check_daemons, self._lab)
+        return self._told(Cycle.of(demo_schedule.wait_for_cycle(self._source, self._quietly, JOB, look)))
 
     def _run_job(self, look: Callable[[], None]) -> None:
         self._source.watched("job", "start", JOB, "--follow", "--yes", look=look)

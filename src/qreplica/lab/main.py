@@ -101,7 +101,7 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Remove everything at the end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON in the last line.")] = False,
     tree: Annotated[str, typer.Option(help="How much data the filesystem holds at least.")] = format_size(TREE),
-    calm: Annotated[bool, typer.Option("--calm", help="Kill no controllers.")] = False,
+    calm: Annotated[bool, typer.Option("--calm", help="Kill no controllers, and start both cycles by hand.")] = False,
     lab_id: Id = DEFAULT_ID,
     root: Root = LABS,
 ) -> None:
