@@ -62,3 +62,18 @@ def test_the_retention_is_set_rule_by_rule(shell: Any) -> None:
     assert "last" in run("vd", "retention", "set", "copy", "--last", "0", code=2).err
     run("vd", "create", "payroll", "--rg", "rg1", "--size", "64MiB")
     assert "name a backup VD" in run("vd", "retention", "show", "payroll", code=2).err
+
+
+def test_a_point_is_tried_and_the_trial_ended(shell: Any) -> None:
+    run = shell.run
+    assert run("test-mount", "list").out.startswith("There are no test mounts")
+    assert run("test-mount", "create", "copy", "5").out == (
+        "Recovery point 5 of “copy” can be tried as VD “copy-test-5”; attach it with “qreplica lun create”.\n"
+    )
+    (row,) = [line for line in run("test-mount", "list").out.splitlines() if line.startswith("copy-test-5")]
+    assert row.split()[1:3] == ["copy", "5"]
+    assert "admin" in row
+    assert "test mount copy-test-5" in run("snapshot", "delete", "copy", "recovery-5", "--yes", code=4).err
+    assert run("test-mount", "end", "copy-test-5", "--yes").out == "Test mount “copy-test-5” is gone.\n"
+    assert run("test-mount", "list", "--json").json() == []
+    assert "There is no test mount" in run("test-mount", "end", "copy", "--yes", code=3).err

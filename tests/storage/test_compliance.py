@@ -165,6 +165,49 @@ def test_roll_back_brings_content_and_size(driver: StorageDriver, group: str, vd
     assert driver.snapshot_path(group, vd, "s1").read_bytes()[:5] == b"first"
 
 
+def test_a_clone_and_what_it_was_made_of_go_their_own_ways(
+    driver: StorageDriver, group: str, disks: list[Path], vd: str
+) -> None:
+    write(driver.vd_path(group, vd), 0, CONTENT)
+    driver.take_snapshot(group, vd, "s1")
+    driver.resize_vd(group, vd, 2 * SIZE)
+    driver.clone_vd(group, vd, "s1", "clone")
+    clone = driver.vd_path(group, "clone")
+    assert clone.read_bytes() == CONTENT + bytes(SIZE - len(CONTENT))
+    assert driver.list_snapshots(group, "clone") == []
+    write(clone, BLOCK, b"mine" * 1024)
+    write(driver.vd_path(group, vd), 2 * BLOCK, b"live" * 1024)
+    driver.clone_vd(group, vd, "s1", "clone")
+    expected = CONTENT[:BLOCK] + b"mine" * 1024 + CONTENT[2 * BLOCK :] + bytes(SIZE - len(CONTENT))
+    assert driver.vd_path(group, "clone").read_bytes() == expected
+    assert driver.snapshot_path(group, vd, "s1").read_bytes() == CONTENT + bytes(SIZE - len(CONTENT))
+    assert driver.vd_path(group, vd).read_bytes()[BLOCK : 2 * BLOCK] == CONTENT[BLOCK : 2 * BLOCK]
+    assert driver.list_vds(group) == ["clone", vd]
+    driver.delete_snapshot(group, vd, "s1")
+    driver.delete_vd(group, vd)
+    driver.close_group(group)
+    driver.open_group(group, disks)
+    assert driver.vd_path(group, "clone").read_bytes() == expected
+    driver.delete_vd(group, "clone")
+    assert driver.list_vds(group) == []
+
+
+def test_a_clone_uses_no_space_that_snapshots_could_claim(driver: StorageDriver, group: str, vd: str) -> None:
+    write(driver.vd_path(group, vd), 0, CONTENT)
+    driver.take_snapshot(group, vd, "s1")
+    driver.clone_vd(group, vd, "s1", "clone")
+    write(driver.vd_path(group, "clone"), 0, CONTENT[::-1])
+    assert driver.space_used(group, "clone").snapshots == 0
+    assert driver.space_used(group, vd).snapshots == 0
+    driver.delete_vd(group, "clone")
+
+
+def test_nothing_is_cloned_of_a_snapshot_that_is_missing(driver: StorageDriver, group: str, vd: str) -> None:
+    with pytest.raises(SnapshotMissing):
+        driver.clone_vd(group, vd, "s9", "clone")
+    assert driver.list_vds(group) == [vd]
+
+
 def test_a_roll_back_that_is_not_confirmed_changes_nothing(driver: StorageDriver, group: str, vd: str) -> None:
     driver.take_snapshot(group, vd, "s1")
     file = driver.vd_path(group, vd)

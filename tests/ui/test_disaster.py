@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
+from ..daemon.running import HOST  # noqa: TID252
 from ..faults.conftest import Replication  # noqa: TID252 - two whole subsystems
 from .clicks import click, dialog
 from .conftest import PATIENCE, log_in, url
@@ -79,3 +80,54 @@ def test_a_planned_failover_is_followed_to_its_end(
     page.wait_for_url("**/storage/virtual-disks/v1")
     expect(page.get_by_role("definition").filter(has_text="BACKUP")).to_be_visible()
     assert target.call("GET", "/virtual-disks/b1")["type"] == "RAID"
+
+
+def test_a_recovery_point_is_tried_while_replication_goes_on(
+    both: Replication, page: Page, picture: Callable[[str], None]
+) -> None:
+    target = both.target
+    both.make_job()
+    both.host_writes((0, 8))
+    both.start()
+    both.until("idle")
+    (point,) = target.call("GET", "/recovery-points/b1")
+    iqn = target.call("POST", "/nodes", {"name": "rehearsal", "initiators": [HOST]}, expect=201)["iqn"]
+    log_in(page, target)
+    page.goto(f"{url(target)}/storage/virtual-disks/b1")
+    click(page, f"Lock or try {point['name']}")
+    dialog(page, f"Operations on {point['name']}").get_by_text("Test mount").click()
+    asked = dialog(page, f"Test mount of {point['name']}")
+    asked.get_by_label("iSCSI node").click()
+    page.get_by_role("option", name="rehearsal").click()
+    asked.get_by_role("button", name="Make a test mount").click()
+    page.wait_for_url("**/storage/virtual-disks/b1-test-1")
+    expect(page.get_by_text("Test mount of generation 1, rehearsal/1, made by admin")).to_be_visible()
+    with target.log_in(iqn) as session:
+        assert session.read(1, 0, 4096) == copied(both, 4096)
+        session.write(1, 0, b"test" * 1024)
+        session.flush(1)
+        both.host_writes((4, 2))
+        both.start()
+        both.until("idle")
+        both.check_copy()
+        assert session.read(1, 0, 4096) == b"test" * 1024
+    page.goto(f"{url(target)}/storage/virtual-disks/b1")
+    expect(page.get_by_text("in-use")).to_be_visible()
+    expect(page.get_by_role("link", name="b1-test-1")).to_be_visible()
+    picture("test-mount")
+    page.get_by_role("link", name="b1-test-1").click()
+    page.wait_for_url("**/storage/virtual-disks/b1-test-1")
+    click(page, "End the test mount")
+    asked = dialog(page, "End b1-test-1")
+    asked.get_by_label("Type “b1-test-1” to confirm").fill("b1-test-1")
+    asked.get_by_role("button", name="End b1-test-1").click()
+    page.wait_for_url("**/storage/virtual-disks/b1")
+    assert target.call("GET", "/test-mounts") == []
+    assert [one["name"] for one in target.call("GET", "/virtual-disks")] == ["b1"]
+    both.check_copy()
+
+
+def copied(both: Replication, length: int) -> bytes:
+    """What the host reads at the beginning of the source VD."""
+    with both.source.log_in(both.iqn) as session:
+        return session.read(1, 0, length)

@@ -318,7 +318,8 @@ def test_recovery_points_are_locked_and_their_retention_is_tried_and_set(
     page.goto(f"{url(target)}/storage/virtual-disks/b1")
     expect(page.get_by_role("heading", name="Recovery points")).to_be_visible()
     expect(page.get_by_text("Kept are the last 8, and those that are locked.")).to_be_visible()
-    click(page, f"Lock or unlock {names[0]}")
+    click(page, f"Lock or try {names[0]}")
+    dialog(page, f"Operations on {names[0]}").get_by_text("Lock", exact=True).click()
     asked = dialog(page, f"Lock {names[0]}")
     asked.get_by_label("Why, such as").fill("annual accounts")
     still(page)
@@ -353,7 +354,8 @@ def test_recovery_points_are_locked_and_their_retention_is_tried_and_set(
     assert names[1] not in left
     assert len(left) == 2
     small.check_copy()
-    click(page, f"Lock or unlock {names[0]}")
+    click(page, f"Lock or try {names[0]}")
+    dialog(page, f"Operations on {names[0]}").get_by_text("Unlock", exact=True).click()
     dialog(page, f"Unlock {names[0]}").get_by_role("button", name="Unlock", exact=True).click()
     expect(row(page, "annual accounts")).to_have_count(0)
     assert target.call("GET", "/recovery-points/b1")[0]["kept_by"] == []

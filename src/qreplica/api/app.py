@@ -42,6 +42,7 @@ from qreplica.api import (
     snapshots,
     source_vds,
     subsystem,
+    test_mounts,
     users,
     virtual_disks,
 )
@@ -100,6 +101,7 @@ def create_app(services: Services) -> FastAPI:
         retention,
         snapshots,
         recovery_points,
+        test_mounts,
         nodes,
         luns,
         jobs,

@@ -59,7 +59,7 @@ class RecoveryPointAnswer(Answer):
         list[str],
         Field(
             description="The rules that keep it: `last`, `hourly`, `daily`, `weekly`, `monthly`, `locked`, `in-use` (a "
-            "LUN shows it, or a roll-back goes to it); none: it goes when the next cycle begins"
+            "LUN or a test mount shows it, or a roll-back goes to it); none: it goes when the next cycle begins"
         ),
     ]
 

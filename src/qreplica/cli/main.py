@@ -26,6 +26,7 @@ from qreplica.cli import (
     snapshot,
     status,
     subsystem,
+    test_mount,
     user,
     vd,
 )
@@ -96,6 +97,7 @@ for noun in (
 ):
     app.add_typer(noun.app, name=noun.__name__.rpartition(".")[2])
 app.add_typer(recovery_point.app, name="recovery-point")
+app.add_typer(test_mount.app, name="test-mount")
 app.add_typer(api_token.app, name="token")
 
 

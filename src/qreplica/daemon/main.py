@@ -49,6 +49,7 @@ from qreplica.iscsi.target.supervisor import Events, Supervisor
 from qreplica.iscsi.target.tgt import TgtDriver
 from qreplica.license.licensing import Licensing
 from qreplica.peer.server import peer_app
+from qreplica.replication import test_mounting
 from qreplica.replication.backlog import BacklogWatch
 from qreplica.replication.failing_over import FailingOver
 from qreplica.replication.failover_looks import FailoverLooks
@@ -172,7 +173,11 @@ def _run(file: Path, config: Config) -> list[int] | None:
         duties.taken(lease.key)
         workers.wake()
 
-    steps = (FinishingRollBacks(roll_backs, reconciler.wake), AutomaticSnapshots(services.pause))
+    steps = (
+        FinishingRollBacks(roll_backs, reconciler.wake),
+        AutomaticSnapshots(services.pause),
+        test_mounting.remind,
+    )
     maintainer = Maintainer(database, storage, leases, config.controller, steps=steps, opened=reconciler.wake)
     parts = (
         # The first to begin is the last to end: a probe that waits holds nothing up.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from qreplica.drill import faults
+from qreplica.drill import faults, rehearsal
 from qreplica.drill.errors import NeedsOwnLab, NoSuchDrill
 from qreplica.drill.stage import Stage
 from qreplica.lab.topology import CONTROLLERS, Side
@@ -17,7 +17,7 @@ _AWAY = 8.0
 class Drill:
     """``fault`` is done in the middle of a cycle; the cycle ends within it (``mended_first``: after it).
 
-    One in an ``own_lab`` needs a lab that was made for drills.
+    One in an ``own_lab`` needs a lab that was made for drills; before one that is ``for_copies`` a cycle is run.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Drill:
     mended_first: bool = False
     interrupts: bool = True
     own_lab: bool = False
+    for_copies: bool = False
 
 
 @contextmanager
@@ -111,6 +112,13 @@ _ALL = (
         mended_first=True,
         interrupts=False,
         own_lab=True,
+    ),
+    Drill(
+        "test-mount-during-cycle",
+        "a host writes to a test mount of the newest recovery point",
+        lambda stage, _: rehearsal.test_mounted(stage),
+        interrupts=False,
+        for_copies=True,
     ),
     Drill("double", "the source's controller 1 is killed and the active path pulled at once", _double),
 )

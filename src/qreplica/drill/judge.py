@@ -9,6 +9,8 @@ from qreplica.drill.host import Found
 from qreplica.lab.ledger import Ledger
 
 _STEP = 1 << 20
+#: So many wrong blocks are told of one by one.
+_TOLD = 3
 
 
 def verdict(ledger: Ledger, name: str, host: Found) -> list[str]:
@@ -32,7 +34,8 @@ def verdict(ledger: Ledger, name: str, host: Found) -> list[str]:
 def of_host(host: Found) -> list[str]:
     """Return what the host found wrong on its disk: it must find all that it had flushed."""
     lost = [f"{host.lost} blocks do not hold what the host had flushed"] if host.lost else []
-    return [*host.wrong, *lost]
+    more = [f"{len(host.wrong) - _TOLD} more blocks are wrong"] if len(host.wrong) > _TOLD else []
+    return [*host.wrong[:_TOLD], *more, *lost]
 
 
 def digest(file: Path) -> str:

@@ -89,12 +89,15 @@ def _play(stage: Stage, name: str) -> Result | None:
             interrupted = _Interrupted()
             _kill_at_every_step(stage)
         else:
+            if DRILLS[name].for_copies:
+                stage.side[Side.SOURCE]("job", "start", NAME, "--yes", "--follow")
             interrupted = _interrupt(stage, DRILLS[name])
         stage.restore()
         # Whoever woke up late has had his chance to do harm.
         time.sleep(_SETTLE)
         found = stop()
-    wrong = judge.verdict(stage.parts.ledger, NAME, found)
+    wrong = judge.verdict(stage.parts.ledger, NAME, found) + stage.findings
+    stage.findings = []
     if interrupted.too_late and not wrong:
         return None
     took = round(time.monotonic() - began, 1)

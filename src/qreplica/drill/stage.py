@@ -36,12 +36,16 @@ T = TypeVar("T")
 
 @dataclass
 class Stage:
-    """A lab that is up. ``tell`` is told what goes on; ``drill`` is the name of the one that plays."""
+    """A lab that is up. ``tell`` is told what goes on; ``drill`` is the name of the one that plays.
+
+    ``findings`` are what else that one has found wrong so far.
+    """
 
     lab: Lab
     tell: Callable[[str], None]
     fill: int = FILL
     drill: str = ""
+    findings: list[str] = field(default_factory=list)
     parts: Parts = field(init=False)
     host_node: str = field(default="", init=False)
     backup_node: str = field(default="", init=False)

@@ -175,12 +175,9 @@ def attach(session: Session, *, node: str, vd: str, lun: int | None = None, snap
     on = get(session, node)
     disk = virtual_disks.get(session, vd)
     frozen = snapshots.get(session, vd, snapshot) if snapshot is not None else None
-    taken = {existing.number: existing for existing in on.luns}
+    taken = {existing.number for existing in on.luns}
     number = lun if lun is not None else next((n for n in range(1, _LARGEST_LUN + 1) if n not in taken), 0)
-    if not 1 <= number <= _LARGEST_LUN:
-        raise LunNumberInvalid(lun=number, node=node)
-    if number in taken:
-        raise LunTaken(lun=number, node=node, vd=taken[number].vd.name)
+    refuse_number(on, number)
     backup = disk.type is VdType.BACKUP and frozen is None
     for existing in disk.luns if backup else ():
         if existing.snapshot_id is None:
@@ -195,6 +192,15 @@ def attach(session: Session, *, node: str, vd: str, lun: int | None = None, snap
     session.add(made)
     session.flush()
     return made
+
+
+def refuse_number(node: Node, lun: int) -> None:
+    """Raise LunNumberInvalid, LunTaken unless the node could show something under that number."""
+    if not 1 <= lun <= _LARGEST_LUN:
+        raise LunNumberInvalid(lun=lun, node=node.name)
+    for existing in node.luns:
+        if existing.number == lun:
+            raise LunTaken(lun=lun, node=node.name, vd=existing.vd.name)
 
 
 def for_replication(node: Node) -> bool:

@@ -84,7 +84,7 @@ class Demo:
     def __init__(
         self, lab: Lab, tell: Callable[[str], None], *, tree: int = TREE, size: int = SIZE, calm: bool = False
     ) -> None:
-        """Replicate ``tree`` bytes of files on a disk of ``size``; ``calm``: kill no controller, and await no schedule."""
+        """Replicate ``tree`` bytes of files on a disk of ``size``; ``calm``: without kills, nor a schedule."""
         self._lab = lab
         self._tell = tell
         self._tree = tree

@@ -71,6 +71,16 @@ class SourceIsBackup(Invalid):
     template = "Virtual disk “{vd}” has type BACKUP: choose a source VD of type RAID."
 
 
+class SourceIsTestMount(Invalid):
+    """A clone that is there for a while."""
+
+    kind = "source-is-test-mount"
+    template = (
+        "“{vd}” is a test mount of recovery point {generation} of “{origin}”, which is there for a while: promote that "
+        "backup VD if hosts are to stay with its copy."
+    )
+
+
 class SourceReplicated(Conflict):
     """The VD has a job, whose snapshots and snapshot space are its own."""
 

@@ -27,7 +27,10 @@ class NothingUnderWay(Conflict):
     """There is no failover that could be called off."""
 
     kind = "no-failover-under-way"
-    template = "Replication job “{job}” is not failing over, so that there is nothing to call off."
+    template = (
+        "Replication job “{job}” is not failing over, so that there is nothing to call off: “qreplica job show {job}” "
+        "tells what it does."
+    )
 
 
 class NoCopyToPromote(Conflict):

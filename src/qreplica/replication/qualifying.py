@@ -18,12 +18,14 @@ from qreplica.replication.errors import (
     NodeLoggedOn,
     SnapshotSpaceShort,
     SourceIsBackup,
+    SourceIsTestMount,
     SourceReplicated,
     SourceRolledBack,
     TargetNotBackup,
 )
 from qreplica.replication.snapshot_space import automatic
 from qreplica.state.models import HeldBack, Job, VdType, VirtualDisk
+from qreplica.state.test_mount_models import TestMount
 from qreplica.storage import raid_groups, virtual_disks
 from qreplica.storage.driver import GroupHealth, StorageDriver
 from qreplica.storage.errors import GroupClosed
@@ -56,6 +58,9 @@ def source_obstacle(session: Session, vd: VirtualDisk) -> QReplicaError | None:
     """Return why a new job may not replicate the VD, None if it may, as far as the state tells."""
     if vd.type is not VdType.RAID:
         return SourceIsBackup(vd=vd.name)
+    mount = session.get(TestMount, vd.id)
+    if mount is not None:
+        return SourceIsTestMount(vd=vd.name, generation=mount.generation, origin=mount.snapshot.vd.name)
     job = session.scalar(select(Job.name).where(Job.source_vd_id == vd.id).limit(1))
     if job is not None:
         return SourceReplicated(vd=vd.name, job=job)

@@ -16,6 +16,7 @@ from qreplica.replication import configuration, retention
 from qreplica.state.database import Database
 from qreplica.state.models import Claim, HeldBack, Lun, RecoveryPoint, Severity, Snapshot, SnapshotKind, VirtualDisk
 from qreplica.state.retention_models import RetentionPolicy
+from qreplica.state.test_mount_models import TestMount
 from qreplica.storage.driver import StorageDriver
 from qreplica.units import format_size
 
@@ -201,7 +202,8 @@ def _all(session: Session, vd_id: str) -> list[RecoveryPoint]:
 
 
 def _needed(session: Session, vd_id: str) -> set[str]:
-    """Return the snapshots of the VD that LUNs show, and the one that it is being rolled back to."""
+    """Return the snapshots of the VD that LUNs or test mounts show, and the one that it is being rolled back to."""
     shown = select(Lun.snapshot_id).where(Lun.vd_id == vd_id)
     held_back = select(HeldBack.snapshot_id).where(HeldBack.vd_id == vd_id)
-    return {one for chosen in (shown, held_back) for one in session.scalars(chosen) if one is not None}
+    mounted = select(TestMount.snapshot_id).join(Snapshot).where(Snapshot.vd_id == vd_id)
+    return {one for chosen in (shown, held_back, mounted) for one in session.scalars(chosen) if one is not None}

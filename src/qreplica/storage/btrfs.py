@@ -202,14 +202,33 @@ class BtrfsDriver(StorageDriver):
                 if (existing := live.stat().st_size) != size:
                     raise VdSizeConflict(vd=vd, existing=existing, size=size)
                 return
-            (home / "snapshots").mkdir(parents=True, exist_ok=True)
-            _delete_subvolumes([home / "new"], group)
-            btrfs_quota.create(mount, vd, group)
+            self._begin_vd(mount, vd, group)
             run("btrfs", "subvolume", "create", "-i", btrfs_quota.quota_group(vd), home / "new", group=group)
             with (home / "new" / _FILE).open("xb") as file:
                 file.truncate(size)
             (home / "new").rename(home / "live")
             run("btrfs", "filesystem", "sync", mount, group=group)
+
+    def clone_vd(self, group: str, vd: str, snapshot: str, clone: str) -> None:
+        """See StorageDriver."""
+        mount, source = self._open(group), self.snapshot_path(group, vd, snapshot).parent
+        home = mount / "vds" / clone
+        with self._locked(group), in_our_words(group, f"to hold {clone}, a clone of the virtual disk {vd}"):
+            if (home / "live").exists():
+                return
+            self._begin_vd(mount, clone, group)
+            joining = ("-i", btrfs_quota.quota_group(clone))
+            run("btrfs", "subvolume", "snapshot", *joining, source, home / "new", group=group)
+            (home / "new").rename(home / "live")
+            run("btrfs", "filesystem", "sync", mount, group=group)
+
+    @staticmethod
+    def _begin_vd(mount: Path, vd: str, group: str) -> None:
+        """Make the place of a new VD, and drop what a crash left of one."""
+        home = mount / "vds" / vd
+        (home / "snapshots").mkdir(parents=True, exist_ok=True)
+        _delete_subvolumes([home / "new"], group)
+        btrfs_quota.create(mount, vd, group)
 
     def resize_vd(self, group: str, vd: str, size: int) -> None:
         """See StorageDriver. The new length is a hole, and durable as soon as the file is."""

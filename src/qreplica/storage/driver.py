@@ -263,6 +263,14 @@ class StorageDriver(ABC):
         """Make a VD of ``size`` bytes (a multiple of BLOCK), reading as zeros, using no space until written."""
 
     @abstractmethod
+    def clone_vd(self, group: str, vd: str, snapshot: str, clone: str) -> None:
+        """Make another VD, ``clone``, of the content and size of a VD's snapshot, whose blocks it shares until written.
+
+        What is written to either is not seen in the other; the clone is there when the snapshot and its VD are deleted.
+        One that exists already is left as it is. Durable on return. Raises SnapshotMissing.
+        """
+
+    @abstractmethod
     def resize_vd(self, group: str, vd: str, size: int) -> None:
         """Let the live VD grow to ``size`` bytes (a multiple of BLOCK); what is new reads as zeros. Idempotent.
 

@@ -185,6 +185,15 @@ class MemoryDriver(StorageDriver):
         with live.open("xb") as file:
             file.truncate(size)
 
+    def clone_vd(self, group: str, vd: str, snapshot: str, clone: str) -> None:
+        """See StorageDriver."""
+        source, live = self.snapshot_path(group, vd, snapshot), self._group(group) / clone / "live"
+        if not live.exists():
+            (live.parent / "snapshots").mkdir(parents=True, exist_ok=True)
+            being_made = live.with_name("new")
+            _copy(source, being_made)
+            being_made.rename(live)
+
     def resize_vd(self, group: str, vd: str, size: int) -> None:
         """See StorageDriver."""
         live = self.vd_path(group, vd)

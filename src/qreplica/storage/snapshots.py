@@ -24,6 +24,7 @@ from qreplica.state.models import (
     VirtualDisk,
     new_id,
 )
+from qreplica.state.test_mount_models import TestMount
 from qreplica.storage import virtual_disks
 from qreplica.storage.driver import SnapshotInfo, StorageDriver
 from qreplica.storage.errors import GroupClosed, GroupLocked
@@ -244,6 +245,8 @@ def pins(session: Session, snapshot_id: str) -> list[str]:
         found.append(f"the roll-back of {held.vd.name}")
     for lun in session.scalars(select(Lun).where(Lun.snapshot_id == snapshot_id)):
         found.append(f"LUN {lun.number} of node {lun.node.name}")
+    for mount in session.scalars(select(TestMount).where(TestMount.snapshot_id == snapshot_id)):
+        found.append(f"test mount {mount.vd.name}")
     return found
 
 

@@ -1,6 +1,7 @@
 """Virtual disks."""
 
 import contextlib
+from collections.abc import Callable
 
 from sqlalchemy import delete as delete_rows
 from sqlalchemy import select
@@ -12,6 +13,7 @@ from qreplica.state.database import Database
 from qreplica.state.models import Claim, HeldBack, Job, RecoveryPoint, Snapshot, VdType, VirtualDisk, new_id
 from qreplica.state.promotion_models import Promotion
 from qreplica.state.retention_models import RetentionPolicy
+from qreplica.state.test_mount_models import TestMount
 from qreplica.storage import raid_groups
 from qreplica.storage.driver import BLOCK, GroupHealth, SpaceUsed, StorageDriver
 from qreplica.storage.errors import GroupClosed, GroupLocked
@@ -55,15 +57,55 @@ def create(
             incomplete=True,
         )
         session.add(vd)
+    _make(db, driver, vd, lambda: driver.create_vd(group.id, vd.id, size))
+    return vd
+
+
+def clone(
+    db: Database,
+    driver: StorageDriver,
+    *,
+    name: str,
+    find: Callable[[Session], Snapshot],
+    note: Callable[[Session, VirtualDisk], None],
+) -> VirtualDisk:
+    """Make a VD of type RAID of a snapshot's content, in the same RG. Its whole size is promised, as to any other.
+
+    In the transaction that writes it down ``find`` returns the snapshot, and ``note`` has to see to it that this stays
+    until the VD is made. Raises NotAName, NameTaken, GroupHasNoRoom, and what those two do; then nothing was made.
+    """
+    check_name(name, "virtual disk")
+    with db.session() as session:
+        _refuse_taken(session, name)
+        snapshot = find(session)
+        snapshot_id, origin, group = snapshot.id, snapshot.vd_id, snapshot.vd.raid_group
+        raid_groups.refuse_beyond(session, group, snapshot.size, f"virtual disk {name}")
+        vd = VirtualDisk(
+            id=new_id(),
+            name=name,
+            type=VdType.RAID,
+            size=snapshot.size,
+            raid_group=group,
+            serial=new_id(),
+            incomplete=True,
+        )
+        session.add(vd)
+        session.flush()
+        note(session, vd)
+    _make(db, driver, vd, lambda: driver.clone_vd(group.id, origin, snapshot_id, vd.id))
+    return vd
+
+
+def _make(db: Database, driver: StorageDriver, vd: VirtualDisk, make: Callable[[], None]) -> None:
+    """Make a VD that was written down as incomplete, or leave nothing of it."""
     try:
-        driver.create_vd(group.id, vd.id, size)
+        make()
         _complete(db, vd)
     except BaseException:
         # If this fails too, the row stays incomplete, for ``delete`` or the next start.
         with contextlib.suppress(QReplicaError):
-            _remove(db, driver, group.id, vd.id)
+            _remove(db, driver, vd.raid_group_id, vd.id)
         raise
-    return vd
 
 
 def _refuse_taken(session: Session, name: str) -> None:
@@ -109,7 +151,7 @@ def _remove(db: Database, driver: StorageDriver, group_id: str, vd_id: str) -> N
     driver.delete_vd(group_id, vd_id)
     with db.session() as session:
         # In the order of their references.
-        for table in (HeldBack, Promotion, RecoveryPoint, RetentionPolicy, Snapshot, Claim):
+        for table in (HeldBack, Promotion, RecoveryPoint, RetentionPolicy, TestMount, Snapshot, Claim):
             session.execute(delete_rows(table).where(table.vd_id == vd_id))
         session.execute(delete_rows(VirtualDisk).where(VirtualDisk.id == vd_id))
 
@@ -127,6 +169,9 @@ def undo_incomplete(db: Database, driver: StorageDriver, group_id: str) -> None:
 def _refuse_used(session: Session, vd: VirtualDisk) -> None:
     for lun in vd.luns:
         raise VdInUse(vd=vd.name, user=f"LUN {lun.number} of node {lun.node.name}", remedy="detach it")
+    mounts = select(TestMount).join(Snapshot, Snapshot.id == TestMount.snapshot_id).where(Snapshot.vd_id == vd.id)
+    for mount in session.scalars(mounts):
+        raise VdInUse(vd=vd.name, user=f"test mount {mount.vd.name}", remedy="end that")
     job = session.scalar(select(Job).where(Job.source_vd_id == vd.id))
     if job is not None:
         raise VdInUse(vd=vd.name, user=f"replication job {job.name}", remedy="delete the job")

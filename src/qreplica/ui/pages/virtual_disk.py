@@ -10,7 +10,7 @@ from qreplica.access.roles import Role
 from qreplica.ui.dialogs import offer
 from qreplica.ui.frame import heading, page
 from qreplica.ui.looking import Looking
-from qreplica.ui.storage import luns, recovery_points, snapshots, space, virtual_disk
+from qreplica.ui.storage import luns, recovery_points, snapshots, space, test_mounts, virtual_disk
 from qreplica.ui.storage.sections import AS_COUNTED, VIRTUAL_DISKS, Section
 
 
@@ -24,6 +24,7 @@ async def virtual_disk_page(here: Looking, name: str) -> None:
         if vd is not None:
             heading(vd["name"])
             offer(here, virtual_disk.offered(here, vd))
+            test_mounts.shown(here, [vd["test_mount"]] if vd["test_mount"] else [])
             virtual_disk.facts_of(here, vd)
 
     @ui.refreshable
@@ -36,6 +37,12 @@ async def virtual_disk_page(here: Looking, name: str) -> None:
     with section.body, ui.card().classes("panel") as of_backup:
         heading("Recovery points")
         points = recovery_points.RecoveryPoints(here, name)
+
+        @ui.refreshable
+        def mounts(found: list[dict[str, Any]] | None = None) -> None:
+            test_mounts.shown(here, found or [])
+
+        mounts()
         of_backup.visible = False
     with section.body, ui.card().classes("panel"):
         heading("Snapshots")
@@ -57,15 +64,18 @@ async def virtual_disk_page(here: Looking, name: str) -> None:
         is_backup=of_backup.set_visibility,
         points=points.show,
         retention=points.show_rules,
+        mounts=mounts.refresh,
     )
 
 
 async def _look(here: Looking, name: str) -> dict[str, Any]:
-    vd, taken, all_luns = await asyncio.gather(
+    vd, taken, all_luns, mounts = await asyncio.gather(
         here.rest.get("virtual-disks", name, **AS_COUNTED),
         here.rest.get("snapshots", vd=name),
         here.rest.get("luns"),
+        here.rest.get("test-mounts"),
     )
+    vd["test_mount"] = next(({**one, "used": 0} for one in mounts if one["name"] == name), None)
     points: list[dict[str, Any]] = []
     retention: dict[str, Any] | None = None
     if is_backup := vd["type"] == "BACKUP":
@@ -81,4 +91,5 @@ async def _look(here: Looking, name: str) -> dict[str, Any]:
         "is_backup": is_backup,
         "points": points,
         "retention": retention,
+        "mounts": [{**one, "used": 0} for one in mounts if one["vd"] == name],
     }

@@ -1,14 +1,16 @@
 """The recovery points of a backup virtual disk: what keeps them, their locks, and how long they are kept."""
 
+from functools import partial
 from typing import Any, Final
 
 from nicegui import ui
 
 from qreplica.access.roles import Role
 from qreplica.ui import tables, wording
-from qreplica.ui.dialogs import Offer, buttons, confirm, dialog, offer
+from qreplica.ui.dialogs import Offer, buttons, choose, confirm, dialog, offer
 from qreplica.ui.looking import Looking
 from qreplica.ui.rest import Refused
+from qreplica.ui.storage import test_mounts
 from qreplica.ui.tables import Cell, Table
 
 Point = dict[str, Any]
@@ -47,7 +49,7 @@ class RecoveryPoints:
             _COLUMNS,
             "It has no recovery points: each cycle of a replication job makes one.",
             self._operate if here.may(Role.OPERATOR) else None,
-            only="Lock or unlock",
+            only="Lock or try",
         )
 
     def show(self, points: list[Point]) -> None:
@@ -80,10 +82,14 @@ class RecoveryPoints:
         return tables.state("locked", since, *([lock["note"]] if lock["note"] else []))
 
     def _operate(self, name: str) -> None:
-        if self._points[name]["lock"] is None:
-            _lock(self._here, self._vd, name)
-        else:
-            _unlock(self._here, self._vd, name)
+        locked = self._points[name]["lock"] is not None
+        offered: list[Offer] = [
+            ("Unlock", partial(_unlock, self._here, self._vd, name))
+            if locked
+            else ("Lock", partial(_lock, self._here, self._vd, name)),
+            ("Test mount", partial(test_mounts.make, self._here, self._vd, name)),
+        ]
+        choose(self._here, f"Operations on {name}", offered, "")
 
 
 def _lock(here: Looking, vd: str, name: str) -> None:

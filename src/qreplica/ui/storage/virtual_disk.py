@@ -10,7 +10,7 @@ from qreplica.ui.dialogs import Offer, buttons, confirm_loss, dialog
 from qreplica.ui.facts import facts
 from qreplica.ui.frame import link
 from qreplica.ui.looking import Looking
-from qreplica.ui.storage import promotion
+from qreplica.ui.storage import promotion, test_mounts
 from qreplica.ui.storage.sections import VIRTUAL_DISKS
 from qreplica.ui.storage.virtual_disks import Vd
 
@@ -37,6 +37,8 @@ def offered(here: Looking, vd: Vd) -> list[Offer]:
     may: list[Offer] = []
     if here.may(Role.OPERATOR):
         may.append(("Snapshot space", partial(_snapshot_space, here, vd["name"])))
+        if vd["test_mount"]:
+            may.append(("End the test mount", partial(test_mounts.end, here, vd["test_mount"])))
         if vd["type"] == "RAID":
             may.append(("Automatic snapshots", partial(_automatic, here, vd)))
     if here.may(Role.ADMIN):
