@@ -201,6 +201,15 @@ class FollowedGroupFailed(QReplicaError):
     template = "RG “{name}” is not well, because {reason}"
 
 
+class CopyNotVerified(QReplicaError):
+    """A verification that was followed did not find the copy to be right."""
+
+    kind = "copy-not-verified"
+    title = "The copy is not known to be right"
+    exit_code = 10
+    template = "The copy of job “{name}” is not known to be right: {reason}"
+
+
 class FollowedFailoverEnded(QReplicaError):
     """The failover that was followed did not come to its end."""
 

@@ -4,7 +4,17 @@ from typing import Annotated
 
 import typer
 
-from qreplica.cli import asking, job_edit, job_failover, job_path, job_rpo, job_schedule, job_views, wizard
+from qreplica.cli import (
+    asking,
+    job_edit,
+    job_failover,
+    job_path,
+    job_rpo,
+    job_schedule,
+    job_verification,
+    job_views,
+    wizard,
+)
 from qreplica.cli.context import Json, Session, Yes, path, session
 from qreplica.units import parse_minutes
 
@@ -223,6 +233,8 @@ def give_way(context: typer.Context, name: Name, yes: Yes = False, as_json: Json
 
 
 app.command("failover")(job_failover.failover)
+app.command("verify")(job_verification.verify)
+app.command("repair")(job_verification.repair)
 
 
 @app.command()

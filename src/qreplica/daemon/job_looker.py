@@ -11,6 +11,6 @@ class JobLooker(Regular):
         super().__init__(name, every, f"{name} not looked after")
         self._looks = looks
 
-    def round(self) -> None:
+    def round(self) -> bool | None:
         """Look at each job once. Raises what the database does: what is due is still so at the next round."""
-        self._looks.round()
+        return self._looks.round()

@@ -61,6 +61,7 @@ from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.recovery_serving import Serving
 from qreplica.replication.scheduler import Scheduler
+from qreplica.replication.verification_looks import VerificationLooks
 from qreplica.replication.workers import Workers
 from qreplica.state.database import Database
 from qreplica.state.models import Base, Controller, Node, Severity, now
@@ -207,6 +208,11 @@ def _run(file: Path, config: Config) -> list[int] | None:
             ),
         ),
         JobLooker("failovers", 1.0, failovers),
+        JobLooker(
+            "verifications",
+            1.0,
+            VerificationLooks(database, storage, duty_leases, config.controller, NetworkLinks().peer),
+        ),
         JobLooker("lag", 5.0, LagWatch(database, duty_leases, config.controller, obstacle=licensing.obstacle)),
         JobLooker("backlog", 5.0, BacklogWatch(database, storage, duty_leases, config.controller)),
         LeaseKeeper(duty_leases, duties.wanted, config.cluster.heartbeat_seconds, duty_taken),

@@ -19,9 +19,11 @@ from qreplica.peer.messages import (
     Commit,
     Committed,
     Compare,
+    ComparePoint,
     Digests,
     Lineage,
     NodeList,
+    PointDigests,
     Promote,
     Promoted,
     Release,
@@ -121,6 +123,16 @@ class PeerClient:
         older version.
         """
         answer = self._read(Digests, self._ask("POST", iqn, "compare", compare))
+        if not compare.tells(answer.end, answer.digests):
+            raise self._wire.garbage("the chunks that it tells of are not those that it was asked about")
+        return answer
+
+    def compare_point(self, iqn: str, compare: ComparePoint) -> PointDigests:
+        """Return what a recovery point holds from the offset on.
+
+        Raises NoSuchPoint, NotClaimed, and NoSuchRoute from a target of an older version.
+        """
+        answer = self._read(PointDigests, self._ask("POST", iqn, "compare-point", compare))
         if not compare.tells(answer.end, answer.digests):
             raise self._wire.garbage("the chunks that it tells of are not those that it was asked about")
         return answer

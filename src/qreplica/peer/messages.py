@@ -7,6 +7,7 @@
 | POST ``/peer/v1/nodes/{iqn}/claim`` | Claim | Lineage |
 | POST ``/peer/v1/nodes/{iqn}/begin`` | Begin | Begun |
 | POST ``/peer/v1/nodes/{iqn}/compare`` | Compare | Digests |
+| POST ``/peer/v1/nodes/{iqn}/compare-point`` | ComparePoint | PointDigests |
 | POST ``/peer/v1/nodes/{iqn}/commit`` | Commit | Committed |
 | POST ``/peer/v1/nodes/{iqn}/abort`` | Abort | Lineage |
 | GET ``/peer/v1/nodes/{iqn}/lineage?lun=`` | | Lineage |
@@ -29,6 +30,7 @@ from qreplica.units import KIB, MIB
 
 Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+QuickDigest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Size = Annotated[int, Field(ge=0)]
 
 
@@ -174,17 +176,9 @@ class Begun(_Message):
     size: Size
 
 
-class Compare(_Message):
-    """Tell what the live backup VD holds from ``offset`` to ``end``, as digests of chunks of ``chunk`` bytes.
+class _Range(_Message):
+    """From ``offset`` to ``end``, in chunks of ``chunk`` bytes, which lie at multiples of that, as ``offset`` does."""
 
-    Only for the owner, and only of the generation in progress. The chunks lie at multiples of ``chunk``, as ``offset``
-    does; ``end`` is that generation's size, with which the last one ends.
-    """
-
-    job: Id
-    epoch: int
-    generation: int
-    manifest: Digest
     offset: Size
     end: Size
     chunk: Annotated[int, Field(ge=4 * KIB, le=MIB, multiple_of=4 * KIB)]
@@ -200,6 +194,36 @@ class Compare(_Message):
         """Tell whether an answer up to ``end``, with digests at those offsets, is one to this."""
         is_sound = self.offset < end <= self.end and (end % self.chunk == 0 or end == self.end)
         return is_sound and all(offset in range(self.offset, end, self.chunk) for offset in offsets)
+
+
+class Compare(_Range):
+    """Tell what the live backup VD holds of a range, as digests of its chunks.
+
+    Only for the owner, and only of the generation in progress, with whose size the range ends.
+    """
+
+    job: Id
+    epoch: int
+    generation: int
+    manifest: Digest
+
+
+class ComparePoint(_Range):
+    """Tell what a committed recovery point holds of a range, as digests of its chunks.
+
+    Only for the job that holds the backup VD, of one of its points, whatever is being written to the live VD.
+    """
+
+    job: Id
+    generation: int
+    source_snapshot: Id
+
+
+class PointDigests(_Message):
+    """What the point holds from the offset asked for up to ``end``: as ``Digests`` does, but by XXH3-128."""
+
+    end: Size
+    digests: dict[Size, QuickDigest | None]
 
 
 class Digests(_Message):

@@ -44,6 +44,7 @@ _SIGNED: tuple[type[QReplicaError], ...] = (
     recovery.NotClaimed,
     recovery.StaleEpoch,
     recovery.Superseded,
+    recovery.NoSuchPoint,
     recovery.NotPromoted,
     promotion.NothingToPromote,
     promotion.NoSuchGeneration,

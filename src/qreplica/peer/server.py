@@ -21,10 +21,12 @@ from qreplica.peer.messages import (
     Commit,
     Committed,
     Compare,
+    ComparePoint,
     Digests,
     Id,
     Lineage,
     NodeList,
+    PointDigests,
     Promote,
     Promoted,
     Release,
@@ -44,11 +46,7 @@ def peer_app(database: Database, controller: int, recovery: Recovery, promoter: 
     _answer_problems(app)
     _answer_lists(app, database, controller)
     _answer_job(app, recovery)
-
-    @app.post(_NODE + "/promote")
-    def promote(iqn: str, message: Promote) -> Promoted:
-        return promoter.promote_for(iqn, message)
-
+    _answer_of_copies(app, recovery, promoter)
     return app
 
 
@@ -114,6 +112,18 @@ def _answer_job(app: FastAPI, recovery: Recovery) -> None:
     @app.post(_NODE + "/release", status_code=204)
     def release(iqn: str, message: Release) -> None:
         recovery.release(iqn, message)
+
+
+def _answer_of_copies(app: FastAPI, recovery: Recovery, promoter: Promoter) -> None:
+    """Add what a job asks about what it has committed."""
+
+    @app.post(_NODE + "/compare-point")
+    def compare_point(iqn: str, message: ComparePoint) -> PointDigests:
+        return recovery.compare_point(iqn, message)
+
+    @app.post(_NODE + "/promote")
+    def promote(iqn: str, message: Promote) -> Promoted:
+        return promoter.promote_for(iqn, message)
 
 
 def _answer_problems(app: FastAPI) -> None:

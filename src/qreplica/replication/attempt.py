@@ -17,6 +17,7 @@ from qreplica.errors import QReplicaError
 from qreplica.peer import messages
 from qreplica.replication import manifest, planner
 from qreplica.replication.comparison import CHUNK, Comparison, asking
+from qreplica.replication.differing import with_ranges
 from qreplica.replication.errors import StaleOwner
 from qreplica.replication.links import Links, Peer, Target, Way, check_claimed, check_disk, check_subsystem, claim_of
 from qreplica.replication.paths import Paths
@@ -131,8 +132,10 @@ class Attempt:
         extents = self._parts.storage.delta(
             facts.source_group, facts.source_vd, None if base is None else base.snapshot, facts.cycle
         )
+        if facts.repairs:
+            extents = with_ranges(extents, facts.repairs, size)
         begin = self._begin_message(facts, plan, size, extents)
-        start, room = self._begin(plan, begin, extents, peer)
+        start, room = self._begin(facts, plan, begin, extents, peer)
         if room != lineage.size:
             self._store.target_grew(room)
         if not self._send(file, extents, start, begin, lineage.initiator, peer):
@@ -193,7 +196,12 @@ class Attempt:
         )
 
     def _begin(
-        self, plan: Full | Incremental | Resume, begin: messages.Begin, extents: list[Extent], peer: Peer
+        self,
+        facts: CycleFacts,
+        plan: Full | Incremental | Resume,
+        begin: messages.Begin,
+        extents: list[Extent],
+        peer: Peer,
     ) -> tuple[int, int]:
         """Persist the plan, tell the target, and return the offset to start from and the backup VD's size.
 
@@ -211,6 +219,7 @@ class Attempt:
                 zeros=sums.zeros,
                 done=covered(extents, start),
                 checkpoint=start,
+                repairs=bool(facts.repairs),
             )
         )
         begun = peer.begin(self._target.node, begin)

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import xxhash
+
 from qreplica.storage.holes import next_written
 from qreplica.units import MIB
 
@@ -28,18 +30,33 @@ class Look:
     digests: dict[int, str | None]
 
 
-def digest(content: bytes | bytearray | memoryview) -> str:
-    """Return the SHA-256, hexadecimal."""
+Content = bytes | bytearray | memoryview
+
+
+def digest(content: Content) -> str:
+    """Return the SHA-256, hexadecimal: what decides that something need not be sent."""
     return hashlib.sha256(content).hexdigest()
 
 
-@functools.lru_cache(maxsize=8)
-def of_zeros(length: int) -> str:
+def quick_digest(content: Content) -> str:
+    """Return the XXH3-128, hexadecimal: finds what went wrong by chance, as fast as it is read."""
+    return xxhash.xxh3_128_hexdigest(content)
+
+
+@functools.lru_cache(maxsize=16)
+def of_zeros(length: int, of: Callable[[Content], str] = digest) -> str:
     """Return the digest of so many zeros."""
-    return digest(bytes(length))
+    return of(bytes(length))
 
 
-def look(fd: int, start: int, size: int, chunk: int, clock: Callable[[], float] = time.monotonic) -> Look:
+def look(  # noqa: PLR0917 - a range of a file, and how it is looked at
+    fd: int,
+    start: int,
+    size: int,
+    chunk: int,
+    clock: Callable[[], float] = time.monotonic,
+    of: Callable[[Content], str] = digest,
+) -> Look:
     """Return what the first ``size`` bytes of the file ``fd`` hold from ``start``, a multiple of ``chunk``, on.
 
     What counts is what the disks hold: the page cache keeps what once failed to be written as if it had been, so what
@@ -58,17 +75,17 @@ def look(fd: int, start: int, size: int, chunk: int, clock: Callable[[], float] 
         if read + chunk > MOST_BYTES or len(digests) >= MOST_CHUNKS or (digests and clock() > until):
             break
         length = min(chunk, size - at)
-        digests[at] = _digest_at(fd, at, buffer[:length])
+        digests[at] = _digest_at(fd, at, buffer[:length], of)
         read += length
         at += length
     os.posix_fadvise(fd, start, at - start, os.POSIX_FADV_DONTNEED)
     return Look(at, digests)
 
 
-def _digest_at(fd: int, offset: int, buffer: memoryview) -> str | None:
+def _digest_at(fd: int, offset: int, buffer: memoryview, of: Callable[[Content], str]) -> str | None:
     """Return None for what the disks have lost: whoever compares then writes it anew, which heals it."""
     try:
         got = os.preadv(fd, [buffer], offset)
     except OSError:
         return None
-    return digest(buffer) if got == len(buffer) else None
+    return of(buffer) if got == len(buffer) else None

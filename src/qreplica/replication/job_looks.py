@@ -37,8 +37,11 @@ class JobLooks(ABC):
     def look(self, database: Database, job: str) -> None:
         """Look at the job with that id; what it changes it changes by ``database``, which is fenced."""
 
-    def round(self) -> None:
-        """Look at each job once. What fails with one is told once, and holds no other up. Raises what reading does."""
+    def round(self) -> bool | None:
+        """Look at each job once. What fails with one is told once, and holds no other up. Raises what reading does.
+
+        Returns True when another round is to follow at once.
+        """
         for job, owner in self._jobs():
             lease = self._leases.held(str(owner))
             if lease is None:
@@ -51,6 +54,7 @@ class JobLooks(ABC):
                 self._tell(job, error)
             else:
                 self._told.pop(job, None)
+        return None
 
     def _fenced(self, lease: Lease) -> Database:
         return self._database.fenced(lambda session: self._leases.confirm(session, lease))

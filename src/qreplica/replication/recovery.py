@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from qreplica.errors import NoSpace
 from qreplica.peer import messages
 from qreplica.peer.pairing import pair
+from qreplica.replication import point_comparison
 from qreplica.replication import recovery_claims as claims
 from qreplica.replication import recovery_comparison as comparison
 from qreplica.replication import recovery_progress as progress
@@ -88,6 +89,10 @@ class Recovery:
     def compare(self, iqn: str, message: messages.Compare) -> messages.Digests:
         """Tell the owner what the live VD holds of the generation in progress (``recovery_comparison``)."""
         return comparison.compare(self._database, self._storage, iqn, message)
+
+    def compare_point(self, iqn: str, message: messages.ComparePoint) -> messages.PointDigests:
+        """Tell the job that holds the VD what one of its points holds (``point_comparison``)."""
+        return point_comparison.compare(self._database, self._storage, iqn, message)
 
     def commit(self, iqn: str, message: messages.Commit) -> messages.Committed:
         """Make the generation in progress a recovery point. Idempotent. The owner must have nothing outstanding.

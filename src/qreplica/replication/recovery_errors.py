@@ -93,6 +93,16 @@ class Superseded(Conflict):
     )
 
 
+class NoSuchPoint(NotFound):
+    """The recovery point that was asked about is not there, or no longer."""
+
+    kind = "no-such-point"
+    template = (
+        "Backup VD “{vd}” has no recovery point of generation {generation}, or no longer: later ones that are there "
+        "can be asked about."
+    )
+
+
 class NotPromoted(NotFound):
     """Nothing was promoted."""
 

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from qreplica.cluster.duties import doer
 from qreplica.errors import QReplicaError
-from qreplica.replication import queue
+from qreplica.replication import queue, repairing
+from qreplica.replication.differing import Range
 from qreplica.replication.errors import StaleOwner
 from qreplica.replication.path_states import carried_by
 from qreplica.replication.planner import Base, Begun
@@ -31,7 +32,7 @@ class CycleFacts:
 
     ``snapshot`` is None until the cycle's snapshot is known to exist. ``made`` names the snapshot of each generation
     that the job ever carried; a cycle's snapshot has the cycle's id. ``noted`` are those of them that are not known to
-    be deleted.
+    be deleted. ``repairs`` are ranges that the cycle sends whatever its delta is.
     """
 
     job: str
@@ -47,11 +48,12 @@ class CycleFacts:
     begun: Begun | None
     made: dict[int, str]
     noted: frozenset[str]
+    repairs: tuple[Range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a cycle is about to send; ``total`` and ``zeros`` in bytes."""
+    """What a cycle is about to send; ``total`` and ``zeros`` in bytes. ``repairs``: it sends those of the facts too."""
 
     base: Base | None
     manifest: str
@@ -59,6 +61,7 @@ class Planned:
     zeros: int
     done: int
     checkpoint: int
+    repairs: bool = False
 
 
 class JobStore:
@@ -107,6 +110,7 @@ class JobStore:
                 begun=_begun(cycle),
                 made=_made(session, job),
                 noted=frozenset(snapshots_of(session, job.id)),
+                repairs=repairing.wanted(session, cycle),
             )
 
     def step(self, step: Step) -> None:
@@ -144,6 +148,8 @@ class JobStore:
             cycle.checkpoint = plan.checkpoint
             cycle.step = Step.TRANSFER
             cycle.progressed_at = now()
+            if plan.repairs:
+                repairing.planned(session, cycle)
 
     def checkpoint(self, offset: int, done: int) -> None:
         """Persist that everything below ``offset`` is durable on the target."""
@@ -170,6 +176,7 @@ class JobStore:
             job.base_generation, job.base_snapshot_id = cycle.generation, cycle.snapshot_id
             cycle.base_snapshot_id = None
             cycle.step, cycle.outcome, cycle.done_bytes = Step.DONE, Outcome.COMMITTED, cycle.total_bytes
+            repairing.committed(session, cycle)
 
     def left_over(self, present: Iterable[str]) -> list[str]:
         """Return snapshots that cycles of this job took and nothing needs any more, and unpin them.
