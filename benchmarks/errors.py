@@ -3,6 +3,16 @@
 from qreplica.errors import EngineFailed
 
 
+class NotVerified(EngineFailed):
+    """A verification of an equal copy did not pass."""
+
+    kind = "bench-not-verified"
+    template = (
+        "The verification of “{job}” is “{state}” ({reason}), though the copy is right byte for byte: run the bench "
+        "again, and report it if that happens twice."
+    )
+
+
 class CopyIsWrong(EngineFailed):
     """A contender's copy differs from its source: its speed means nothing."""
 

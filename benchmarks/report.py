@@ -22,6 +22,7 @@ AT_LEAST = {
     "jobs.aggregate_ratio_16": 0.9,
     "jobs.slowest_over_mean": 0.5,
     "failback.speedup_vs_full": 30.0,
+    "verify.ratio_to_read": 0.8,
 }
 AT_MOST = {
     "growth.seconds_16x": 1.3,

@@ -16,6 +16,7 @@ from benchmarks import (
     snapshot_pause,
     space,
     throttle,
+    verifying,
     visits,
 )
 from benchmarks.contenders import program
@@ -26,8 +27,8 @@ from benchmarks.world import Tell, World, make_backup, make_job, make_source, wo
 from qreplica.lab.topology import Lab, Side
 from qreplica.units import GIB, MIB
 
-PARTS = ("full_ram", "full", "incremental", "snapshot", "throttle", "jobs", "ui", "failback", "space")
-VD, LARGE, LIMITED, ONE, SEEN, AWAY = "disk", "large", "limited", "one", "seen", "away"
+PARTS = ("full_ram", "full", "incremental", "snapshot", "throttle", "jobs", "ui", "failback", "verify", "space")
+VD, LARGE, LIMITED, ONE, SEEN, AWAY, VERIFIED = "disk", "large", "limited", "one", "seen", "away", "verified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +154,15 @@ def _failback(one: _Run) -> dict[str, Any]:
     return failback.measure(one.world, AWAY, 5, size=size, changes=one.scale.changes)
 
 
+def _verify(one: _Run) -> dict[str, Any]:
+    size = one.scale.vd
+    make_source(one.world, VERIFIED, size, 2 * size, number=6)
+    make_backup(one.world, f"{VERIFIED}-copy", size)
+    one.host.fill(6, size)
+    make_job(one.world, VERIFIED, VERIFIED, f"{VERIFIED}-copy")
+    return verifying.measure(one.world, VERIFIED, size=size, rounds=one.scale.rounds)
+
+
 def _space(one: _Run) -> dict[str, Any]:
     return space.measure(one.world, one.host, one.scale.space, one.tell)
 
@@ -164,6 +174,7 @@ _OTHERS: dict[str, tuple[str, Callable[[_Run], dict[str, Any]]]] = {
     "jobs": ("Sixteen jobs at once", _jobs),
     "ui": ("The web pages", _ui),
     "failback": ("The way home", _failback),
+    "verify": ("A copy is verified", _verify),
     "space": ("An RG that is sold out", _space),
 }
 

@@ -122,10 +122,11 @@ _ALL = (
     ),
     Drill("double", "the source's controller 1 is killed and the active path pulled at once", _double),
 )
-#: By name, in the order in which ``--all`` plays them. The last three are played in their own way.
+#: By name, in the order in which ``--all`` plays them. Those behind them are played in their own way.
 DRILLS = {drill.name: drill for drill in _ALL}
-AT_EVERY_STEP, PROMOTE, PLANNED = "kill-at-every-step", "promote-with-peer-dead", "planned-failover"
-NAMES = (*DRILLS, AT_EVERY_STEP, PROMOTE, PLANNED)
+AT_EVERY_STEP, FLIPPED = "kill-at-every-step", "verify-finds-flipped-bits"
+PROMOTE, PLANNED = "promote-with-peer-dead", "planned-failover"
+NAMES = (*DRILLS, AT_EVERY_STEP, FLIPPED, PROMOTE, PLANNED)
 
 
 def chosen(names: Sequence[str], *, own_lab: bool) -> list[str]:

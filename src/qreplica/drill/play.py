@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from qreplica.drill import host, host_process, judge, promotion
-from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, PLANNED, PROMOTE, Drill
+from qreplica.drill import flipping, host, host_process, judge, promotion
+from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, FLIPPED, PLANNED, PROMOTE, Drill
 from qreplica.drill.errors import FaultTooLate
 from qreplica.drill.host import Found
 from qreplica.drill.stage import NAME, PATTERN_BLOCKS, Stage
@@ -88,6 +88,9 @@ def _play(stage: Stage, name: str) -> Result | None:
         if name == AT_EVERY_STEP:
             interrupted = _Interrupted()
             _kill_at_every_step(stage)
+        elif name == FLIPPED:
+            interrupted = _Interrupted()
+            _flip(stage)
         else:
             if DRILLS[name].for_copies:
                 stage.side[Side.SOURCE]("job", "start", NAME, "--yes", "--follow")
@@ -103,6 +106,12 @@ def _play(stage: Stage, name: str) -> Result | None:
     took = round(time.monotonic() - began, 1)
     seconds, resent = interrupted.resume_seconds, interrupted.resent_bytes
     return Result(name, tuple(wrong), seconds, resent, found.pause_seconds, found.writes, took)
+
+
+def _flip(stage: Stage) -> None:
+    stage.tell(f"{FLIPPED}: bits of the copy are flipped, found by a verification, and repaired")
+    stage.side[Side.SOURCE]("job", "start", NAME, "--yes", "--follow")
+    stage.findings += flipping.play(stage)
 
 
 def _promote(stage: Stage, began: float) -> Result:

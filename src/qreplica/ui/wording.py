@@ -8,13 +8,13 @@ from qreplica.units import format_duration, format_minutes, format_rate, format_
 NOTHING: Final = "-"
 #: The colour of a state: Quasar's names.
 _COLOURS: Final = {
-    **dict.fromkeys(("online", "idle", "committed", "active", "clean", "in-force"), "positive"),
+    **dict.fromkeys(("online", "idle", "committed", "active", "clean", "in-force", "passed"), "positive"),
     **dict.fromkeys(("running", "rebuilding", "restarting", "queued"), "primary"),
     **dict.fromkeys(
         ("waiting", "stopping", "stopped", "paused", "degraded", "taken-over", "abandoned", "interrupted", "warning"),
         "warning",
     ),
-    **dict.fromkeys(("failed", "superseded", "error", "closed", "missing", "damaged"), "negative"),
+    **dict.fromkeys(("failed", "superseded", "error", "closed", "missing", "damaged", "differs"), "negative"),
 }
 
 

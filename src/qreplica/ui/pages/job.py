@@ -10,7 +10,7 @@ from qreplica.access.roles import Role
 from qreplica.ui import wording
 from qreplica.ui.facts import facts
 from qreplica.ui.frame import chip, empty, heading, page
-from qreplica.ui.jobs import history, multipath, operations, past
+from qreplica.ui.jobs import history, multipath, operations, past, verification
 from qreplica.ui.looking import Looking
 from qreplica.ui.rest import Refused
 
@@ -49,6 +49,8 @@ async def job_page(here: Looking, name: str) -> None:
             _events(here, answer["events"])
 
     shown()
+    if answer["job"]["plain"] is None:
+        await verification.show(here, name)
     await past.show(here, name)
     runs()
 
