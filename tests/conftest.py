@@ -37,15 +37,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ[MARK] = str(directory)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests of real parts from running beside any others: they share the machine's disks, ports and time.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep tests of real parts from running beside each other: they share the machine's disks, ports and time."""
+    if item.get_closest_marker("root") is not None:
+        item.add_marker(pytest.mark.xdist_group("root"))
 
-    In one group they are run by one process, and as the last ones after all others, which several processes share.
-    """
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run them last, when nothing runs beside them any more."""
     items.sort(key=lambda item: item.get_closest_marker("root") is not None)
-    for item in items:
-        if item.get_closest_marker("root") is not None:
-            item.add_marker(pytest.mark.xdist_group("root"))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -126,6 +126,14 @@ def test_a_recovery_point_is_tried_while_replication_goes_on(
     assert [one["name"] for one in target.call("GET", "/virtual-disks")] == ["b1"]
     both.check_copy()
 
+    log_in(page, both.source)
+    page.goto(f"{url(both.source)}/qreplica/nightly")
+    expect(page.get_by_text("The copy was never compared with what was replicated.")).to_be_visible()
+    click(page, "Verify")
+    dialog(page, "Verify the copy of nightly").get_by_role("button", name="Verify", exact=True).click()
+    expect(page.get_by_text("512 MiB of generation 2 were the same on both sides")).to_be_visible()
+    picture("verification")
+
 
 def copied(both: Replication, length: int) -> bytes:
     """What the host reads at the beginning of the source VD."""

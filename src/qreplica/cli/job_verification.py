@@ -44,9 +44,7 @@ def verify(
         else:
             found = here.api.post(place, {"limit": limit})
             if no_wait:
-                here.say(
-                    f"The copy of “{name}” is being verified; “qreplica job verify {name} --show” tells more.", found
-                )
+                here.say(f"The copy of “{name}” is being verified: see “qreplica job verify {name} --show”.", found)
             else:
                 _follow(here, name, found)
 
