@@ -31,6 +31,7 @@ from qreplica.replication.promotion import Promoter
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
 from qreplica.replication.recovery_serving import Serving
+from qreplica.replication.write_protection import WriteProtection
 from qreplica.state.database import Database
 from qreplica.state.models import (
     Disk,
@@ -141,6 +142,7 @@ class World:
             Promoter(self.database, serving),
             giving_way,
             FailingOver(self.database, serving, 1, NetworkLinks().peer),
+            WriteProtection(self.database, serving),
             let_go,
             self.workers,
             reconciler,

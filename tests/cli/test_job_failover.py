@@ -44,11 +44,25 @@ def test_it_is_told_asked_for_begun_and_called_off(world: Any, logged_in: Any) -
         "confirm.\n"
     )
     assert run("vd", "show", "payroll", "--json").json()["write_protected"] is True
+    assert "is failing over" in run("vd", "write-protect", "payroll", "--off", code=4).err
     assert "is failing over" in run("job", "delete", "nightly", "--yes", code=4).err
     assert run("job", "failover", "nightly", "--cancel").out == (
         "The failover of “nightly” was called off: hosts can write again.\n"
     )
     assert run("vd", "show", "payroll", "--json").json()["write_protected"] is False
+
+
+@pytest.mark.usefixtures("job")
+def test_hosts_only_read_a_vd_until_they_are_let_write_again(world: Any, logged_in: Any) -> None:
+    run = logged_in.run
+    assert run("vd", "write-protect", "payroll", "--yes").out == "Hosts can only read VD “payroll” now.\n"
+    (node,) = world.target.specs.values()
+    assert [lun.read_only for lun in node.luns] == [True]
+    assert run("vd", "write-protect", "payroll", "--off").out == "Hosts can write to VD “payroll” now.\n"
+    (node,) = world.target.specs.values()
+    assert [lun.read_only for lun in node.luns] == [False]
+    stock(world, "copy", VdType.BACKUP)
+    assert "to which no host can write" in run("vd", "write-protect", "copy", "--yes", code=2).err
 
 
 @pytest.mark.usefixtures("job")

@@ -147,6 +147,7 @@ def test_only_what_has_changed_goes_home_and_what_diverged_is_kept(sides: tuple[
     diverged = source.digest()
     refused = source.call("POST", "/jobs/nightly/give-way", {"confirm": "v1"}, expect=409)
     assert refused["type"].endswith("job-not-superseded")
+    source.call("PUT", "/qreplica/configuration", {"protect_superseded": True})
     source.superseded("nightly")
 
     prospect = source.call("GET", "/jobs/nightly/give-way")
@@ -154,6 +155,8 @@ def test_only_what_has_changed_goes_home_and_what_diverged_is_kept(sides: tuple[
     source.call("POST", "/luns", {"node": "hosts", "vd": "v1", "number": 1}, expect=201)
     refused = source.call("POST", "/jobs/nightly/give-way", {"confirm": "v1"}, expect=409)
     assert refused["type"].endswith("still-attached")
+    with source.controller.log_in(source.node()) as session, pytest.raises(WriteProtected):
+        session.write(1, 0, b"e" * 4096)
     source.call("DELETE", "/luns/hosts/1", expect=204)
     refused = source.call("POST", "/jobs/nightly/give-way", {}, expect=409)
     assert refused["type"].endswith("give-way-not-confirmed")

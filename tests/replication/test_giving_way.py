@@ -8,11 +8,13 @@ from sqlalchemy import delete, select
 from qreplica.errors import QReplicaError
 from qreplica.peer import messages
 from qreplica.peer.errors import PeerUnreachable
-from qreplica.replication import jobs
+from qreplica.replication import configuration, jobs
+from qreplica.replication.configuration import Configuration
 from qreplica.replication.giving_way import GivingWay
 from qreplica.replication.giving_way_errors import GiveWayNotConfirmed, JobNotSuperseded, NothingInCommon, StillAttached
 from qreplica.replication.promotion import promoted
 from qreplica.state.models import (
+    Event,
     Job,
     JobState,
     Lun,
@@ -61,9 +63,32 @@ def superseded(pair: Pair) -> Pair:
     jobs.start(pair.database, "nightly")
     pair.work()
     assert pair.job().state is JobState.SUPERSEDED
+    assert not protected(pair)
     with pair.database.session() as session:
         session.get_one(VirtualDisk, SOURCE_VD).snapshot_space = 1 << 26
     return pair
+
+
+def protected(pair: Pair) -> bool:
+    with pair.database.session(read_only=True) as session:
+        return session.get_one(VirtualDisk, SOURCE_VD).write_protected
+
+
+def test_hosts_can_only_read_a_source_whose_copy_was_promoted_if_that_is_configured(pair: Pair) -> None:
+    configuration.put(pair.database, Configuration(protect_superseded=True))
+    first_copy(pair)
+    pair.promoter.promote("b1", confirmed="b1")
+    assert not protected(pair)
+    jobs.start(pair.database, "nightly")
+    pair.work()
+    assert pair.job().state is JobState.SUPERSEDED
+    assert protected(pair)
+    with pair.database.session() as session:
+        session.get_one(VirtualDisk, SOURCE_VD).snapshot_space = 1 << 26
+        (told,) = session.scalars(select(Event.message).where(Event.kind == "vd-write-protection"))
+    assert "qreplica vd write-protect s1 --off" in told
+    giving_way(pair).give_way("nightly", "s1")
+    assert not protected(pair)
 
 
 def live(pair: Pair) -> bytes:

@@ -19,6 +19,7 @@ _CONFIGURATION = {
     "check_minutes": 60,
     "progress_minutes": 15,
     "running_jobs": 16,
+    "protect_superseded": False,
 }
 _ZONE = {"time_zone": "Europe/Berlin"}
 
@@ -34,6 +35,9 @@ Minutes = Annotated[int, Field(description="Minutes between checks of the thresh
 Progress = Annotated[int, Field(description="Minutes without progress after which a job at work is told of")]
 
 Jobs = Annotated[int, Field(description="Jobs of the subsystem that may run at once; the others are queued")]
+Protect = Annotated[
+    bool, Field(description="Have hosts only read a source VD once its job learns that its copy was promoted")
+]
 
 
 class ConfigurationRequest(Strict):
@@ -46,6 +50,7 @@ class ConfigurationRequest(Strict):
     check_minutes: Minutes = 60
     progress_minutes: Progress = 15
     running_jobs: Jobs = 16
+    protect_superseded: Protect = False
 
 
 class ConfigurationAnswer(Answer):
@@ -58,6 +63,7 @@ class ConfigurationAnswer(Answer):
     check_minutes: Minutes
     progress_minutes: Progress
     running_jobs: Jobs
+    protect_superseded: Protect
 
 
 class TimeZoneRequest(Strict):

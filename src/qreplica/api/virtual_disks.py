@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qreplica.access.roles import Role
-from qreplica.api.access import TheServices, administered
+from qreplica.api.access import TheCaller, TheServices, administered
 from qreplica.api.fields import Answer, Name, Size, SizeIn, Strict, Time, example
 from qreplica.api.operations import needs
 from qreplica.api.problems import problems
@@ -67,6 +67,13 @@ class ScheduleRequest(Strict):
     keep: Annotated[int, Field(description="How many of them are kept, the newest")] = 8
 
 
+class WriteProtectionRequest(Strict):
+    """Whether hosts can only read it."""
+
+    model_config = example({"protected": True})
+    protected: bool
+
+
 class Attachment(Answer):
     """Where a VD is attached."""
 
@@ -115,7 +122,7 @@ class VirtualDiskAnswer(Answer):
     ]
     snapshot_minutes: Annotated[int | None, Field(description="Minutes between automatic snapshots; null for none")]
     snapshots_kept: Annotated[int, Field(description="How many automatic snapshots are kept")]
-    write_protected: Annotated[bool, Field(description="Hosts can only read it, since its job fails over")]
+    write_protected: Annotated[bool, Field(description="Hosts can only read it")]
     luns: list[Attachment]
     created_at: Time
 
@@ -200,6 +207,16 @@ def schedule_snapshots(name: str, request: ScheduleRequest, services: TheService
     is used up, the oldest automatic snapshots are let go of, and no further one is taken once only the newest is left.
     """
     automatic_snapshots.schedule(services.database, name, minutes=request.every_minutes, keep=request.keep)
+    return show_virtual_disk(name, services)
+
+
+@router.put("/{name}/write-protection", summary="Write-protect a virtual disk", responses=problems(404, 409, 503))
+@needs(Role.ADMIN)
+def protect_virtual_disk(
+    name: str, request: WriteProtectionRequest, services: TheServices, caller: TheCaller
+) -> VirtualDiskAnswer:
+    """Have hosts only read a VD, or write to it again. Their sessions are cut off once, and come back by themselves."""
+    services.write_protection.put(name, protected=request.protected, by=caller.user)
     return show_virtual_disk(name, services)
 
 

@@ -39,6 +39,13 @@ def set_(
         int | None, typer.Option(help="Minutes without progress after which a job at work is told of.")
     ] = None,
     running_jobs: Annotated[int | None, typer.Option(help="Jobs that may run at once; the others are queued.")] = None,
+    protect_superseded: Annotated[
+        bool | None,
+        typer.Option(
+            "--protect-superseded/--no-protect-superseded",
+            help="Have hosts only read a source VD once its job learns that its copy was promoted.",
+        ),
+    ] = None,
     time_zone: Annotated[str | None, typer.Option(help="Of schedules, such as Europe/Berlin.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -51,6 +58,7 @@ def set_(
             "check_minutes": check_minutes,
             "progress_minutes": progress_minutes,
             "running_jobs": running_jobs,
+            "protect_superseded": protect_superseded,
         }
         changed = {name: value for name, value in given.items() if value is not None}
         if changed:
@@ -73,6 +81,7 @@ def _sheet(answer: dict[str, Any]) -> RenderableType:
             ("Restart the task an hour later if failed", "yes" if answer["restart_after_failure"] else "no"),
             ("No progress", f"told of after {answer['progress_minutes']} min"),
             ("Jobs that run at once", f"{answer['running_jobs']} at most"),
+            ("A source whose copy was promoted", "read only" if answer["protect_superseded"] else "read and write"),
             ("Time zone", answer["time_zone"]),
         ]
     )

@@ -125,6 +125,22 @@ def promote(
         )
 
 
+@app.command("write-protect")
+def write_protect(
+    context: typer.Context,
+    name: Name,
+    off: Annotated[bool, typer.Option("--off", help="Let hosts write to it again.")] = False,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Have hosts only read a VD, or write to it again; their sessions are cut off once, and come back."""
+    with session(context, as_json=as_json) as here:
+        if not off:
+            asking.confirm(name, "Hosts can only read it from now on: what they write is refused.", yes=yes)
+        vd = here.api.call("PUT", path("virtual-disks", name, "write-protection"), body={"protected": not off})
+        here.say(f"Hosts can {'write to' if off else 'only read'} VD “{name}” now.", vd)
+
+
 @app.command()
 def delete(context: typer.Context, name: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Delete a VD with its snapshots. Refused while it is attached to a LUN or replicated."""

@@ -63,6 +63,7 @@ from qreplica.replication.recovery_serving import Serving
 from qreplica.replication.scheduler import Scheduler
 from qreplica.replication.verification_looks import VerificationLooks
 from qreplica.replication.workers import Workers
+from qreplica.replication.write_protection import WriteProtection
 from qreplica.state.database import Database
 from qreplica.state.models import Base, Controller, Node, Severity, now
 from qreplica.storage.automatic_snapshots import AutomaticSnapshots
@@ -151,6 +152,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
         promoter,
         giving_way,
         FailingOver(database, serving, config.controller, NetworkLinks().peer),
+        WriteProtection(database, serving),
         let_go=let_go,
         workers=workers,
         reconciler=reconciler,

@@ -16,6 +16,7 @@ from qreplica.replication.giving_way import GivingWay
 from qreplica.replication.promotion import Promoter
 from qreplica.replication.recovery import Recovery
 from qreplica.replication.recovery_locks import NodeLocks
+from qreplica.replication.write_protection import WriteProtection
 from qreplica.state.database import Database
 from qreplica.storage.driver import StorageDriver
 from qreplica.storage.rolling_back import LetGo
@@ -54,6 +55,7 @@ class Services:
     promoter: Promoter
     giving_way: GivingWay
     failing_over: FailingOver
+    write_protection: WriteProtection
     let_go: LetGo
     workers: Wakeable
     reconciler: Reconciling

@@ -25,7 +25,8 @@ class Configuration:
     The threshold is checked every ``check_minutes``. It and ``restart_after_failure`` are for jobs with a schedule. A
     job at work that makes no progress for ``progress_minutes`` is told of. At most ``running_jobs`` of the subsystem
     run at once, the others wait in a queue. 16 of them keep two processors busy, and their workers' memory below 2 GiB;
-    more would only share the same. Raises ConfigurationWrong.
+    more would only share the same. With ``protect_superseded`` hosts can only read a source VD once its job learns that
+    its copy was promoted. Raises ConfigurationWrong.
     """
 
     ratio: float = 2.0
@@ -34,6 +35,7 @@ class Configuration:
     check_minutes: int = 60
     progress_minutes: int = 15
     running_jobs: int = 16
+    protect_superseded: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.ratio) and _LEAST_RATIO <= self.ratio <= _MOST_RATIO):
@@ -64,6 +66,7 @@ def get(session: Session) -> Configuration:
         row.check_minutes,
         row.progress_minutes,
         row.running_jobs,
+        row.protect_superseded,
     )
 
 
@@ -74,11 +77,14 @@ def put(database: Database, configuration: Configuration) -> None:
         row.ratio, row.threshold = configuration.ratio, configuration.threshold
         row.restart_after_failure, row.check_minutes = configuration.restart_after_failure, configuration.check_minutes
         row.progress_minutes, row.running_jobs = configuration.progress_minutes, configuration.running_jobs
+        row.protect_superseded = configuration.protect_superseded
+        protect = "can only be read" if configuration.protect_superseded else "can be written"
         restart = "restart an hour later if failed" if configuration.restart_after_failure else "no restart if failed"
         message = (
             f"Snapshot space is {configuration.ratio:g} to 1 now, threshold {configuration.threshold} % (checked every "
             f"{configuration.check_minutes} min), {restart}; of a job without progress is told after "
-            f"{configuration.progress_minutes} min; {configuration.running_jobs} jobs may run at once."
+            f"{configuration.progress_minutes} min; {configuration.running_jobs} jobs may run at once; a source VD "
+            f"whose copy was promoted {protect}."
         )
         log.record(session, Severity.INFO, "configuration-changed", "qreplica", message)
 

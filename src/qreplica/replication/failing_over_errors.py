@@ -1,6 +1,6 @@
 """Errors of planned failovers."""
 
-from qreplica.errors import Conflict, Unavailable
+from qreplica.errors import Conflict, Invalid, Unavailable
 
 
 class FailoverNotConfirmed(Conflict):
@@ -38,6 +38,15 @@ class NoCopyToPromote(Conflict):
 
     kind = "no-copy-to-promote"
     template = "Replication job “{job}” cannot fail over because {reason}."
+
+
+class BackupNotProtected(Invalid):
+    """No host can write to a backup VD anyway."""
+
+    kind = "backup-not-protected"
+    template = (
+        "Virtual disk “{vd}” has type BACKUP, to which no host can write: only one of type RAID is write-protected."
+    )
 
 
 class LastCycleEnded(Conflict):

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from qreplica.cluster.duties import doer
 from qreplica.errors import QReplicaError
-from qreplica.replication import queue, repairing
+from qreplica.replication import queue, repairing, superseded_source
 from qreplica.replication.differing import Range
 from qreplica.replication.errors import StaleOwner
 from qreplica.replication.path_states import carried_by
@@ -236,7 +236,11 @@ class JobStore:
         with self.owned() as (session, job):
             cycle = _present(session, job)
             cycle.error, cycle.rate = error.sentence, 0.0
-            _settle(job, JobState.SUPERSEDED if isinstance(error, Superseded) else JobState.FAILED, error)
+            if not isinstance(error, Superseded):
+                _settle(job, JobState.FAILED, error)
+                return
+            _settle(job, JobState.SUPERSEDED, error)
+            superseded_source.protect(session, job)
 
     def stopped(self) -> None:
         """Note that the work has stopped, if the administrator asked for it; else it is to go on later."""

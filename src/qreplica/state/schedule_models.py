@@ -25,6 +25,7 @@ class QReplicaSettings(Base):
     check_minutes: Mapped[int] = mapped_column(default=60)
     progress_minutes: Mapped[int] = mapped_column(default=15)
     running_jobs: Mapped[int] = mapped_column(default=16)
+    protect_superseded: Mapped[bool] = mapped_column(default=False)
     time_zone: Mapped[str] = mapped_column(default="UTC")
 
 

@@ -25,6 +25,7 @@ async def open_for(here: Looking) -> None:
         quiet.classes("full-width")
         most = ui.number("Jobs that run at once", value=known["running_jobs"], min=1, max=256, precision=0)
         most.props('hint="The others are queued"').classes("full-width")
+        protect = ui.switch("Hosts can only read a source whose copy was promoted", value=known["protect_superseded"])
         buttons(
             here,
             made,
@@ -39,6 +40,7 @@ async def open_for(here: Looking) -> None:
                     "check_minutes": int(check.value or 0),
                     "progress_minutes": int(quiet.value or 0),
                     "running_jobs": int(most.value or 0),
+                    "protect_superseded": protect.value,
                 },
             ),
             "The QReplica configuration was saved.",

@@ -6,7 +6,7 @@ from nicegui import ui
 
 from qreplica.access.roles import Role
 from qreplica.ui import wording
-from qreplica.ui.dialogs import Offer, buttons, confirm_loss, dialog
+from qreplica.ui.dialogs import Offer, buttons, confirm, confirm_loss, dialog
 from qreplica.ui.facts import facts
 from qreplica.ui.frame import link
 from qreplica.ui.looking import Looking
@@ -28,6 +28,7 @@ def facts_of(here: Looking, vd: Vd) -> None:
             if every is None
             else f"every {every} minutes, the newest {vd['snapshots_kept']} are kept",
             "Made": wording.time(vd["created_at"], here.zone),
+            **({"Write protection": "hosts can only read it"} if vd["write_protected"] else {}),
         }
     )
 
@@ -42,12 +43,32 @@ def offered(here: Looking, vd: Vd) -> list[Offer]:
         if vd["type"] == "RAID":
             may.append(("Automatic snapshots", partial(_automatic, here, vd)))
     if here.may(Role.ADMIN):
+        if vd["type"] == "RAID":
+            label = "Let hosts write" if vd["write_protected"] else "Write-protect"
+            may.append((label, partial(_protect, here, vd)))
         if vd["type"] == "BACKUP":
             may.append(("Promote", partial(promotion.dialog_for, here, vd)))
         may.append(("Extend", partial(_extend, here, vd)))
         may.append(("Rename", partial(_rename, here, vd)))
         may.append(("Delete", partial(_delete, here, vd["name"])))
     return may
+
+
+def _protect(here: Looking, vd: Vd) -> None:
+    name, protected = vd["name"], not vd["write_protected"]
+    told = (
+        "What hosts write to it from now on is refused; what they have written stays."
+        if protected
+        else "Be sure that no other side's hosts write to its copy: two histories cannot be joined again."
+    )
+    confirm(
+        here,
+        f"{'Write-protect' if protected else 'Let hosts write to'} {name}",
+        f"{told} Their sessions are cut off once, and come back by themselves.",
+        "Write-protect" if protected else "Let hosts write",
+        lambda: here.rest.put("virtual-disks", name, "write-protection", body={"protected": protected}),
+        done=f"Hosts can {'only read' if protected else 'write to'} “{name}” now.",
+    )
 
 
 async def _snapshot_space(here: Looking, name: str) -> None:
