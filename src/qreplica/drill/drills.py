@@ -125,8 +125,11 @@ _ALL = (
 #: By name, in the order in which ``--all`` plays them. Those behind them are played in their own way.
 DRILLS = {drill.name: drill for drill in _ALL}
 AT_EVERY_STEP, FLIPPED = "kill-at-every-step", "verify-finds-flipped-bits"
-PROMOTE, PLANNED = "promote-with-peer-dead", "planned-failover"
-NAMES = (*DRILLS, AT_EVERY_STEP, FLIPPED, PROMOTE, PLANNED)
+PROMOTE, MID_CYCLE, RETURNING = "promote-with-peer-dead", "promote-mid-cycle", "returning-source"
+FAILBACK, PLANNED = "failback", "planned-failover"
+#: In which the copy is promoted: whether the source dies before.
+PROMOTIONS = {PROMOTE: True, MID_CYCLE: False, RETURNING: True, FAILBACK: False}
+NAMES = (*DRILLS, AT_EVERY_STEP, FLIPPED, *PROMOTIONS, PLANNED)
 
 
 def chosen(names: Sequence[str], *, own_lab: bool) -> list[str]:

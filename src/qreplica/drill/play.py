@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from qreplica.drill import flipping, host, host_process, judge, promotion
-from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, FLIPPED, PLANNED, PROMOTE, Drill
+from qreplica.drill import flipping, host, host_process, judge, promotion, way_home
+from qreplica.drill.drills import AT_EVERY_STEP, DRILLS, FAILBACK, FLIPPED, PLANNED, PROMOTIONS, RETURNING, Drill
 from qreplica.drill.errors import FaultTooLate
 from qreplica.drill.host import Found
 from qreplica.drill.stage import NAME, PATTERN_BLOCKS, Stage
@@ -80,8 +80,8 @@ def play(stage: Stage, name: str) -> Result:
 def _play(stage: Stage, name: str) -> Result | None:
     """Return None when the fault came too late to mean anything."""
     began = time.monotonic()
-    if name == PROMOTE:
-        return _promote(stage, began)
+    if name in PROMOTIONS:
+        return _promote(stage, name, began)
     if name == PLANNED:
         return _planned(stage, began)
     with _host(stage) as (_, stop):
@@ -114,18 +114,27 @@ def _flip(stage: Stage) -> None:
     stage.findings += flipping.play(stage)
 
 
-def _promote(stage: Stage, began: float) -> Result:
-    stage.tell(f"{PROMOTE}: both controllers of the source are killed in a cycle, and a host goes on with the copy")
+def _promote(stage: Stage, name: str, began: float) -> Result:
+    dies = PROMOTIONS[name]
+    how = "both controllers of the source are killed in a cycle" if dies else "in the middle of a cycle"
+    stage.tell(f"{name}: {how}, and a host goes on with the copy")
     with _host(stage) as (_, stop):
         stage.side[Side.SOURCE]("job", "start", NAME, "--yes", "--follow")
         stop()
-    with _host(stage):
+    with _host(stage) as (_, stop):
         stage.side[Side.SOURCE]("job", "start", NAME, "--yes")
         stage.until("data to be on its way", lambda: _under_way(stage))
-        wrong, first_write = promotion.play(stage)
+        changes = way_home.CHANGES if name == FAILBACK else 0
+        wrong, first_write = promotion.play(stage, source_dies=dies, changes=changes)
+        # It has written to the old source all the while, as far as that was there.
+        wrong += judge.of_host(stop())
+    if name in {RETURNING, FAILBACK}:
+        wrong += way_home.give_way(stage)
+    if name == FAILBACK:
+        wrong += way_home.come_home(stage)
     took = round(time.monotonic() - began, 1)
     stage.set_up()
-    return Result(PROMOTE, tuple(wrong), seconds=took, first_write_seconds=first_write)
+    return Result(name, tuple(wrong), seconds=took, first_write_seconds=first_write)
 
 
 def _planned(stage: Stage, began: float) -> Result:

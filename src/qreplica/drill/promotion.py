@@ -12,26 +12,33 @@ from qreplica.lab.parts import kill
 from qreplica.lab.topology import CONTROLLERS, Side
 
 
-def play(stage: Stage) -> tuple[list[str], float]:
-    """Kill the source while a part of a generation has arrived and promote the copy, which has to be a whole one.
+def play(stage: Stage, *, source_dies: bool, changes: int = 0) -> tuple[list[str], float]:
+    """Promote the copy while a part of a generation has arrived; it has to be a whole one. The source may die before.
 
-    Returns what is wrong, in sentences, and the seconds from the word to promote to a host's first durable write. A
-    cycle must be under way whose predecessor is committed. The stage must be set up anew after it.
+    In the end the host changes so many blocks. Returns what is wrong, in sentences, and the seconds from the word to
+    promote to a host's first durable write. A cycle must be under way whose predecessor is committed. The stage must be
+    set up anew after it.
     """
     ledger, target = stage.parts.ledger, stage.side[Side.TARGET]
     base, (_, live) = ledger.base_file(NAME), ledger.copies(NAME)
     place = taker_place(stage)
-    kill(*(pid for number in CONTROLLERS for pid in stage.parts.daemon(Side.SOURCE, number)))
-    with host_process.running(stage.lab, taker.__name__, place) as host:
+    if source_dies:
+        kill(*(pid for number in CONTROLLERS for pid in stage.parts.daemon(Side.SOURCE, number)))
+    # A host writes back what it reads.
+    with host_process.running(stage.lab, taker.__name__, taker.Request(**dict(place))) as host:
         began = time.monotonic()
         target("vd", "promote", NAME, "--yes")
         target("lun", "create", TAKER, NAME, "--lun", str(LUN))
         seconds = float(host.line()) - began
-    # The host has written back what it read.
-    wrong = _compared(live, base, "after the promotion")
-    stage.restore()
+    wrong = compared(live, base, "after the promotion")
+    if source_dies:
+        stage.restore()
     stage.until("the job to be superseded", lambda: stage.cycle().state == "superseded")
-    return wrong + _compared(live, base, "after the source came back"), round(seconds, 2)
+    wrong += compared(live, base, "after the source came back")
+    if changes:
+        with host_process.running(stage.lab, taker.__name__, taker.Request(**dict(place), changes=changes)) as host:
+            host.line()
+    return wrong, round(seconds, 2)
 
 
 def taker_place(stage: Stage) -> Place:
@@ -54,10 +61,11 @@ def judge_planned(stage: Stage) -> list[str]:
     """Return what is wrong: the old source, its new recovery point and the promoted one must be the same."""
     ledger = stage.parts.ledger
     promoted, (point, live) = ledger.copies(NAME)[0], ledger.copies(NAME, Side.SOURCE)
-    return _compared(point, promoted, "after the failover") + _compared(live, promoted, "after the failover")
+    return compared(point, promoted, "after the failover") + compared(live, promoted, "after the failover")
 
 
-def _compared(live: Path, base: Path, when: str) -> list[str]:
+def compared(live: Path, base: Path, when: str) -> list[str]:
+    """Return what is wrong unless both files hold the same."""
     if digest(live) == digest(base):
         return []
     return [f"{live} differs {when} from {base}, which is its last whole generation"]

@@ -1,5 +1,6 @@
 """What every drill plays on: a disk of a lab that is replicated over two paths, with RGs and disks of its own."""
 
+import itertools
 import secrets
 import time
 from collections.abc import Callable
@@ -96,14 +97,15 @@ class Stage:
 
     def clear_up(self) -> None:
         """Remove all that drills made, as far as it is there. Raises CommandFailed."""
+        # What is on one side may be held by a job of the other.
+        for noun, side in itertools.product(("job", "lun", "node", "vd", "rg"), Side):
+            for one in self.side[side](noun, "list"):
+                name = one["node" if noun == "lun" else "name"]
+                if name in {NAME, TAKER}:
+                    which = [name, str(one["number"])] if noun == "lun" else [name]
+                    self.until(f"{noun} {name} to be deleted", partial(self._deleted, side, noun, which))
         for side in Side:
             qreplica = self.side[side]
-            for noun in ("job", "lun", "node", "vd", "rg"):
-                for one in qreplica(noun, "list"):
-                    name = one["node" if noun == "lun" else "name"]
-                    if name in {NAME, TAKER}:
-                        which = [name, str(one["number"])] if noun == "lun" else [name]
-                        self.until(f"{noun} {name} to be deleted", partial(self._deleted, side, noun, which))
             for name in self.disks(side):
                 qreplica("disk", "delete", name, "--yes")
                 self.image(side, name).unlink(missing_ok=True)

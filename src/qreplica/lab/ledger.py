@@ -80,6 +80,22 @@ class Ledger:
         home = self._vd(side, row[0], row[1])
         return home / "snapshots" / row[2] / "disk", home / "live" / "disk"
 
+    def live(self, side: Side, vd: str) -> Path:
+        """Return the file of what is live of a VD."""
+        question = "SELECT raid_group_id, id FROM virtual_disks WHERE name = ?"
+        return self._vd(side, *self._ask(side, question, vd)[0]) / "live" / "disk"
+
+    def snapshot(self, side: Side, vd: str, name: str) -> Path:
+        """Return the file of a snapshot of a VD."""
+        row = self._ask(
+            side,
+            "SELECT vd.raid_group_id, vd.id, s.id FROM snapshots s JOIN virtual_disks vd ON vd.id = s.vd_id "
+            "WHERE vd.name = ? AND s.name = ?",
+            vd,
+            name,
+        )[0]
+        return self._vd(side, row[0], row[1]) / "snapshots" / str(row[2]) / "disk"
+
     def database(self, side: Side) -> Path:
         """Return the file of a side's state database."""
         return self.lab.controller(side).state_dir / "qreplica.db"
