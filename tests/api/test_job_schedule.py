@@ -105,10 +105,10 @@ def test_a_paused_job_is_not_started_until_it_is_resumed(world: Any, admin: Any,
 
 def test_the_configuration_has_the_white_papers_defaults_and_is_set(admin: Any) -> None:
     defaults = {"ratio": 2.0, "threshold": 50, "restart_after_failure": False, "check_minutes": 60}
-    defaults |= {"progress_minutes": 15, "running_jobs": 16}
+    defaults |= {"progress_minutes": 15, "running_jobs": 16, "protect_superseded": False}
     assert admin.call("GET", "/qreplica/configuration") == defaults
     other = {"ratio": 1.5, "threshold": 70, "restart_after_failure": True, "check_minutes": 15}
-    other |= {"progress_minutes": 30, "running_jobs": 3}
+    other |= {"progress_minutes": 30, "running_jobs": 3, "protect_superseded": True}
     assert admin.call("PUT", "/qreplica/configuration", other) == other
     assert admin.call("GET", "/qreplica/configuration") == other
     wrongs = ({"ratio": 0}, {"ratio": 1e300}, {"threshold": 100}, {"threshold": 0}, {"check_minutes": 0})

@@ -100,6 +100,7 @@ def test_the_configuration_is_shown_and_changed_in_part(logged_in: Any) -> None:
         "check_minutes": 60,
         "progress_minutes": 15,
         "running_jobs": 16,
+        "protect_superseded": False,
         "time_zone": "UTC",
     }
     changed = logged_in.run("configuration", "set", "--ratio", "3", "--no-restart-after-failure", "--json").json()

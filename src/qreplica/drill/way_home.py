@@ -20,7 +20,7 @@ def give_way(stage: Stage) -> list[str]:
     """
     source, ledger = stage.side[Side.SOURCE], stage.parts.ledger
     base, live = ledger.base_file(NAME), ledger.live(Side.SOURCE, NAME)
-    source("lun", "delete", NAME, str(LUN))
+    source("lun", "delete", NAME, str(LUN), "--yes")
     diverged = digest(live)
     kept = source("job", "give-way", NAME, "--yes")["kept"]
     wrong = compared(live, base, "after it gave way")
