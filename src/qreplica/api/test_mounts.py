@@ -10,6 +10,7 @@ from qreplica.api.fields import Answer, Name, Size, Strict, Time, example
 from qreplica.api.problems import problems
 from qreplica.replication import test_mounting
 from qreplica.state.test_mount_models import TestMount
+from qreplica.storage import virtual_disks
 
 router = administered("/test-mounts", "replication", changes=Role.OPERATOR)
 
@@ -46,7 +47,7 @@ class TestMountAnswer(Answer):
     vd: Annotated[str, Field(description="The backup VD")]
     generation: Annotated[int, Field(description="That of the recovery point")]
     size: Annotated[Size, Field(description="Bytes, all of which are promised to it")]
-    used: Annotated[Size, Field(description="Bytes that it uses, as counted last")]
+    used: Annotated[int | None, Field(description="Bytes that it uses, as counted last; null: its RG is not open")]
     made_at: Time
     made_by: str
     luns: Annotated[list[str], Field(description="Where hosts find it: node and LUN")]
@@ -55,19 +56,20 @@ class TestMountAnswer(Answer):
     def of(cls, row: TestMount, services: TheServices) -> Self:
         """Make the answer."""
         vd = row.vd
+        used = virtual_disks.used_if_open(services.storage, vd, settled=False)
         return cls(
             name=vd.name,
             vd=row.snapshot.vd.name,
             generation=row.generation,
             size=vd.size,
-            used=services.storage.space_used(vd.raid_group_id, vd.id, settled=False).total,
+            used=None if used is None else used.total,
             made_at=row.made_at,
             made_by=row.made_by,
             luns=[f"{lun.node.name}/{lun.number}" for lun in vd.luns],
         )
 
 
-@router.get("", summary="List the test mounts", responses=problems(409))
+@router.get("", summary="List the test mounts", responses=problems())
 def list_test_mounts(services: TheServices) -> list[TestMountAnswer]:
     """List all test mounts by name."""
     with services.database.session(read_only=True) as session:

@@ -250,9 +250,15 @@ def used(driver: StorageDriver, vd: VirtualDisk, *, settled: bool = True) -> Spa
     return driver.space_used(vd.raid_group_id, vd.id, settled=settled)
 
 
-def used_by_snapshots(driver: StorageDriver, vd: VirtualDisk, *, settled: bool) -> int | None:
-    """Return the bytes that the snapshots of a VD use, None while its RG is not open; see ``used``."""
+def used_if_open(driver: StorageDriver, vd: VirtualDisk, *, settled: bool) -> SpaceUsed | None:
+    """Return what ``used`` does, None while the VD's RG is not open."""
     opened = {GroupHealth.ONLINE, GroupHealth.DEGRADED, GroupHealth.REBUILDING}
     if driver.group_status(vd.raid_group_id).health not in opened:
         return None
-    return used(driver, vd, settled=settled).snapshots
+    return used(driver, vd, settled=settled)
+
+
+def used_by_snapshots(driver: StorageDriver, vd: VirtualDisk, *, settled: bool) -> int | None:
+    """Return the bytes that the snapshots of a VD use, None while its RG is not open; see ``used``."""
+    found = used_if_open(driver, vd, settled=settled)
+    return None if found is None else found.snapshots
