@@ -14,7 +14,6 @@ from qreplica.ui.looking import Looking
 
 Found = dict[str, Any]
 
-_EVERY: Final = 1.0
 _NAMED: Final = 5
 _MOST_DAYS: Final = 366
 
@@ -23,9 +22,7 @@ async def show(here: Looking, job: str) -> None:
     """Show it, and keep up."""
     with ui.card().classes("panel"):
         heading("Verification")
-        await follow(
-            here, lambda: here.rest.get("jobs", job, "verification"), lambda found: _show(here, job, found), _EVERY
-        )
+        await follow(here, lambda: here.rest.get("jobs", job, "verification"), lambda found: _show(here, job, found))
 
 
 def _show(here: Looking, job: str, found: Found) -> None:
