@@ -141,7 +141,7 @@ class World:
             recovery,
             Promoter(self.database, serving),
             giving_way,
-            FailingOver(self.database, serving, 1, NetworkLinks().peer),
+            FailingOver(self.database, serving),
             WriteProtection(self.database, serving),
             let_go,
             self.workers,

@@ -1,6 +1,8 @@
 """A planned failover between two subsystems: what hosts wrote is on the copy, whatever crashes on the way."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -55,7 +57,9 @@ class Asked:
 
     def claim(self, iqn: str, claim: messages.Claim) -> messages.Lineage:
         self._lost("claim")
-        return self._pair.recovery.claim(iqn, claim)
+        lineage = self._pair.recovery.claim(iqn, claim)
+        self._lost("claimed")
+        return lineage
 
     def promote(self, iqn: str, promote: messages.Promote) -> messages.Promoted:
         self._lost("promote")
@@ -103,7 +107,7 @@ class Site:
             return Asked(self.pair, self.steps, self._lose)
 
         giving_way = GivingWay(database, self.pair.storage, pause, let_go(self.pair), 1, peer)
-        self.service = FailingOver(database, serving, 1, peer)
+        self.service = FailingOver(database, serving)
         self.looks = FailoverLooks(database, cast("Any", None), 1, serving, giving_way, peer)
         self.database = database
 
@@ -126,6 +130,17 @@ class Site:
 
     def look(self) -> None:
         self.looks.look(self.database, JOB)
+
+    def call_off(self) -> None:
+        """Call the failover off while the controller goes on with it."""
+        with ThreadPoolExecutor(1) as administrator:
+            called_off = administrator.submit(self.service.cancel, "nightly")
+            while not called_off.done():
+                found = self.failover()
+                if found is not None and found.cancel:
+                    with suppress(QReplicaError):
+                        self.look()
+            called_off.result()
 
     def failover(self) -> Failover | None:
         with self.pair.database.session(read_only=True) as session:
@@ -290,7 +305,7 @@ def test_called_off_before_the_copy_is_promoted_hosts_write_again(site: Site) ->
         for _ in range(looks):
             site.look()
             site.pair.work()
-        site.service.cancel("nightly")
+        site.call_off()
         assert site.failover() is None
         assert site.host_writes(6, 60 + looks)
         assert site.types() == (VdType.RAID, VdType.BACKUP)
@@ -325,10 +340,8 @@ def test_called_off_while_a_request_to_promote_is_on_its_way_that_is_refused(sit
     found = site.failover()
     assert found is not None
     assert found.error_kind == PeerUnreachable.kind
-    on_its_way = messages.Promote(
-        job=JOB, vd=TARGET_VD, epoch=site.pair.job().epoch, generation=site.pair.job().base_generation or 0
-    )
-    site.service.cancel("nightly")
+    on_its_way = messages.Promote(job=JOB, vd=TARGET_VD, epoch=found.epoch or 0, generation=found.generation or 0)
+    site.call_off()
     with pytest.raises(StaleEpoch):
         site.pair.promoter.promote_for(IQN, on_its_way)
     assert site.types() == (VdType.RAID, VdType.BACKUP)
@@ -347,7 +360,7 @@ def test_it_cannot_be_called_off_while_the_target_does_not_say_that_nothing_was_
     _to_promotion(site)
     site.lost = lose(unreachable)
     with pytest.raises(FailoverDecided):
-        site.service.cancel("nightly")
+        site.call_off()
     assert not site.host_writes(7, 77)
     expected = site.source()
     site.lost = lambda _: None
@@ -361,13 +374,49 @@ def test_it_cannot_be_called_off_once_the_copy_was_promoted_though_the_answer_wa
     with pytest.raises(PeerUnreachable):
         site.look()
     with pytest.raises(FailoverDecided):
-        site.service.cancel("nightly")
+        site.call_off()
     assert site.types() == (VdType.RAID, VdType.RAID)
     assert not site.host_writes(7, 77)
     expected = site.source()
     site.lost = lambda _: None
     site.go_on()
     site.check_swapped(expected)
+
+
+def test_a_claim_whose_answer_was_lost_does_not_keep_the_copy_from_being_promoted(site: Site) -> None:
+    _to_promotion(site)
+    site.lost = lose("claimed")
+    with pytest.raises(FailoverDecided):
+        site.call_off()
+    expected = site.source()
+    site.lost = lambda _: None
+    site.go_on()
+    site.check_swapped(expected)
+
+
+def test_a_target_that_is_gone_for_good_is_given_up_by_force(site: Site) -> None:
+    _to_promotion(site)
+    site.lost = lose("lineage")
+    with pytest.raises(FailoverDecided, match="--force"):
+        site.call_off()
+    site.service.cancel("nightly", force=True)
+    assert site.failover() is None
+    assert site.pair.job().state is JobState.IDLE
+    assert site.host_writes(7, 77)
+    site.look()
+    assert site.types() == (VdType.RAID, VdType.BACKUP)
+
+
+def test_a_copy_that_somebody_promotes_otherwise_meanwhile_leaves_a_superseded_job(site: Site) -> None:
+    _to_promotion(site)
+    site.pair.promoter.promote("b1", generation=1, confirmed="b1")
+    for _ in range(3):
+        site.look()
+    assert site.failover() is None
+    assert site.pair.job().state is JobState.SUPERSEDED
+    assert "was promoted with generation 1" in (site.pair.job().error or "")
+    assert not site.host_writes(7, 77)
+    assert site.types() == (VdType.RAID, VdType.RAID)
 
 
 def test_a_last_cycle_that_fails_is_told_of_and_gone_on_with(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from fastapi import Query
 from pydantic import Field
 
 from qreplica.access.roles import Role
@@ -103,9 +104,15 @@ def fail_over(name: str, request: FailoverRequest, services: TheServices) -> Fai
 
 @router.delete("/failover", summary="Call a planned failover off", status_code=204, responses=problems(404, 409, 503))
 @needs(Role.ADMIN)
-def cancel_failover(name: str, services: TheServices) -> None:
+def cancel_failover(
+    name: str,
+    services: TheServices,
+    *,
+    force: Annotated[bool, Query(description="Whatever the target says: it is gone for good")] = False,
+) -> None:
     """Let hosts write to the source VD again.
 
-    Once the target has been told to promote the copy, only if it confirms that it has not, and will not.
+    Once the target has been told to promote the copy, only if it confirms that it has not, and will not; or by force,
+    which leaves two histories if hosts do use the copy.
     """
-    services.failing_over.cancel(name)
+    services.failing_over.cancel(name, force=force)

@@ -26,6 +26,9 @@ def failover(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The job's name.")],
     cancel: Annotated[bool, typer.Option("--cancel", help="Call a failover that is under way off.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Call it off though the target cannot be asked, since it is gone for good.")
+    ] = False,
     show: Annotated[bool, typer.Option("--show", help="Only tell what it would do, or how far it is.")] = False,
     detach: Annotated[bool, typer.Option("--no-wait", help="Return as soon as it has begun; it goes on.")] = False,
     yes: Yes = False,
@@ -34,7 +37,10 @@ def failover(
     """Let hosts go on with the copy, without a loss: the last changes are copied before the roles swap."""
     with session(context, as_json=as_json) as here:
         if cancel:
-            here.api.delete(path("jobs", name, "failover"))
+            if force:
+                told = "If hosts use the copy, or ever will, there are two histories of their data from then on."
+                asking.confirm(name, told, yes=yes)
+            here.api.delete(path("jobs", name, "failover"), {"force": force})
             here.say(f"The failover of “{name}” was called off: hosts can write again.", {"job": name})
             return
         found = here.api.get(path("jobs", name, "failover"))

@@ -151,7 +151,7 @@ def _run(file: Path, config: Config) -> list[int] | None:
         recovery,
         promoter,
         giving_way,
-        FailingOver(database, serving, config.controller, NetworkLinks().peer),
+        FailingOver(database, serving),
         WriteProtection(database, serving),
         let_go=let_go,
         workers=workers,

@@ -5,16 +5,13 @@ has the job's duty goes on with it (``FailoverLooks``). From the step PROMOTE on
 then on nothing here lets them write to the source again, unless the target has confirmed that it never will be so.
 """
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
-from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qreplica.errors import QReplicaError
 from qreplica.events import log
-from qreplica.peer import messages
 from qreplica.replication import jobs, plans
 from qreplica.replication.failing_over_errors import (
     FailoverDecided,
@@ -23,7 +20,6 @@ from qreplica.replication.failing_over_errors import (
     NothingUnderWay,
 )
 from qreplica.replication.giving_way import missing_space
-from qreplica.replication.links import Target, Way, ask_by_any, claim_of, target_of
 from qreplica.replication.recovery_serving import Serving
 from qreplica.replication.schedule_errors import JobPaused
 from qreplica.state.database import Database
@@ -32,18 +28,8 @@ from qreplica.state.models import Job, JobState, Lun, Node, Severity, VirtualDis
 from qreplica.state.plain_models import PlainTarget
 from qreplica.storage import raid_groups
 
-
-class Peer(Protocol):
-    """What is asked of the target; ``PeerClient`` says what the calls promise."""
-
-    def lineage(self, iqn: str, lun: int) -> messages.Lineage:
-        """Return what the backup VD holds."""
-
-    def claim(self, iqn: str, claim: messages.Claim) -> messages.Lineage:
-        """Take the backup VD."""
-
-    def close(self) -> None:
-        """Close what is open."""
+#: How long who calls a failover off waits for the target's confirmation (seconds).
+_PATIENCE, _POLL = 20.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +54,11 @@ class Prospect:
 
 
 class FailingOver:
-    """The service. ``serving`` makes hosts read only; ``controller`` is the one that it works on."""
+    """The service. ``serving`` has both target daemons follow."""
 
-    def __init__(
-        self,
-        database: Database,
-        serving: Serving,
-        controller: int,
-        peer: Callable[[Target, Way], Peer],
-    ) -> None:
+    def __init__(self, database: Database, serving: Serving) -> None:
         self._database = database
         self._serving = serving
-        self._controller = controller
-        self._peer = peer
 
     def show(self, job: str) -> tuple[Prospect, Failover | None]:
         """Return what a failover does, and the one that is under way; None when there is none.
@@ -110,45 +88,52 @@ class FailingOver:
                 raise FailoverNotConfirmed(job=job, what=found.sentence, vd=found.vd)
             row.source_vd.write_protected = True
             session.add(Failover(job_id=row.id))
-            _record(session, row, "failover-begun", f"It is failing over: {found.sentence}.")
+            record(session, row, "failover-begun", f"It is failing over: {found.sentence}.")
 
-    def cancel(self, job: str) -> None:
+    def cancel(self, job: str, *, force: bool = False) -> None:
         """Call the failover off, and let hosts write to the source VD again.
 
-        Raises NotFound, NothingUnderWay, and FailoverDecided when the target does not confirm that the copy is not
-        promoted; FencingFailed when a target daemon does not follow yet: it does by itself.
+        Once the target may have promoted the copy, ``FailoverLooks`` first has it confirm that it has not and will not;
+        unless by ``force``, which is for a target that is gone for good. Raises NotFound, NothingUnderWay,
+        FailoverDecided when that was not confirmed; and FencingFailed when a target daemon does not follow yet: it does
+        by itself.
         """
-        with self._database.session(read_only=True) as session:
-            job_id, failover = _under_way(session, job)
-        if failover.step in DECIDED:
-            self._shut_promotion_out(job, job_id)
         with self._database.session() as session:
-            _, failover = _under_way(session, job)
-            row = session.get_one(Job, job_id)
-            if row.state is JobState.SUPERSEDED:
-                row.state, row.error_kind, row.error = JobState.IDLE, None, None
-            row.source_vd.write_protected = False
-            session.delete(failover)
+            row, failover = _under_way(session, job)
             vd_id = row.source_vd_id
-            _record(session, row, "failover-called-off", "Its failover was called off: hosts can write again.")
-        serve_anew(self._database, self._serving, vd_id)
+            # Not from what was read before: the step may have changed since.
+            is_decided = failover.step in DECIDED and not force
+            if is_decided:
+                failover.cancel = True
+            else:
+                call_off(session, row, failover)
+        if not is_decided:
+            serve_anew(self._database, self._serving, vd_id)
+            return
+        self._await_confirmation(job, row.id)
 
-    def _shut_promotion_out(self, job: str, job_id: str) -> None:
-        """Have the target refuse whatever request to promote may still be on its way, or find that it was promoted."""
-        target = target_of(self._database, job_id, self._controller)
+    def _await_confirmation(self, job: str, job_id: str) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        reason: str | None = "its answer is still awaited"
+        while time.monotonic() < deadline:
+            with self._database.session(read_only=True) as session:
+                failover = session.get(Failover, job_id)
+            if failover is None:
+                return
+            if not failover.cancel:
+                reason = failover.error
+                break
+            time.sleep(_POLL)
+        raise FailoverDecided(job=job, reason=reason)
 
-        def claim(peer: Peer) -> None:
-            lineage = peer.lineage(target.node, target.lun)
-            with self._database.session() as session:
-                row = session.get_one(Job, job_id)
-                row.epoch = epoch = max(row.epoch, lineage.epoch) + 1
-                size = row.source_vd.size
-            peer.claim(target.node, claim_of(target, epoch, size))
 
-        try:
-            ask_by_any(target, self._peer, claim)
-        except QReplicaError as error:
-            raise FailoverDecided(job=job, reason=error.sentence) from error
+def call_off(session: Session, job: Job, failover: Failover) -> None:
+    """Write down that the job does not fail over, and that hosts may write again."""
+    if job.state is JobState.SUPERSEDED:
+        job.state, job.error_kind, job.error = JobState.IDLE, None, None
+    job.source_vd.write_protected = False
+    session.delete(failover)
+    record(session, job, "failover-called-off", "Its failover was called off: hosts can write again.")
 
 
 def serve_anew(database: Database, serving: Serving, vd_id: str) -> None:
@@ -163,12 +148,12 @@ def serve_anew(database: Database, serving: Serving, vd_id: str) -> None:
         serving.serve_anew(iqn, name)
 
 
-def _under_way(session: Session, name: str) -> tuple[str, Failover]:
+def _under_way(session: Session, name: str) -> tuple[Job, Failover]:
     job = jobs.get(session, name)
     row = session.get(Failover, job.id)
     if row is None:
         raise NothingUnderWay(job=name)
-    return job.id, row
+    return job, row
 
 
 def _refuse(session: Session, job: Job) -> None:
@@ -194,5 +179,6 @@ def _prospect(job: Job) -> Prospect:
     return Prospect(job.name, job.source_vd.name, copy, job.target_subsystem_name, tuple(sorted(nodes)))
 
 
-def _record(session: Session, job: Job, kind: str, message: str) -> None:
+def record(session: Session, job: Job, kind: str, message: str) -> None:
+    """Write down an event about the job's failover."""
     log.record(session, Severity.WARNING, kind, f"job {job.name}", message)

@@ -75,5 +75,6 @@ class FailoverDecided(Unavailable):
     kind = "failover-decided"
     template = (
         "The failover of “{job}” cannot be called off, since its copy may be promoted already and the target does not "
-        "say that it is not ({reason}): it goes on by itself as soon as the target can be reached."
+        "say that it is not ({reason}): it goes on by itself as soon as the target can be reached. If that is gone for "
+        "good, call the failover off with --force."
     )

@@ -30,13 +30,17 @@ DECIDED = (FailoverStep.PROMOTE, FailoverStep.SWAP)
 class Failover(Base):
     """A planned failover of a job. ``generation`` is that of the last cycle, once it was begun.
 
-    ``error`` is why it does not move on at present, of the kind ``error_kind``.
+    ``epoch`` is that by which the target is told to promote; a claim with a higher one has the target refuse it.
+    ``cancel``: an administrator wants it called off. ``error`` is why it does not move on at present, of the kind
+    ``error_kind``.
     """
 
     __tablename__ = "failovers"
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     step: Mapped[FailoverStep] = mapped_column(enum_of(FailoverStep), default=FailoverStep.PROTECT)
     generation: Mapped[int | None]
+    epoch: Mapped[int | None]
+    cancel: Mapped[bool] = mapped_column(default=False)
     begun_at: Mapped[datetime] = mapped_column(default=now)
     error_kind: Mapped[str | None]
     error: Mapped[str | None]

@@ -25,6 +25,8 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(), nullable=False),
         sa.Column("step", steps, nullable=False),
         sa.Column("generation", number, nullable=True),
+        sa.Column("epoch", number, nullable=True),
+        sa.Column("cancel", sa.Boolean(), nullable=False),
         sa.Column("begun_at", types.UtcTime(timezone=True), nullable=False),
         sa.Column("error_kind", sa.String(), nullable=True),
         sa.Column("error", sa.String(), nullable=True),
