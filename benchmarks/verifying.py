@@ -57,7 +57,7 @@ def _rate_of_verifying(world: World, job: str) -> float:
     """Verify; return the bytes a second from when its first bytes were compared to the end. Raises NotVerified."""
     place = f"/jobs/{job}/verification"
     found = world.source.post(place, {})
-    while not found["position"]:
+    while not found["position"] and found["state"] == "running":
         time.sleep(_POLL)
         found = world.source.get(place)
     began, first = time.perf_counter(), found["position"]

@@ -5,9 +5,10 @@ import itertools
 import hypothesis.strategies as st
 from hypothesis import given
 
-from qreplica.replication.differing import Range, differing, joined, with_ranges
+from qreplica.replication.differing import Range, bounded, differing, joined, with_ranges
 from qreplica.replication.digests import of_zeros, quick_digest
 from qreplica.storage.driver import BLOCK, Extent, ExtentKind
+from qreplica.units import MIB
 
 CHUNK = 4
 DISK = st.integers(1, 40).flatmap(
@@ -56,6 +57,21 @@ def test_joined_ranges_cover_the_same_and_lie_apart(ranges: list[Range]) -> None
     made = joined(ranges)
     assert covered(made) == covered(ranges)
     assert all(sum(one) < other[0] for one, other in itertools.pairwise(made))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 400).map(lambda at: at * MIB // 4), st.integers(1, MIB)), max_size=40),
+    st.integers(1, 8),
+)
+def test_fewer_ranges_cover_at_least_the_same(ranges: list[Range], most: int) -> None:
+    made = bounded(ranges, most)
+    assert len(made) <= most
+    assert made == joined(made)
+    assert all(any(at <= offset and offset + length <= at + size for at, size in made) for offset, length in ranges)
+    if len(joined(ranges)) <= most:
+        assert made == joined(ranges)
+    elif ranges:
+        assert max(map(sum, made)) == max(map(sum, ranges))
 
 
 @given(RANGES, RANGES, st.integers(1, 70))

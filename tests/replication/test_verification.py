@@ -11,14 +11,17 @@ from sqlalchemy import select
 from qreplica.peer import messages
 from qreplica.peer.errors import NoSuchRoute, PeerUnreachable
 from qreplica.replication import jobs, plans, point_keeping, retention, verification
+from qreplica.replication.failing_over_errors import FailoverUnderWay
 from qreplica.replication.schedule_errors import JobPaused
 from qreplica.replication.verification_errors import (
     NothingToRepair,
     NothingToVerify,
+    PointAwaited,
     RepairUnderWay,
     VerificationScheduleInvalid,
 )
 from qreplica.replication.verification_looks import VerificationLooks
+from qreplica.state.failover_models import Failover, FailoverStep
 from qreplica.state.models import Event, Job, JobState, now
 from qreplica.state.plain_models import PlainTarget
 from qreplica.state.verification_models import Verification, VerificationState
@@ -51,7 +54,10 @@ class Asked:
         if self._site.fails is not None:
             raise self._site.fails
         self._site.asked.append((compare.generation, compare.offset))
-        return self._site.pair.recovery.compare_point(iqn, compare)
+        answer = self._site.pair.recovery.compare_point(iqn, compare)
+        meanwhile, self._site.meanwhile = self._site.meanwhile, lambda: None
+        meanwhile()
+        return answer
 
     def close(self) -> None:
         pass
@@ -63,6 +69,8 @@ class Site:
     def __init__(self, pair: Pair) -> None:
         self.pair = pair
         self.asked: list[tuple[int, int]] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+        self.licensed = True
         self.fails: Exception | None = None
         self.begin_anew()
 
@@ -77,6 +85,7 @@ class Site:
             lambda *_: Asked(self),
             chunk=2 * BLOCK,
             turn=turn,
+            may_begin=lambda: self.licensed,
             clock=self.clock,
             sleep=self.clock.sleep,
         )
@@ -216,6 +225,69 @@ def test_a_target_that_cannot_be_reached_is_waited_for_and_an_older_one_fails_it
     assert len(site.told("verification-failed")) == 1
 
 
+def test_one_that_is_stopped_and_begun_anew_within_a_window_begins_at_the_first_byte(site: Site) -> None:
+    site.flip(0)
+    site.begin_anew(turn=0)
+
+    def begin_anew() -> None:
+        verification.stop(site.pair.database, "nightly")
+        verification.begin(site.pair.database, "nightly")
+
+    verification.begin(site.pair.database, "nightly")
+    site.meanwhile = begin_anew
+    site.look()
+    assert (site.row().state, site.row().position) == (VerificationState.RUNNING, 0)
+    assert site.verify().differing == [[0, BLOCK]]
+
+
+def test_the_end_of_one_that_was_stopped_is_not_that_of_the_next(site: Site) -> None:
+    site.flip(0)
+    site.begin_anew(turn=0)
+    verification.begin(site.pair.database, "nightly")
+    while site.row().position < SIZE:
+        site.look()
+
+    def begin_anew() -> None:
+        verification.stop(site.pair.database, "nightly")
+        verification.begin(site.pair.database, "nightly")
+
+    site.flip(0)  # right again, for the run that is about to end
+    site.meanwhile = begin_anew
+    site.look()
+    assert (site.row().state, site.row().position) == (VerificationState.RUNNING, 0)
+    site.flip(0)
+    assert site.verify().state is VerificationState.DIFFERS
+
+
+class _Committed(Steps):
+    """The worker dies as soon as the target has committed."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__()
+        self._pair = pair
+
+    def take(self, name: str) -> None:
+        super().take(name)
+        if len(self._pair.points()) > 1 or self._pair.points()[0].generation > 1:
+            self.dead = True
+            raise Crash
+
+
+def test_a_point_that_went_before_the_source_knows_of_the_next_is_waited_for(site: Site) -> None:
+    point_keeping.set_policy(site.pair.target_database, "b1", retention.Policy(1, 0, 0, 0, 0))
+    jobs.start(site.pair.database, "nightly")
+    with pytest.raises(Crash):
+        site.pair.work(_Committed(site.pair))
+    assert [one.generation for one in site.pair.points()] == [2]
+    assert site.pair.job().base_generation == 1
+    verification.begin(site.pair.database, "nightly")
+    with pytest.raises(PointAwaited):
+        site.look()
+    assert site.row().state is VerificationState.RUNNING
+    site.pair.work()
+    assert site.verify().state is VerificationState.PASSED
+
+
 def test_a_limit_is_kept(site: Site) -> None:
     verification.begin(site.pair.database, "nightly", 2 * BLOCK)
     for _ in range(100):
@@ -246,6 +318,10 @@ def test_one_begins_by_its_schedule(site: Site) -> None:
     site.look()
     assert site.row().state is VerificationState.NEVER
     verification.schedule(site.pair.database, "nightly", 7)
+    site.licensed = False
+    site.look()
+    assert site.row().state is VerificationState.NEVER
+    site.licensed = True
     site.look()
     assert site.row().state is VerificationState.PASSED
     site.asked.clear()
@@ -272,6 +348,11 @@ def test_what_cannot_be_verified_or_repaired_is_refused(site: Site) -> None:
     with pytest.raises(JobPaused):
         verification.repair(site.pair.database, "nightly")
     with site.pair.database.session() as session:
+        plans.row_of(session, session.get_one(Job, JOB)).paused = False
+        session.add(Failover(job_id=JOB, step=FailoverStep.PROMOTE))
+    with pytest.raises(FailoverUnderWay):
+        verification.repair(site.pair.database, "nightly")
+    with site.pair.database.session() as session:
         session.get_one(Job, JOB).base_generation = None
     with pytest.raises(NothingToVerify, match="no whole copy"):
         verification.begin(site.pair.database, "nightly")
@@ -287,6 +368,9 @@ def repaired(site: Site) -> None:
     assert site.point_file().read_bytes() == source
     assert site.pair.target_storage.vd_path(TARGET_GROUP, TARGET_VD).read_bytes() == source
     assert not site.row().repair
+    assert site.row().state is VerificationState.REPAIRED
+    with pytest.raises(NothingToRepair, match="repaired"):
+        verification.repair(site.pair.database, "nightly")
     assert site.verify().state is VerificationState.PASSED
 
 

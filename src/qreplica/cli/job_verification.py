@@ -94,6 +94,7 @@ def _told(found: dict[str, Any]) -> str:
         "stopped": f"The last verification was stopped after {format_size(found['position'])}.",
         "passed": f"The copy is right: {format_size(found['size'])} of {which} are the same on both sides.",
         "differs": f"The copy of {which} differs in {format_size(found['differing_bytes'])}: {_ranges(found)}.",
+        "repaired": f"{format_size(found['differing_bytes'])} that differed were sent again: verify it once more.",
         "failed": f"The last verification failed: {found['error']}",
     }[found["state"]]
     repaired = " The next cycle sends them again." if found["repair"] else ""

@@ -213,7 +213,14 @@ def _run(file: Path, config: Config) -> list[int] | None:
         JobLooker(
             "verifications",
             1.0,
-            VerificationLooks(database, storage, duty_leases, config.controller, NetworkLinks().peer),
+            VerificationLooks(
+                database,
+                storage,
+                duty_leases,
+                config.controller,
+                NetworkLinks().peer,
+                may_begin=lambda: licensing.obstacle() is None,
+            ),
         ),
         JobLooker("lag", 5.0, LagWatch(database, duty_leases, config.controller, obstacle=licensing.obstacle)),
         JobLooker("backlog", 5.0, BacklogWatch(database, storage, duty_leases, config.controller)),

@@ -5,6 +5,7 @@ from itertools import chain
 from operator import attrgetter
 
 from qreplica.storage.driver import Extent, ExtentKind
+from qreplica.units import MIB
 
 #: A range in bytes: offset and length.
 Range = tuple[int, int]
@@ -42,6 +43,15 @@ def joined(ranges: Iterable[Range]) -> list[Range]:
             made[-1] = (first, max(sum(made[-1]), offset + length) - first)
         else:
             made.append((offset, length))
+    return made
+
+
+def bounded(ranges: Iterable[Range], most: int) -> list[Range]:
+    """Return at most so many ranges that cover at least the same bytes: of more, those near each other become one."""
+    made, gap = joined(ranges), MIB
+    while len(made) > most:
+        made = [(offset, length - gap) for offset, length in joined((at, size + gap) for at, size in made)]
+        gap *= 2
     return made
 
 

@@ -62,7 +62,7 @@ def start(database: Database, name: str) -> None:
     with database.session() as session:
         job = get(session, name)
         refuse_busy(job)
-        _refuse_failing_over(session, job, DECIDED)
+        refuse_failing_over(session, job, DECIDED)
         if plans.of(session, job.id).paused:
             raise JobPaused(job=name)
         if job.error_kind == WrongPairing.kind:
@@ -98,7 +98,7 @@ def delete(
     with database.session() as session:
         job = get(session, name)
         refuse_busy(job)
-        _refuse_failing_over(session, job, tuple(FailoverStep))
+        refuse_failing_over(session, job, tuple(FailoverStep))
         # Whoever may still believe to own it gets StaleOwner.
         job.epoch += 1
         job_id, vd = job.id, job.source_vd_id
@@ -159,7 +159,8 @@ def cycles(session: Session, name: str, limit: int = 100) -> list[CycleStatus]:
     return [status.of_cycle(cycle) for cycle in session.scalars(mine.limit(limit))]
 
 
-def _refuse_failing_over(session: Session, job: Job, steps: Container[FailoverStep]) -> None:
+def refuse_failing_over(session: Session, job: Job, steps: Container[FailoverStep]) -> None:
+    """Raise FailoverUnderWay for a job that fails over, and is in one of the steps."""
     row = session.get(Failover, job.id)
     if row is not None and row.step in steps:
         raise FailoverUnderWay(job=job.name, step=row.step)

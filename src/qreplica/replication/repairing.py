@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from qreplica.replication.differing import Range
 from qreplica.state.models import Cycle
-from qreplica.state.verification_models import Verification
+from qreplica.state.verification_models import Verification, VerificationState
 
 
 def wanted(session: Session, cycle: Cycle) -> tuple[Range, ...]:
@@ -33,3 +33,5 @@ def committed(session: Session, cycle: Cycle) -> None:
     row = session.get(Verification, cycle.job_id)
     if row is not None and row.repair and row.repair_generation == cycle.generation:
         row.repair, row.repair_generation = False, None
+        if row.state is VerificationState.DIFFERS:
+            row.state = VerificationState.REPAIRED

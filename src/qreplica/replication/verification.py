@@ -15,6 +15,7 @@ from qreplica.replication.verification_errors import (
     VerificationScheduleInvalid,
 )
 from qreplica.state.database import Database
+from qreplica.state.failover_models import DECIDED
 from qreplica.state.models import Job, JobState, Severity, now
 from qreplica.state.plain_models import PlainTarget
 from qreplica.state.verification_models import Verification, VerificationState
@@ -98,7 +99,7 @@ def is_due(row: Verification, at: datetime) -> bool:
 def repair(db: Database, name: str) -> None:
     """Have the job's next cycle send what its verification found to differ too; it begins now unless one runs.
 
-    Idempotent. Raises NotFound, NothingToRepair, JobPaused.
+    Idempotent. Raises NotFound, NothingToRepair, JobPaused, FailoverUnderWay.
     """
     with db.session() as session:
         job = jobs.get(session, name)
@@ -106,6 +107,7 @@ def repair(db: Database, name: str) -> None:
         if row is None or row.state is not VerificationState.DIFFERS:
             state = VerificationState.NEVER if row is None else row.state
             raise NothingToRepair(job=name, state=state)
+        jobs.refuse_failing_over(session, job, DECIDED)
         if plans.of(session, job.id).paused:
             raise JobPaused(job=name)
         if not row.repair:

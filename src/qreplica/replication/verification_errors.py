@@ -1,6 +1,6 @@
 """Errors of verifications."""
 
-from qreplica.errors import Conflict, Invalid
+from qreplica.errors import Conflict, Invalid, Unavailable
 
 
 class NothingToVerify(Conflict):
@@ -8,6 +8,16 @@ class NothingToVerify(Conflict):
 
     kind = "nothing-to-verify"
     template = "The copy of replication job “{job}” cannot be verified because {reason}."
+
+
+class PointAwaited(Unavailable):
+    """The target has let the point go, and the job does not know of a later one yet."""
+
+    kind = "point-awaited"
+    template = (
+        "The target holds no recovery point of generation {generation} any more, and replication job “{job}”, which is "
+        "{state}, has not noted a later one: the verification goes on as soon as it has."
+    )
 
 
 class NothingToRepair(Conflict):

@@ -26,11 +26,11 @@ from qreplica.replication.job_looks import JobLooks
 from qreplica.replication.links import Target, Way, ask_by_any, target_of
 from qreplica.replication.recovery_errors import NoSuchPoint, NotClaimed
 from qreplica.replication.throttle import Throttle
-from qreplica.replication.verification_errors import NothingToVerify
+from qreplica.replication.verification_errors import NothingToVerify, PointAwaited
 from qreplica.replication.verification_window import Base, Peer, Window
 from qreplica.state import models
 from qreplica.state.database import Database
-from qreplica.state.models import Job
+from qreplica.state.models import Job, JobState
 from qreplica.state.verification_models import Verification, VerificationState
 from qreplica.storage.driver import BLOCK, StorageDriver
 from qreplica.storage.errors import SnapshotMissing
@@ -47,6 +47,7 @@ class VerificationLooks(JobLooks):
     """For every second. ``round`` returns True while a verification has more to do.
 
     ``chunk`` is what one digest is of, in bytes, and ``turn`` how long one job's turn lasts, in seconds.
+    While ``may_begin`` says no, as it does without a license, none begins by its schedule.
     """
 
     failing: ClassVar = "The verification of its copy waits"
@@ -61,6 +62,7 @@ class VerificationLooks(JobLooks):
         *,
         chunk: int = CHUNK,
         turn: float = _TURN,
+        may_begin: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -69,6 +71,7 @@ class VerificationLooks(JobLooks):
         self._peer = peer
         self._chunk = chunk
         self._turn = turn
+        self._may_begin = may_begin
         self._clock = clock
         self._sleep = sleep
         self._throttles: dict[str, Throttle] = {}
@@ -86,7 +89,7 @@ class VerificationLooks(JobLooks):
             row = session.get(Verification, job)
         if row is None:
             return
-        if verification.is_due(row, models.now()) and not _begun(database, job):
+        if verification.is_due(row, models.now()) and not (self._may_begin() and _begun(database, job)):
             return
         with database.session(read_only=True) as session:
             row = session.get(Verification, job)
@@ -98,9 +101,9 @@ class VerificationLooks(JobLooks):
         try:
             ask_by_any(target, self._peer, lambda peer: turn.take(peer, target.node))
         except _FINAL as error:
-            result.end(database, job, VerificationState.FAILED, error.sentence)
+            result.end(database, row, VerificationState.FAILED, error.sentence)
         except QReplicaError as error:
-            result.note(database, job, error.sentence)
+            result.note(database, row, error.sentence)
             raise
         self._moved = self._moved or turn.moved
 
@@ -162,11 +165,11 @@ class _Turn:
                         began = self._clock()
                         end, wrong, read = window.compare(fd, row.position, self._end(row, size), self._chunk)
                 except (NoSuchPoint, SnapshotMissing, FileNotFoundError) as error:
-                    if not self._has_gone_on(base):
-                        raise NoSuchPoint(vd=node, generation=base.generation) from error
+                    self._refuse_to_wait(base, node, error)
                     continue
                 throttle.sent(read)
-                self._progress(base, end, size, wrong, (end - row.position) / max(1e-9, self._clock() - began))
+                rate = (end - row.position) / max(1e-9, self._clock() - began)
+                self._progress(row, base, end, size, wrong, rate)
                 if self._clock() >= until:
                     return
 
@@ -195,14 +198,23 @@ class _Turn:
         finally:
             os.close(fd)
 
-    def _has_gone_on(self, base: Base) -> bool:
-        """Tell whether the job has another base by now."""
-        return self._facts()[1] != base
+    def _refuse_to_wait(self, base: Base, node: str, error: Exception) -> None:
+        """Return if the job has another base by now; raise PointAwaited if it may soon, and else NoSuchPoint."""
+        if self._facts()[1] != base:
+            return
+        with self._database.session(read_only=True) as session:
+            job = session.get_one(Job, self._job)
+        if job.state is not JobState.IDLE:
+            # The target commits before the source notes it.
+            raise PointAwaited(generation=base.generation, job=job.name, state=job.state) from error
+        raise NoSuchPoint(vd=node, generation=base.generation) from error
 
-    def _progress(self, base: Base, end: int, size: int, wrong: list[Range], rate: float) -> None:
+    def _progress(  # noqa: PLR0917 - how far it is
+        self, before: Verification, base: Base, end: int, size: int, wrong: list[Range], rate: float
+    ) -> None:
         with self._database.session() as session:
-            row = session.get(Verification, self._job)
-            if row is None or row.state is not VerificationState.RUNNING:
+            row = result.same_run(session, before)
+            if row is None or row.position != before.position:
                 return
             row.position, row.size, row.rate, row.error = end, size, rate, None
             row.first_generation = row.first_generation or base.generation
@@ -217,17 +229,19 @@ class _Turn:
         for offset, length in row.differing:
             at, end = offset, min(offset + length, size)
             while at < end:
-                at, wrong, _ = window.compare(fd, at, end, chunk)
+                self._sleep(self._throttle.pause())
+                at, wrong, read = window.compare(fd, at, end, chunk)
+                self._throttle.sent(read)
                 found += wrong
         state = VerificationState.DIFFERS if found else VerificationState.PASSED
-        result.end(self._database, self._job, state, None, found)
+        result.end(self._database, row, state, None, found)
 
 
 def _begun(database: Database, job: str) -> bool:
     """Begin one by its schedule; tell whether it was possible."""
     with database.session() as session:
         row, found = session.get(Verification, job), session.get_one(Job, job)
-        if row is None or found.base_generation is None or found.state is models.JobState.SUPERSEDED:
+        if row is None or found.base_generation is None or found.state is JobState.SUPERSEDED:
             return False
         verification.start(session, row, row.limit, "by its schedule")
         return True

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from sqlalchemy.orm import Session
 
 from qreplica.replication import verification
-from qreplica.replication.differing import Range, joined
+from qreplica.replication.differing import Range, bounded
 from qreplica.state import models
 from qreplica.state.database import Database
 from qreplica.state.models import Severity
@@ -14,27 +14,39 @@ from qreplica.units import format_size
 
 #: So many ranges an event names.
 _NAMED = 3
+#: So many ranges are kept at most.
+_MOST = 10_000
+
+
+def same_run(session: Session, before: Verification) -> Verification | None:
+    """Return the row as long as that run goes on: it may have been stopped, and another one begun."""
+    row = session.get(Verification, before.job_id)
+    if row is None or row.state is not VerificationState.RUNNING or row.started_at != before.started_at:
+        return None
+    return row
 
 
 def set_differing(row: Verification, ranges: Iterable[Range]) -> None:
     """Note what differs."""
-    row.differing = [list(one) for one in joined(ranges)]
+    row.differing = [list(one) for one in bounded(ranges, _MOST)]
     row.differing_bytes = sum(length for _, length in row.differing)
 
 
-def note(database: Database, job: str, sentence: str) -> None:
+def note(database: Database, before: Verification, sentence: str) -> None:
     """Write down what hinders it just now."""
     with database.session() as session:
-        row = session.get(Verification, job)
-        if row is not None and row.state is VerificationState.RUNNING:
+        row = same_run(session, before)
+        if row is not None:
             row.error, row.rate = sentence, 0.0
 
 
-def end(database: Database, job: str, state: VerificationState, error: str | None, found: Iterable[Range] = ()) -> None:
+def end(
+    database: Database, before: Verification, state: VerificationState, error: str | None, found: Iterable[Range] = ()
+) -> None:
     """Write down how it ended, and tell of it."""
     with database.session() as session:
-        row = session.get(Verification, job)
-        if row is None or row.state is not VerificationState.RUNNING:
+        row = same_run(session, before)
+        if row is None:
             return
         row.state, row.finished_at, row.error, row.rate = state, models.now(), error, 0.0
         set_differing(row, found)

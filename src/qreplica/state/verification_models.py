@@ -11,7 +11,11 @@ from qreplica.state.types import enum_of
 
 
 class VerificationState(StrEnum):
-    """How a job's verification is: NEVER begun, RUNNING, STOPPED by an administrator, PASSED, DIFFERS or FAILED."""
+    """How a job's verification is.
+
+    NEVER begun, RUNNING, STOPPED by an administrator, PASSED, DIFFERS, FAILED; REPAIRED: what differed was sent again,
+    and was not verified since.
+    """
 
     NEVER = "never"
     RUNNING = "running"
@@ -19,6 +23,7 @@ class VerificationState(StrEnum):
     PASSED = "passed"
     DIFFERS = "differs"
     FAILED = "failed"
+    REPAIRED = "repaired"
 
 
 class Verification(Base):
@@ -26,8 +31,8 @@ class Verification(Base):
 
     ``position`` of ``size`` bytes are compared, of generations ``first_generation`` to ``generation``: each byte
     between snapshots of one and the same. ``differing`` are ranges [offset, length] in bytes, and ``differing_bytes``
-    their sum. ``limit`` and ``rate`` are in bytes a second; no limit is None. ``error`` is why it failed, or does not
-    move on at present.
+    their sum; where there are very many, those near each other are one. ``limit`` and ``rate`` are in bytes a second;
+    no limit is None. ``error`` is why it failed, or does not move on at present.
 
     ``repair``: the next cycle is to send the differing ranges too; ``repair_generation`` is that of the cycle that
     does, once it is planned.

@@ -53,6 +53,7 @@ def _told(here: Looking, found: Found) -> str:
         "stopped": f"It was stopped {at}.",
         "passed": f"{wording.size(found['size'])} of {which} were the same on both sides, {at}.",
         "differs": f"The copy of {which} is not what was replicated, {at}.",
+        "repaired": f"{wording.size(found['differing_bytes'])} that differed were sent again: verify it once more.",
         "failed": f"It failed {at}.",
     }[found["state"]] + often
 

@@ -19,7 +19,7 @@ _TIME = types.UtcTime(timezone=True)
 def upgrade() -> None:
     """Bring the tables to this revision."""
     states = sa.Enum(
-        *("never", "running", "stopped", "passed", "differs", "failed"),
+        *("never", "running", "stopped", "passed", "differs", "failed", "repaired"),
         name="verificationstate",
         native_enum=False,
         length=32,
