@@ -47,7 +47,7 @@ def test_flipped_bits_are_found_named_and_sent_again(replication: Replication) -
     found = eventually(lambda: (one := source.call("GET", place))["state"] == "differs" and one)
     named = [(one["offset"], one["length"]) for one in found["differing"]]
     assert named == [(0, _BLOCK), (300 * _BLOCK, 2 * _BLOCK), (64 * MIB + 7 * _BLOCK, _BLOCK)]
-    (told,) = source.call("GET", "/events", {"kind": "copy-differs"})
+    (told,) = [one for one in source.call("GET", "/events") if one["kind"] == "copy-differs"]
     assert told["severity"] == "error"
 
     source.call("POST", f"{place}/repair", expect=202)
