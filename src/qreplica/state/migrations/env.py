@@ -5,11 +5,14 @@ from alembic import context
 from qreplica.state import (  # noqa: F401 - for their tables
     access_models,
     alert_models,
+    failover_models,
     lag_models,
     plain_models,
     promotion_models,
     retention_models,
     schedule_models,
+    test_mount_models,
+    verification_models,
 )
 from qreplica.state.models import Base
 
