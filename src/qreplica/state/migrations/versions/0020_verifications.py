@@ -32,7 +32,7 @@ def upgrade() -> None:
         sa.Column("limit", _NUMBER, nullable=True),
         sa.Column("position", _NUMBER, nullable=False),
         sa.Column("size", _NUMBER, nullable=False),
-        sa.Column("rate", sa.Float(), nullable=False),
+        sa.Column("rate", sa.Double(), nullable=False),
         sa.Column("first_generation", _NUMBER, nullable=True),
         sa.Column("generation", _NUMBER, nullable=True),
         sa.Column("differing", sa.JSON(), nullable=False),
