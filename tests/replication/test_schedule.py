@@ -94,6 +94,13 @@ schedules = st.one_of(
 )
 
 
+def test_a_time_that_the_clock_shows_twice_is_its_first_whatever_its_fold() -> None:
+    zone, before = ZoneInfo("America/Sao_Paulo"), datetime(2019, 2, 16, 12, tzinfo=UTC)
+    for fold in (1, 0, 1):
+        schedule = Schedule(Repeat.DAILY, (time(23, 12, fold=fold),))
+        assert next_run(schedule, zone, before) == datetime(2019, 2, 17, 1, 12, tzinfo=UTC)
+
+
 @settings(max_examples=150, deadline=None)
 @given(schedule=schedules, where=st.sampled_from(MONTHS))
 def test_what_is_due_is_what_a_walk_over_every_minute_finds(schedule: Schedule, where: tuple[str, int, int]) -> None:

@@ -148,7 +148,8 @@ def _days(schedule: Schedule, first: date) -> Iterator[date]:
 def _instants(schedule: Schedule, zone: ZoneInfo, day: date) -> list[datetime]:
     """Return the instants of a day, in UTC; they are asked for every second."""
     if schedule.minutes is None:
-        return [_instant(datetime.combine(day, one, zone)) for one in schedule.times]
+        # Times that differ in their fold alone are equal, so that one would be found in the cache for the other.
+        return [_instant(datetime.combine(day, one.replace(fold=0), zone)) for one in schedule.times]
     begin = datetime.combine(day, time(), zone)
     walls = [begin + timedelta(minutes=past) for past in range(0, _DAY_MINUTES, schedule.minutes)]
     return sorted({_instant(wall.replace(fold=fold)) for wall in walls for fold in (0, 1)})
