@@ -17,7 +17,7 @@ from benchmarks.rounds import interleave, medians
 from benchmarks.scale import TINY
 from benchmarks.snapshot_pause import longest, percentile
 from qreplica.lab.storage_left import loops_below, mounts
-from qreplica.lab.topology import Lab
+from qreplica.lab.topology import TESTS, Lab
 from qreplica.units import MIB
 
 ROOT = Path(__file__).parents[2]
@@ -27,10 +27,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Any]:
     """All parts of a run, in a lab that a sweep of the tests finds."""
-    root = Path(os.environ["QREPLICA_LAB"]) / "labs"
     told: list[str] = []
     kept = {name: os.environ.get(name) for name in ("QREPLICA_LAB", "XDG_CONFIG_HOME")}
-    lab = Lab(f"bench{os.getpid()}", root)
+    lab = Lab(f"bench{os.getpid()}", TESTS)
     try:
         figures = suite.run(TINY, suite.PARTS, told.append, lab=lab)
     finally:
