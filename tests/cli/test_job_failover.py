@@ -3,11 +3,13 @@
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import delete
 
+from qreplica.cli import job_failover
+from qreplica.cli.errors import Refused
 from qreplica.iscsi import nodes
 from qreplica.state.failover_models import Failover, FailoverStep
 from qreplica.state.models import Cycle, Job, JobState, Lun, VdType, VirtualDisk
@@ -123,3 +125,21 @@ def test_one_that_somebody_called_off_meanwhile_has_not_succeeded(world: Any, lo
     ended = logged_in.run("job", "failover", "nightly", "--yes", code=10)
     controller.join()
     assert "“payroll” is still what hosts use" in ended.err
+
+
+class Answering:
+    """Somebody who asks, and is refused with this status."""
+
+    def __init__(self, status: int) -> None:
+        self.api = self
+        self._status = status
+
+    def get(self, _: str) -> Any:
+        raise Refused({"detail": "No.", "type": "urn:qreplica:error:no", "status": self._status})
+
+
+def test_a_refusal_that_says_nothing_of_the_failover_is_not_its_end() -> None:
+    assert [job_failover._look(cast("Any", Answering(status)), "nightly") for status in (404, 409)] == [None, None]
+    for status in (401, 503):
+        with pytest.raises(Refused):
+            job_failover._look(cast("Any", Answering(status)), "nightly")

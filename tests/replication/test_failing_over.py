@@ -435,6 +435,20 @@ def test_a_last_cycle_that_fails_is_told_of_and_gone_on_with(site: Site) -> None
     site.check_swapped(expected)
 
 
+def test_a_job_that_is_about_to_stop_is_waited_for(site: Site) -> None:
+    site.service.begin("nightly", "s1")
+    with site.pair.database.session() as session:
+        session.get_one(Job, JOB).state = JobState.STOPPING
+    for _ in range(2):
+        site.look()
+        assert site.pair.job().state is JobState.STOPPING
+    with site.pair.database.session() as session:
+        session.get_one(Job, JOB).state = JobState.IDLE
+    expected = site.source()
+    site.go_on()
+    site.check_swapped(expected)
+
+
 def test_nobody_starts_the_job_while_its_copy_is_promoted(site: Site) -> None:
     _to_promotion(site)
     with pytest.raises(FailoverUnderWay, match="promote"):

@@ -12,6 +12,7 @@ from qreplica.api.licensed import LICENSED
 from qreplica.api.problems import problems
 from qreplica.replication import jobs, verification
 from qreplica.state.verification_models import Verification, VerificationState
+from qreplica.units import MIB
 
 router = administered("/jobs/{name}/verification", "replication", changes=Role.OPERATOR)
 
@@ -22,9 +23,7 @@ class VerificationRequest(Strict):
     """How fast it may read."""
 
     model_config = example({"limit": "100MiB"})
-    limit: Annotated[
-        SizeIn | None, Field(ge=1024 * 1024, description="Bytes a second on each side; null: no limit")
-    ] = None
+    limit: Annotated[SizeIn | None, Field(ge=MIB, description="Bytes a second on each side; null: no limit")] = None
 
 
 class VerificationScheduleRequest(Strict):

@@ -3,6 +3,7 @@
 import time
 from typing import Annotated, Any
 
+import httpx
 import typer
 
 from qreplica.cli import asking
@@ -76,10 +77,13 @@ def _follow(here: Session, found: dict[str, Any]) -> None:
 
 
 def _look(here: Session, name: str) -> dict[str, Any] | None:
-    """Return how far it is; None once the job is gone, with which it ends."""
+    """Return how far it is; None once the job is gone, with which it ends, or was called off."""
     try:
         answer: dict[str, Any] = here.api.get(path("jobs", name, "failover"))
-    except Refused:
+    except Refused as refusal:
+        # Gone, or no longer failing over and such that it could not begin to; anything else says nothing of that.
+        if refusal.body.get("status") not in {httpx.codes.NOT_FOUND, httpx.codes.CONFLICT}:
+            raise
         return None
     return answer
 

@@ -14,16 +14,14 @@ from qreplica.replication.failing_over import call_off, record, serve_anew
 from qreplica.replication.failing_over_errors import LastCycleEnded
 from qreplica.replication.giving_way import GivingWay
 from qreplica.replication.job_looks import JobLooks
+from qreplica.replication.jobs import BUSY
 from qreplica.replication.links import Target, Way, ask_by_any, claim_of, target_of
 from qreplica.replication.promotion_errors import PromotedOtherwise
 from qreplica.replication.recovery_errors import Superseded
 from qreplica.replication.recovery_serving import Serving
-from qreplica.replication.store import ACTIVE
 from qreplica.state.database import Database
 from qreplica.state.failover_models import Failover, FailoverStep
 from qreplica.state.models import Job, JobState, Lun, Node
-
-_UNDER_WAY = (*ACTIVE, JobState.QUEUED)
 
 
 class Peer(Protocol):
@@ -103,7 +101,7 @@ class FailoverLooks(JobLooks):
                 return
             # What was begun before may have been frozen before hosts stopped to write.
             failover.step, failover.generation = FailoverStep.COPY, job.generation + 1
-            if job.state not in _UNDER_WAY:
+            if job.state not in BUSY:
                 plans.begin(session, job, "for its failover", self._controller)
         self._begun()
 
@@ -111,7 +109,7 @@ class FailoverLooks(JobLooks):
         """Wait for the last cycle, and begin it where another one was in its way. Raises LastCycleEnded."""
         with database.session() as session:
             job, failover = session.get_one(Job, job_id), session.get(Failover, job_id)
-            if failover is None or failover.generation is None or job.state in _UNDER_WAY:
+            if failover is None or failover.generation is None or job.state in BUSY:
                 return
             if job.state is not JobState.IDLE:
                 raise LastCycleEnded(job=job.name, state=job.state, reason=job.error or "it was told to stop")

@@ -123,9 +123,7 @@ class GivingWay:
             confirmed=confirmed,
             keep_present=True,
         )
-        vd_id, left = self._become_backup(job, common, done.kept)
-        for snapshot in left:
-            qsnaps.delete(self._database, self._storage, vd_id, snapshot)
+        self._become_backup(job, common, done.kept)
         return Given(common.vd, common.generation, done.kept, done.problems)
 
     def hand_over(self, job: str) -> None:
@@ -137,9 +135,7 @@ class GivingWay:
         written = rolling_back.loss(self._database, self._storage, common.vd, common.here_name).changed
         if written:
             raise WrittenSince(vd=common.vd, changed=format_size(written), generation=common.generation, job=job)
-        vd_id, left = self._become_backup(job, common, None)
-        for snapshot in left:
-            qsnaps.delete(self._database, self._storage, vd_id, snapshot)
+        self._become_backup(job, common, None)
 
     def _common(self, name: str) -> Common:
         with self._database.session(read_only=True) as session:
@@ -163,8 +159,8 @@ class GivingWay:
         raid_groups.refuse_beyond(session, vd.raid_group, missing_space(vd), f"recovery points of {vd.name}")
         return job
 
-    def _become_backup(self, name: str, common: Common, kept: str | None) -> tuple[str, list[str]]:
-        """Write it down in one transaction; return the VD's id and the job's snapshots that nothing needs any more."""
+    def _become_backup(self, name: str, common: Common, kept: str | None) -> None:
+        """Write it down in one transaction; then delete the job's snapshots that nothing needs any more."""
         with self._database.session() as session:
             job = self._check(session, name, common)
             vd, cycle, snapshot = job.source_vd, session.get(Cycle, common.here), session.get_one(Snapshot, common.here)
@@ -189,7 +185,9 @@ class GivingWay:
             )
             log.record(session, Severity.WARNING, "vd-gave-way", f"vd {vd.name}", told)
             session.delete(job)
-            return vd.id, left
+            vd_id = vd.id
+        for one in left:
+            qsnaps.delete(self._database, self._storage, vd_id, one)
 
 
 def _superseded(session: Session, name: str) -> Job:

@@ -42,7 +42,8 @@ __all__ = [
     "stop",
 ]
 
-_BUSY = (*queue.RUNNING, JobState.QUEUED)
+#: A job in one of these runs, or is about to.
+BUSY = (*queue.RUNNING, JobState.QUEUED)
 
 
 def get(session: Session, name: str) -> Job:
@@ -168,5 +169,5 @@ def refuse_failing_over(session: Session, job: Job, steps: Container[FailoverSte
 
 def refuse_busy(job: Job) -> None:
     """Raise JobRunning for a job that runs, or is about to."""
-    if job.state in _BUSY:
+    if job.state in BUSY:
         raise JobRunning(job=job.name, state=job.state)

@@ -7,7 +7,6 @@ from sqlalchemy.orm import Session
 from qreplica.events import log
 from qreplica.replication import jobs, plans
 from qreplica.replication.schedule_errors import JobPaused
-from qreplica.replication.store import ACTIVE
 from qreplica.replication.verification_errors import (
     NothingToRepair,
     NothingToVerify,
@@ -113,7 +112,7 @@ def repair(db: Database, name: str) -> None:
         if not row.repair:
             row.repair, row.repair_generation = True, None
             record(session, job, Severity.INFO, "repair-asked-for", "Its next cycle sends what differs too.")
-        if job.state not in {*ACTIVE, JobState.QUEUED, JobState.STOPPING}:
+        if job.state not in jobs.BUSY:
             plans.begin(session, job, "to repair its copy")
 
 

@@ -240,8 +240,12 @@ class _Turn:
 def _begun(database: Database, job: str) -> bool:
     """Begin one by its schedule; tell whether it was possible."""
     with database.session() as session:
-        row, found = session.get(Verification, job), session.get_one(Job, job)
-        if row is None or found.base_generation is None or found.state is JobState.SUPERSEDED:
+        row = session.get(Verification, job)
+        try:
+            verification.refuse(session, session.get_one(Job, job))
+        except NothingToVerify:
+            return False
+        if row is None:
             return False
         verification.start(session, row, row.limit, "by its schedule")
         return True
